@@ -1,0 +1,49 @@
+# make            the list of targets
+# make PYTHON=... uses another Python than python3
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo test slow lint benchmark clean
+
+help: ## what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s%s\n", $$1, $$2 }'
+
+install: $(STAMP) ## .venv with driftback, all extras and the development tools, at the pinned versions
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "driftback needs Python 3.11 or newer as $(PYTHON); name another with: make install PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make an environment; on Debian: apt install python3-venv" >&2; exit 1; }
+	@echo "making .venv (a few minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt setuptools
+	@# Without build isolation the build uses the pinned setuptools too.
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[table,dev]'
+	@touch $@
+
+demo: install ## learn handwritten digits, draw 100 new ones, judge them: runs/digits/report.html
+	@$(BIN)/driftback demo --out runs/digits
+
+test: install ## the tests that belong to every change
+	@$(BIN)/python -m pytest
+
+slow: install ## the tests that take longer
+	@$(BIN)/python -m pytest -m slow
+
+lint: install ## style, types, and which room may know which
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache --no-logo
+
+benchmark: install ## each script measures driftback and its rivals in one run
+	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script; done
+
+clean: ## remove .venv and what the tools left; models in runs/ stay
+	@rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
+	@find $(wildcard src tests benchmarks) -name __pycache__ -type d -prune -exec rm -rf {} +

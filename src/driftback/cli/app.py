@@ -1,0 +1,88 @@
+"""`driftback`: one command for each verb. A mistake ends in one line on standard error that says what to do next.
+
+Nothing heavy is imported before a command runs, so that help is there at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from driftback.cli import check, demo, evaluate, fit, info, likelihood, sample
+from driftback.errors import DriftbackError
+
+INTERNAL = 70
+"""The exit status of a mistake of ours (EX_SOFTWARE of sysexits.h)."""
+
+app = typer.Typer(
+    help="Learn from data once, then draw as many new points as you want, and know how good they are.",
+    epilog="Example: driftback fit digits --out runs/digits --minutes 1.5",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+COMMANDS = (check, fit, sample, evaluate, likelihood, info, demo)
+for module in COMMANDS:
+    name = module.__name__.rpartition(".")[2]
+    # Help joins the lines of a paragraph: each example is one of its own.
+    app.command(name, epilog="\n\n".join(("Examples:", *module.EXAMPLES)))(getattr(module, name))
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: bool = typer.Option(False, "--version", help="Print the version and leave.", is_eager=True),
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(installed("driftback"))
+        raise typer.Exit
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line with `arguments` (default: those of the process), and leave with its exit status."""
+    sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _run(arguments: list[str]) -> int:
+    usage_error = typer.BadParameter.__base__ or Exception
+    try:
+        return app(arguments, prog_name="driftback", standalone_mode=False) or 0
+    except DriftbackError as error:
+        return _failed(str(error), error.code)
+    except usage_error as error:
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context else "driftback"
+        return _failed(f"{error.format_message()} (see {where} --help)", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        return _failed("stopped; nothing was left half-written", 130)
+    except BrokenPipeError:
+        # The reader of a pipe has left; leaving quietly is what it expects.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        _debug()
+        named = f"{error.filename}: " if error.filename else ""
+        return _failed(f"{named}{error.strerror or error}; nothing was left half-written", 1)
+    except MemoryError:
+        return _failed("out of memory; use fewer items, or a smaller --batch or --batch-size", 1)
+    except Exception as error:
+        _debug()
+        if type(error).__name__ == "OutOfMemoryError":
+            return _failed("out of memory on the GPU; use a smaller --batch or --batch-size, or --device cpu", 1)
+        kind = type(error).__name__
+        return _failed(f"this is our mistake ({kind}: {error}); DRIFTBACK_DEBUG=1 shows where, please report it", INTERNAL)
+
+
+def _failed(message: str, code: int) -> int:
+    print(f"driftback: error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    return code
+
+
+def _debug() -> None:
+    if os.environ.get("DRIFTBACK_DEBUG"):
+        raise

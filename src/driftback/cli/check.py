@@ -1,0 +1,56 @@
+"""`driftback check`: what is in the data, what will be done to it, and what looks wrong."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+
+from driftback.cli import options
+from driftback.cli.output import emit, show
+
+EXAMPLES = ("driftback check digits", "driftback check photos/ --size 32 --json")
+MARKS = {"error": "error  ", "warning": "warning", "note": "note   "}
+SHOWN = 5
+
+
+def check(
+    source: options.Source,
+    size: options.Size = None,
+    channels: options.Channels = None,
+    columns: options.Columns = None,
+    label: options.LabelColumn = None,
+    n: options.Items = None,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+) -> None:
+    """Look at data before training: what is in it, what will be done to it, what looks wrong.
+
+    Leaves with status 2 if fitting would be refused.
+    """
+    from driftback.data.doctor import check as examine
+    from driftback.data.loading import load
+
+    dataset = load(source, seed=seed, **options.reading(size, channels, columns, label, n))
+    findings = examine(dataset)
+    if json:
+        emit(
+            {
+                "kind": dataset.kind,
+                "items": len(dataset),
+                "shape": dataset.event_shape,
+                "findings": [asdict(finding) for finding in findings],
+            }
+        )
+    else:
+        shape = " x ".join(map(str, dataset.event_shape))
+        classes = f", {len(dataset.classes)} classes" if dataset.y is not None else ""
+        show(f"{dataset.name}: {len(dataset):,} {dataset.kind} of {shape} numbers{classes}")
+        for finding in findings:
+            show(f"  {MARKS[finding.level]}  {finding.what}")
+            for file in finding.files[:SHOWN]:
+                show(f"           {file}")
+            if len(finding.files) > SHOWN:
+                show(f"           and {len(finding.files) - SHOWN} more (--json lists them all)")
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(2)

@@ -1,0 +1,90 @@
+"""`driftback demo`: the main job from end to end, on handwritten digits."""
+
+from __future__ import annotations
+
+import json as json_text
+import time
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from driftback.cli import options
+from driftback.cli.fit import forecast, trained
+from driftback.cli.output import emit, say, show, span
+from driftback.cli.progress import progress
+
+EXAMPLES = ("driftback demo", "driftback demo --out runs/digits --minutes 10")
+GRID = "grid.png"
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder to make; an earlier demo there is replaced.")] = Path(
+        "runs/digits"
+    ),
+    minutes: Annotated[float, typer.Option(help="How long the fitting may take.")] = 1.4,
+    steps: Annotated[int | None, typer.Option(hidden=True)] = None,
+    n: Annotated[int | None, typer.Option(hidden=True)] = None,
+    seed: options.Seed = 0,
+    force: options.Force = False,
+    device: options.Device = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Learn handwritten digits, draw 100 new ones, judge them, and write a report to look at."""
+    from driftback.pictures.preview import picture_grid
+    from driftback.files import writing
+    from driftback.recipes import evaluate as recipe
+    from driftback.recipes.model import load
+    from driftback.recipes.prepare import prepare
+    from driftback.recipes.report import REPORT, write_report
+
+    began = time.perf_counter()
+    job = prepare(
+        "digits",
+        out=out,
+        minutes=None if steps else minutes,
+        steps=steps,
+        seed=seed,
+        force=force or _is_demo(out),
+        device=device,
+    )
+    if not quiet:
+        forecast(job)
+    summary = trained(job, f"driftback fit digits --out {out} --resume", quiet=quiet)
+    fitted = time.perf_counter() - began
+    model = load(out, device=device)
+    asked = [name for name in model.classes for _ in range(10)]
+    pictures = model.sample(len(asked), label=asked, seed=seed)
+    with writing(out / GRID) as temporary:
+        picture_grid(pictures, model.config.preprocessing, columns=10).save(temporary, format="PNG")
+    say(f"fitted in {span(fitted)}; drew {len(asked)} new digits; judging them against {summary.held_out} held-out ones")
+    with progress("drawing", quiet=quiet) as update:
+        found = recipe.evaluate(
+            model,
+            recipe.original(model.config),
+            n=n,
+            seed=seed + 1,
+            progress=lambda done, total: update(done, total, ""),
+        )
+    bits = recipe.recorded_bits(out)
+    found = replace(found, metrics=found.metrics if bits is None else (*found.metrics, bits))
+    recipe.write_evaluation(out, found.metrics)
+    write_report(out, model, found)
+    if json:
+        emit(asdict(summary) | {"report": str(out / REPORT), "grid": str(out / GRID)})
+        return
+    show(f"verdict: {summary.verdict}")
+    for metric in found.metrics:
+        if metric.name in ("label agreement", recipe.BITS) or metric.name.startswith("copies"):
+            show(f"{metric.name}: {metric.value:.3g}; {metric.verdict}")
+    show(f"look at {out / REPORT} and {out / GRID}")
+
+
+def _is_demo(out: Path) -> bool:
+    """Whether an earlier demo made what is in `out`; nothing else is replaced without --force."""
+    with suppress(OSError, ValueError, KeyError):
+        return json_text.loads((out / "config.json").read_text(encoding="utf-8"))["source"] == "digits"
+    return False

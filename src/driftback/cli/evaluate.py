@@ -1,0 +1,74 @@
+"""`driftback evaluate`: every number with its interval, and with the floor that real data reaches against real data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from driftback.cli import options
+from driftback.cli.output import emit, number, say, show, table
+from driftback.cli.progress import progress
+
+EXAMPLES = ("driftback evaluate runs/digits --report", "driftback evaluate runs/moons fresh.csv --json")
+
+
+def evaluate(
+    run: options.Run,
+    data: options.Data = None,
+    n: Annotated[int | None, typer.Option("-n", "--n", help="Samples to judge. Default: 1000; 2000 points.")] = None,
+    report: Annotated[bool, typer.Option("--report", help="Write RUN/report.html too, one offline file.")] = False,
+    seed: options.Seed = 0,
+    size: options.Size = None,
+    channels: options.Channels = None,
+    columns: options.Columns = None,
+    label: options.LabelColumn = None,
+    checkpoint: options.Weights = options.Checkpoint.last,
+    device: options.Device = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Judge a model: distances with intervals and floors, precision and recall, memorisation, labels."""
+    from driftback.recipes import evaluate as recipe
+    from driftback.recipes.model import load
+    from driftback.recipes.report import REPORT, write_report
+
+    model = load(run, device=device, checkpoint=checkpoint.value)
+    reading = options.reading(size, channels, columns, label)
+    other = None if data is None else recipe.like(model.config, data, **reading)
+    real = recipe.real_items(model.config, other)
+    if other is not None and real.held is None:
+        say(f"the training items cannot be read again: {data} takes their place, so copies of them cannot be seen")
+    with progress("drawing", quiet=quiet) as update:
+        found = recipe.evaluate(model, real, n=n, seed=seed, progress=lambda done, total: update(done, total, ""))
+    bits = recipe.recorded_bits(run) if other is None and checkpoint is options.Checkpoint.last else None
+    metrics = found.metrics if bits is None else (*found.metrics, bits)
+    found = replace(found, metrics=metrics)
+    recipe.write_evaluation(run, metrics)
+    if report:
+        write_report(run, model, found)
+        say(f"wrote {run / REPORT}")
+    if json:
+        emit({"metrics": [metric.as_json() for metric in metrics]})
+        return
+    table(
+        ("measurement", "value", "95 % interval", "floor", "n", "verdict"),
+        [
+            (
+                metric.name,
+                number(metric.value),
+                _range(metric.low, metric.high),
+                _range(metric.floor_low, metric.floor_high),
+                str(metric.n),
+                metric.verdict,
+            )
+            for metric in metrics
+        ],
+        right=(1, 2, 3, 4),
+    )
+    show("The floor is where the same number falls when real data is compared with real data.")
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None else f"{number(low)} .. {number(high)}"

@@ -1,0 +1,145 @@
+"""`driftback fit`: learn once, with a forecast, a progress line, and an end that nothing can take away."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from driftback.cli import options
+from driftback.cli.output import emit, say, show, span
+from driftback.cli.progress import progress
+from driftback.cli.stopping import stoppable
+
+if TYPE_CHECKING:
+    from driftback.recipes.fit import Job, Summary
+
+EXAMPLES = (
+    "driftback fit digits --out runs/digits --minutes 1.5",
+    "driftback fit photos/ --size 32 --out runs/photos --minutes 30",
+    "driftback fit photos/ --out runs/photos --resume",
+)
+METHODS = "levels, edm, ddpm, score-sde-vp, score-sde-sub-vp, score-sde-ve, flow"
+
+
+def fit(
+    source: options.Source,
+    out: Annotated[Path, typer.Option(help="The folder to make: weights, measurements, previews.")],
+    minutes: Annotated[float | None, typer.Option(help="How long it may take; fractions too. Default: 5.")] = None,
+    steps: Annotated[int | None, typer.Option(help="How many steps instead, which repeats exactly.")] = None,
+    method: Annotated[str | None, typer.Option(help=f"{METHODS}. Default: chosen from the data.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the training in --out ended.")] = False,
+    force: options.Force = False,
+    seed: options.Seed = 0,
+    held_out: Annotated[float, typer.Option(help="The share of items kept to judge by.")] = 0.2,
+    batch: Annotated[int | None, typer.Option(help="Items per step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
+    size: options.Size = None,
+    channels: options.Channels = None,
+    columns: options.Columns = None,
+    label: options.LabelColumn = None,
+    n: options.Items = None,
+    device: options.Device = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+    checkpoint_seconds: Annotated[float | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Learn from SOURCE and keep the model in a folder.
+
+    Ctrl-C saves; --resume goes on, also after a crash, and ends with the very same weights.
+    """
+    from driftback.recipes.fit import prepare
+
+    job = prepare(
+        source,
+        out=out,
+        minutes=minutes,
+        steps=steps,
+        method=method,
+        seed=seed,
+        held_out=held_out,
+        resume=resume,
+        force=force,
+        batch=batch,
+        learning_rate=learning_rate,
+        device=device,
+        **options.reading(size, channels, columns, label, n),
+    )
+    if job.finished is not None:
+        say(f"{out} is finished: {job.config.plan.steps} steps were planned and done; --force would start again")
+        _tell(job.finished, out, json)
+        return
+    if not quiet:
+        forecast(job)
+    go_on = f"driftback fit {shlex.quote(source)} --out {shlex.quote(str(out))} --resume{_again(job)}"
+    summary = trained(job, go_on, quiet=quiet, checkpoint_seconds=checkpoint_seconds)
+    _tell(summary, out, json)
+
+
+def trained(job: Job, go_on: str, *, quiet: bool = False, checkpoint_seconds: float | None = None) -> Summary:
+    """Train to the end and give the summary. Ctrl-C saves, says to `go_on` with that command, and leaves."""
+    every = {} if checkpoint_seconds is None else {"checkpoint_seconds": checkpoint_seconds}
+    with stoppable() as stop:
+        with progress("fitting", quiet=quiet, start=job.state.step) as update:
+            for now in job.run(stop=stop, **every):
+                held = "" if now.held_out is None else f", held-out {now.held_out:.4f}"
+                update(now.step, now.steps, f"loss {now.loss:.4f}{held}  {now.verdict}")
+        if stop():
+            say(f"saved at step {job.state.step}; go on with: {go_on}")
+            raise typer.Exit(stop.code)
+        return job.finish()[1]
+
+
+def forecast(job: Job) -> None:
+    """Say what was found in the data, what will be trained, and how long it will take."""
+    import torch
+
+    from driftback.networks.presets import cost
+
+    for finding in job.findings:
+        if finding.level != "note":
+            say(f"{finding.level}: {finding.what}")
+    config, event = job.config, job.config.preprocessing.internal_event
+    denoiser = job.state.average  # its weights ask for no gradients, which the counter of operations could not bear
+    price = cost(
+        denoiser.network, denoiser.parametrisation.channels(event[0])[0], event, cores=torch.get_num_threads()
+    )
+    say(f"data: {config.name}, {config.items} items to learn from, {config.held_out} held out")
+    say(
+        f"method: {config.method}; network: {config.network.kind} {'-'.join(map(str, config.network.widths))}, "
+        f"{price.parameters:,} parameters, {price.flops_per_item / 1e6:.3g} MFLOP per item, on {job.device}"
+    )
+    if job.per_step is not None:
+        rate, left = config.plan.batch / job.per_step, config.plan.steps - job.state.step
+        say(
+            f"speed: {rate:,.0f} items per second measured, {price.items_per_second:,.0f} expected of this preset; "
+            f"training takes about {span(left * job.per_step)}"
+        )
+    for line in job.said:
+        say(line)
+
+
+def _again(job: Job) -> str:
+    """The options that a resume must repeat to read the same data."""
+    words = []
+    for name, value in job.config.reading.items():
+        text = ("x" if name == "size" else ",").join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        words += [f"--{'label' if name == 'y' else name}", text]
+    return "".join(f" {shlex.quote(word)}" for word in words)
+
+
+def _tell(summary: Summary, out: Path, json: bool) -> None:
+    if json:
+        emit(asdict(summary))
+        return
+    show(f"fitted {out}: {summary.items} {summary.kind} in {span(summary.seconds)}, {summary.samples_seen:,} samples seen")
+    show(f"verdict: {summary.verdict}")
+    if summary.bits_per_dim is not None:
+        error = "" if summary.bits_per_dim_se is None else f" ± {summary.bits_per_dim_se:.3f}"
+        show(f"held-out bits per dimension: {summary.bits_per_dim:.3f}{error}")
+    name = "new.csv" if summary.kind == "points" else "new.png"
+    show(f"next: driftback sample {shlex.quote(str(out))} -n 100 --out {name}")
+    show(f"      driftback evaluate {shlex.quote(str(out))} --report")

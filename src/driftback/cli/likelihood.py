@@ -1,0 +1,85 @@
+"""`driftback likelihood`: how probable data is under a model, in nats and in bits per dimension."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from driftback.cli import options
+from driftback.cli.output import emit, say, show
+from driftback.cli.progress import progress
+
+EXAMPLES = ("driftback likelihood runs/digits", "driftback likelihood runs/moons fresh.csv --per-item --json")
+
+
+def likelihood(
+    run: options.Run,
+    data: options.Data = None,
+    label_less: Annotated[
+        bool, typer.Option("--label-less", help="log p(x) even where classes are known, not log p(x | class).")
+    ] = False,
+    per_item: Annotated[bool, typer.Option("--per-item", help="Every item, not only the mean.")] = False,
+    draws: Annotated[int, typer.Option(min=2, help="Random draws per item, for the bound on few-level data.")] = 32,
+    seed: options.Seed = 0,
+    size: options.Size = None,
+    channels: options.Channels = None,
+    columns: options.Columns = None,
+    label: options.LabelColumn = None,
+    n: options.Items = None,
+    checkpoint: options.Weights = options.Checkpoint.last,
+    device: options.Device = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """The log-likelihood of data under a model: the mean over the items, with its standard error in nats."""
+    from driftback.errors import BadInput
+    from driftback.recipes.evaluate import like, original
+    from driftback.recipes.model import load
+
+    model = load(run, device=device, checkpoint=checkpoint.value)
+    prepared = model.config.preprocessing
+    reading = options.reading(size, channels, columns, label, n)
+    items = original(model.config).held if data is None else like(model.config, data, **reading)
+    if items is None:
+        raise BadInput(f"nothing was held out when {run} was fitted; give DATA")
+    if data is not None and model.config.source is not None and _same(data, model.config.source):
+        say(f"{data} holds the items that the model was trained on; leave DATA out for the held-out ones")
+    codes = None if label_less or not model.classes else prepared.labels(items)
+    with progress("items", quiet=quiet) as update:
+        found = model.log_likelihood(
+            items.x,
+            None if codes is None else [model.classes[k] for k in codes],
+            draws=draws,
+            seed=seed,
+            progress=lambda done, total: update(done, total, ""),
+        )
+    method = found.method + (", given the class" if codes is not None else "")
+    bits, error = model.bits_per_dim(found.mean), found.standard_error
+    if json:
+        each = {
+            "items": [
+                {"nats": nats, "bits_per_dim": model.bits_per_dim(nats), "standard_error": error}
+                for nats, error in zip(found.nats.tolist(), found.error.tolist(), strict=True)
+            ]
+        }
+        record = {
+            "nats": found.mean,
+            "bits_per_dim": bits,
+            "standard_error": error,
+            "method": method,
+            "evaluations": found.evaluations,
+        }
+        emit(record | (each if per_item else {}))
+        return
+    if per_item:
+        for i, nats in enumerate(found.nats.tolist()):
+            show(f"item {i}: {nats:.4f} nats, {model.bits_per_dim(nats):.4f} bits per dimension")
+    spread = "" if error is None else f" ± {error:.4f}"
+    show(f"{found.mean:.4f}{spread} nats per item, {bits:.4f} bits per dimension ({len(items)} items)")
+    show(f"method: {method}; {found.evaluations} evaluations per item")
+
+
+def _same(data: str, source: str) -> bool:
+    return data == source or Path(data).expanduser().resolve() == Path(source).expanduser().resolve()

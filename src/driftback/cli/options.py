@@ -1,0 +1,88 @@
+"""Options that several commands share, each described once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from driftback.errors import BadInput
+
+READING = "How to read the data"
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A built-in name (digits, two-moons ...), a .npy, .npz, .csv or IDX file, or a folder of pictures.",
+    ),
+]
+Data = Annotated[
+    str | None,
+    typer.Argument(metavar="[DATA]", help="Read like SOURCE of fit. Left out: the held-out items of the fitted data."),
+]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that 'driftback fit --out' made.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is there already.")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda. Default: a GPU where there is one.")]
+Size = Annotated[
+    str | None,
+    typer.Option(metavar="PIXELS", help="Bring pictures to this size: 32, or 32x48.", rich_help_panel=READING),
+]
+Channels = Annotated[
+    int | None, typer.Option(help="Read pictures with 1, 3 or 4 channels.", rich_help_panel=READING)
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(metavar="NAMES", help="Columns of a table to use: height,weight.", rich_help_panel=READING),
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option("--label", metavar="NAME", help="The column or array that holds the class.", rich_help_panel=READING),
+]
+Items = Annotated[
+    int | None,
+    typer.Option("--n", metavar="N", help="Use this many items (points of a built-in shape).", rich_help_panel=READING),
+]
+
+
+class Checkpoint(StrEnum):
+    """Which weights to use."""
+
+    last = "last"
+    best = "best"
+
+
+Weights = Annotated[Checkpoint, typer.Option("--checkpoint", help="The last weights, or those best on held-out items.")]
+
+
+def reading(
+    size: str | None = None,
+    channels: int | None = None,
+    columns: str | None = None,
+    label: str | None = None,
+    n: int | None = None,
+) -> dict[str, Any]:
+    """The reading options as `driftback.data.load` takes them, without those that were not given."""
+    asked = {
+        "size": None if size is None else _size(size),
+        "channels": channels,
+        "columns": None if columns is None else tuple(name.strip() for name in columns.split(",")),
+        "y": label,
+        "n": n,
+    }
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def _size(text: str) -> int | tuple[int, int]:
+    try:
+        sides = [int(side) for side in text.lower().split("x")]
+        if len(sides) <= 2:
+            return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+    except ValueError:
+        pass
+    raise BadInput(f"--size {text} is no size; write 32, or 32x48 for height and width")

@@ -1,0 +1,90 @@
+"""`driftback sample`: as many new items as you want, in the units of the data."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from driftback.cli import options
+from driftback.cli.output import emit, show, span
+from driftback.cli.progress import progress
+from driftback.errors import BadInput
+
+if TYPE_CHECKING:
+    from driftback.data.preprocessing import Preprocessing
+
+EXAMPLES = (
+    "driftback sample runs/digits -n 100 --label 3 --out threes.png",
+    "driftback sample runs/moons -n 1000 --seed 7 --out new.csv",
+)
+SUFFIXES = {"points": (".npy", ".npz", ".csv", ".png"), "pictures": (".npy", ".npz", ".png", "")}
+
+
+def sample(
+    run: options.Run,
+    out: Annotated[
+        Path, typer.Option(help="new.npy, new.npz, new.csv (points), grid.png, or a folder (pictures), by its suffix.")
+    ],
+    n: Annotated[int, typer.Option("-n", "--n", help="How many.")] = 100,
+    seed: options.Seed = 0,
+    label: Annotated[str | None, typer.Option(help="Only items of this class.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps on the way back; more is slower and finer.")] = None,
+    guidance: Annotated[float, typer.Option(help="Push towards the class; 0 is none.")] = 0.0,
+    batch_size: Annotated[int | None, typer.Option(help="Items in memory at once; changes no item.")] = None,
+    checkpoint: options.Weights = options.Checkpoint.last,
+    force: options.Force = False,
+    device: options.Device = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Draw new items from a fitted model and write them to a file or folder.
+
+    Item i of a seed is the same for every -n and every --batch-size.
+    """
+    from driftback.data.writers import write
+    from driftback.pictures.preview import preview
+    from driftback.recipes.model import load
+
+    model = load(run, device=device, checkpoint=checkpoint.value)
+    prepared = model.config.preprocessing
+    target = _target(out, prepared, force)
+    began = time.perf_counter()
+    with progress("drawing", quiet=quiet) as update:
+        x = model.sample(
+            n,
+            label=label,
+            seed=seed,
+            steps=steps,
+            guidance=guidance,
+            batch_size=batch_size,
+            progress=lambda done, total: update(done, total, ""),
+        )
+    seconds = time.perf_counter() - began
+    labels = model.labels(n, label=label, seed=seed)
+    names = None if labels is None else [model.classes[k] for k in labels]
+    if target.suffix.lower() == ".png":
+        preview(x, target, prepared)
+    else:
+        write(x, target, columns=prepared.columns, labels=names, bounds=prepared.bounds, overwrite=force)
+    evaluations = model.evaluations(steps, guidance)
+    if json:
+        emit({"out": str(out), "n": n, "shape": x.shape, "evaluations": evaluations, "seconds": round(seconds, 3)})
+    else:
+        show(f"wrote {n} {prepared.kind} to {out} ({evaluations} evaluations each, {span(seconds)})")
+
+
+def _target(out: Path, prepared: Preprocessing, force: bool) -> Path:
+    """Where to write, refused before any time is spent on drawing."""
+    target, suffix = out.expanduser(), out.suffix.lower()
+    known = SUFFIXES[prepared.kind]
+    if suffix not in known:
+        written = ", ".join(each or "no suffix (a folder)" for each in known)
+        raise BadInput(f"cannot write {prepared.kind} to {out}: let the name end in {written}")
+    if target.exists() and target.is_dir() != (suffix == ""):
+        raise BadInput(f"{out} is a {'folder' if target.is_dir() else 'file'} already; choose another name")
+    if target.exists() and not force and not (target.is_dir() and not any(target.iterdir())):
+        raise BadInput(f"{out} exists already; replace it with --force, or choose another name")
+    return target

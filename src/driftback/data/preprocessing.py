@@ -1,0 +1,233 @@
+"""Preprocessing: raw values to standardised tensors and back, fitted once and written with the model.
+
+z = (x - offset) / scale, so log p(x) = log p(z) + log |dz/dx| with log |dz/dx| = -sum log scale. Pictures share one
+offset and scale that map their declared range to [-1, 1]; points get the mean and standard deviation of each column.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from typing import Any, Self
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from driftback.data.dataset import Dataset, blocks
+from driftback.data.layouts import LAYOUTS, layout_of
+from driftback.data.levels import Levels, find_levels
+from driftback.errors import BadInput
+
+
+class Preprocessing(BaseModel):
+    """What is done to the data, as numbers: a frozen record that goes through JSON and comes back the same.
+
+    `event`, `layout` and `dtype` describe a raw item; `offset` and `scale` hold one number, or one per column (a scale
+    of 0 marks a column that never changes); `levels` is the grid of discrete data; `bounds` the range that pictures are
+    clipped to; `whole` the columns that hold whole numbers; `columns` and `classes` the names that came with the data.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    kind: str
+    event: tuple[int, ...]
+    layout: str
+    dtype: str
+    offset: tuple[float, ...]
+    scale: tuple[float, ...]
+    levels: Levels | None = None
+    bounds: tuple[float, float] | None = None
+    whole: tuple[int, ...] = ()
+    columns: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+
+    @classmethod
+    def fit(cls, dataset: Dataset) -> Self:
+        """The preprocessing for `dataset`. Raises BadInput for no items, NaN, infinity, unknown shapes."""
+        x = dataset.x
+        layout = layout_of(dataset.event_shape)
+        if not len(x) or not math.prod(dataset.event_shape):
+            raise BadInput(f"{dataset.name} holds no values (shape {x.shape}): give at least one item")
+        _refuse_not_finite(x)
+        fitted = _FITS[dataset.kind](dataset)
+        return cls(
+            kind=dataset.kind,
+            event=dataset.event_shape,
+            layout=layout,
+            dtype=x.dtype.name,
+            columns=dataset.columns,
+            classes=dataset.classes,
+            **fitted,
+        )
+
+    @property
+    def internal_event(self) -> tuple[int, ...]:
+        """The shape of one encoded item: (d,) or (channels, height, width)."""
+        return LAYOUTS[self.layout].inward(np.empty((1, *self.event), np.bool_)).shape[1:]
+
+    @property
+    def log_det(self) -> float:
+        """The log |dz/dx| of one item in nats: log p(x) = log p(z) + log_det. Columns that never change add nothing."""
+        repeat = math.prod(self.event) // len(self.scale)
+        return -repeat * math.fsum(math.log(s) for s in self.scale if s)
+
+    @property
+    def level_values(self) -> np.ndarray | None:
+        """The levels as encoded, in rising order, (count,) float64; None for continuous data."""
+        return None if self.levels is None else (self.levels.values - self.offset[0]) / (self.scale[0] or 1.0)
+
+    def encode(self, x: Any) -> Tensor:
+        """Raw items (n, *event) as a float32 tensor (n, *internal_event).
+
+        Raises BadInput for another shape, NaN or infinity, and values off the levels or outside the range.
+        """
+        x = np.asarray(x)
+        if x.shape[1:] != self.event or x.ndim != len(self.event) + 1:
+            raise BadInput(
+                f"the model knows items of shape {self.event}; these have shape {x.shape[1:]} "
+                f"({len(x) if x.ndim else 1} of them)"
+            )
+        if x.dtype.kind not in "biuf":
+            raise BadInput(f"values must be numbers, not {x.dtype}")
+        self._refuse(x)
+        offset, scale = np.array(self.offset), np.array(self.scale)
+        z = np.empty(x.shape, np.float32)
+        for part in blocks(x):
+            z[part] = (x[part] - offset) / np.where(scale == 0, 1.0, scale)
+        return torch.from_numpy(np.ascontiguousarray(LAYOUTS[self.layout].inward(z)))
+
+    def decode(self, z: Tensor) -> np.ndarray:
+        """Encoded items (n, *internal_event) as raw ones (n, *event), in the dtype and the units of the data.
+
+        Discrete data is rounded to the nearest level, pictures are clipped to their range, points are not clipped.
+        """
+        inside = z.detach().cpu().numpy()
+        if inside.shape[1:] != self.internal_event:
+            raise BadInput(f"encoded items have shape {self.internal_event}; these have shape {inside.shape[1:]}")
+        raw = LAYOUTS[self.layout].outward(inside)
+        offset, scale, dtype = np.array(self.offset), np.array(self.scale), np.dtype(self.dtype)
+        x = np.empty(raw.shape, dtype)
+        for part in blocks(raw):
+            x[part] = self._settle(raw[part].astype(np.float64) * scale + offset, dtype)
+        return x
+
+    def label(self, name: object) -> int:
+        """The index of the class called `name`. Raises BadInput, listing the classes, for one that is not known."""
+        if str(name) in self.classes:
+            return self.classes.index(str(name))
+        if not self.classes:
+            raise BadInput(f"there is no class {name}: the data that the model was fitted on had no labels")
+        near = difflib.get_close_matches(str(name), self.classes, 1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        more = f" and {len(self.classes) - 20} more" if len(self.classes) > 20 else ""
+        raise BadInput(f"there is no class {name}: {meant}known are {', '.join(self.classes[:20])}{more}")
+
+    def labels(self, dataset: Dataset) -> np.ndarray | None:
+        """The labels of other data as indices into this data's classes, (n,) int64, matched by name; None without."""
+        if dataset.y is None or not self.classes:
+            return None
+        codes = np.zeros(len(dataset.classes), np.int64)
+        for k in np.unique(dataset.y):
+            codes[k] = self.label(dataset.classes[k])
+        return codes[dataset.y]
+
+    def _settle(self, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        if self.levels is not None:
+            return self.levels.nearest(x)
+        if self.bounds is not None:
+            x = np.clip(x, *self.bounds)
+        if self.whole:
+            x[:, list(self.whole)] = np.rint(x[:, list(self.whole)])
+        if dtype.kind in "iu":
+            # The nearest float below a 64-bit bound: the bound itself is not a float64 and would wrap round.
+            info = np.iinfo(dtype)
+            x = np.clip(np.rint(x), info.min, np.nextafter(float(info.max), 0) if dtype.itemsize == 8 else info.max)
+        return x
+
+    def _refuse(self, x: np.ndarray) -> None:
+        _refuse_not_finite(x)
+        for part in blocks(x):
+            if self.levels is not None:
+                bad = ~self.levels.holds(x[part].astype(np.float64))
+                expected = (
+                    f"on the {self.levels.count} levels {_span(self.levels)} of the data that the model was fitted on"
+                )
+            elif self.bounds is not None:
+                bad = (x[part] < self.bounds[0]) | (x[part] > self.bounds[1])
+                expected = (
+                    f"in the range {self.bounds[0]:g} to {self.bounds[1]:g} of the data that the model was fitted on"
+                )
+            else:
+                bad = (np.array(self.scale) == 0) & (x[part] != np.array(self.offset).astype(x.dtype))
+                expected = "equal to the one value that its column had in the data that the model was fitted on"
+            if bad.any():
+                first = x[part][bad][0]
+                raise BadInput(
+                    f"the value {first:g} (and {int(bad.sum()) - 1} more) is not {expected}: give "
+                    "data in the same units"
+                )
+
+
+def _span(levels: Levels) -> str:
+    return f"{levels.start:g}, {levels.start + levels.step:g}, ..., {levels.values[-1]:g}"
+
+
+def _refuse_not_finite(x: np.ndarray) -> None:
+    bad = [int((~np.isfinite(x[part])).sum()) for part in blocks(x)] if x.dtype.kind == "f" else [0]
+    if sum(bad):
+        item = next(i for part in blocks(x) for i in np.argwhere(~np.isfinite(x[part]))[:, 0] + part.start)
+        raise BadInput(f"{sum(bad)} values are NaN or infinite, the first in item {item}: drop or fill these items")
+
+
+def declared_range(x: np.ndarray) -> tuple[float, float]:
+    """The range that pictures `x` are meant in: 0..255, 0..1, -1..1 or 0..65535 where they fit, else what is there.
+
+    Whole numbers above 127 and up to 255 mean 0..255, 16-bit values above 255 mean 0..65535, fractions within 0..1 or
+    -1..1 mean just that.
+    """
+    low, high = float(x.min()), float(x.max())
+    if low >= 0 and 127 < high <= 255:
+        return 0.0, 255.0
+    if x.dtype == np.uint16 and high > 255:
+        return 0.0, 65535.0
+    if x.dtype.kind == "f" and -1 <= low < 0 <= high <= 1:
+        return -1.0, 1.0
+    if x.dtype.kind == "f" and low >= 0 and high <= 1:
+        return 0.0, 1.0
+    return low, high
+
+
+def _fit_pictures(dataset: Dataset) -> dict[str, Any]:
+    low, high = dataset.value_range or declared_range(dataset.x)
+    return {
+        "offset": ((low + high) / 2,),
+        "scale": ((high - low) / 2 or 1.0,),
+        "levels": find_levels(dataset.x, low, high),
+        "bounds": (low, high),
+    }
+
+
+def _fit_points(dataset: Dataset) -> dict[str, Any]:
+    x = dataset.x
+    low, high = x.min(0).astype(np.float64), x.max(0).astype(np.float64)
+    mean = sum(x[part].sum(0, np.float64) for part in blocks(x)) / len(x)
+    mean = np.where(low == high, low, mean)
+    square = sum(((x[part] - mean) ** 2).sum(0) for part in blocks(x)) / len(x)
+    levels = find_levels(x, low.min(), high.max()) if _shares_a_grid(low, high) else None
+    if levels is not None:
+        # One scale for all columns, so that the levels are one grid inside too.
+        pooled = float(np.sqrt(np.mean(square + (mean - mean.mean()) ** 2)))
+        return {"offset": (float(mean.mean()),), "scale": (pooled,), "levels": levels}
+    whole = [j for j in range(x.shape[1]) if all((x[part, j] == np.rint(x[part, j])).all() for part in blocks(x))]
+    return {"offset": tuple(mean.tolist()), "scale": tuple(np.sqrt(square).tolist()), "whole": tuple(whole)}
+
+
+def _shares_a_grid(low: np.ndarray, high: np.ndarray) -> bool:
+    """Whether columns look like one quantity (pixels, bits): half of those that change span half of all."""
+    spans = (high - low)[high > low]
+    return bool(len(spans)) and bool(np.median(spans) >= (high.max() - low.min()) / 2)
+
+
+_FITS = {"points": _fit_points, "pictures": _fit_pictures}

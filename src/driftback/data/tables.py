@@ -1,0 +1,139 @@
+"""Tables: named columns become points, one decision per column, each of them reported.
+
+Words are refused (or are the class labels), rows with missing values are left out and counted, columns that only number
+the rows are left out, constant columns stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from driftback.data.dataset import Dataset, Finding, as_labels
+from driftback.data.reader import Options
+from driftback.errors import BadInput
+
+MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "nil", "missing", "#n/a"})
+ROW_NAMES = frozenset({"", "id", "index", "idx", "rowid", "row", "uuid", "unnamed: 0"})
+
+
+def from_columns(names: Sequence[str], columns: Sequence[np.ndarray], name: str, options: Options) -> Dataset:
+    """Points (n, d) float64 from columns (n,), each of numbers (NaN is missing) or of words.
+
+    `options.label` names the column that holds the classes, `options.columns` those to take, in that order; without
+    it, all but the label and the row numbers. Raises BadInput for words, unknown or doubled names, and nothing left.
+    """
+    doubled = [c for i, c in enumerate(names) if c in names[:i]]
+    if doubled:
+        raise BadInput(f"{name} has two columns named {doubled[0]!r}: rename one")
+    table = dict(zip(names, columns, strict=True))
+    if not table or not len(columns[0]):
+        raise BadInput(f"{name} has no rows: give at least one")
+    _refuse_unknown(table, name, options)
+    label = None if options.label is None else table[options.label]
+    findings: list[Finding] = []
+    if options.columns is None:
+        chosen = [c for c in names if c != options.label]
+        counters = [c for c in chosen if len(chosen) > 1 and _numbers_rows(c, table[c])]
+        findings += [
+            Finding("warning", f"column {c!r} numbers the rows: left out (to keep it, name the columns)")
+            for c in counters
+        ]
+        empty = [c for c in chosen if table[c].dtype.kind == "f" and np.isnan(table[c]).all()]
+        findings += [Finding("warning", f"column {c!r} is empty: left out") for c in empty]
+        chosen = [c for c in chosen if c not in counters and c not in empty]
+    else:
+        chosen = list(options.columns)
+    _refuse_words(table, chosen, name)
+    if not chosen:
+        raise BadInput(f"{name} has no numeric column left: it needs at least one besides labels and row numbers")
+    x = np.stack([table[c] for c in chosen], 1).astype(np.float64, copy=False)
+    keep, dropped = _complete(x, label, chosen, name)
+    findings += dropped
+    y, classes = (None, ()) if label is None else as_labels(label[keep], int(keep.sum()))
+    return Dataset(x[keep], y, "points", classes, tuple(chosen), name, tuple(findings))
+
+
+def _refuse_unknown(table: dict[str, np.ndarray], name: str, options: Options) -> None:
+    wanted = [*(options.columns or ()), *([] if options.label is None else [options.label])]
+    unknown = [c for c in wanted if c not in table]
+    if unknown:
+        raise BadInput(f"{name} has no column {unknown[0]!r}: its columns are {_listed(list(table))}")
+
+
+def _numbers_rows(name: str, column: np.ndarray) -> bool:
+    """Whether a column is a row number: 0, 1, 2, ... or 1, 2, 3, ..., or named like one and never the same twice."""
+    if len(column) < 3:
+        return False
+    if column.dtype.kind != "U":
+        count = np.arange(len(column))
+        if (column == count).all() or (column == count + 1).all():
+            return True
+        if not np.isfinite(column).all() or (column != np.rint(column)).any():
+            return False
+    return name.strip().lower() in ROW_NAMES and len(np.unique(column)) == len(column)
+
+
+def _refuse_words(table: dict[str, np.ndarray], chosen: list[str], name: str) -> None:
+    words = [c for c in chosen if table[c].dtype.kind == "U"]
+    if not words:
+        return
+    shown = ", ".join(f"{c!r} (such as {_a_word(table[c])!r}, {len(np.unique(table[c]))} different)" for c in words[:4])
+    more = f" and {len(words) - 4} more" if len(words) > 4 else ""
+    raise BadInput(
+        f"{name} has columns that are not numbers: {shown}{more}; remove them, turn them into numbers, "
+        f"or make one the class labels, in Python: load(source, y={words[0]!r})"
+    )
+
+
+def _a_word(column: np.ndarray) -> str:
+    for value in column.tolist():
+        try:
+            float(value)
+        except ValueError:
+            if value.strip().lower() not in MISSING:
+                return str(value)[:30]
+    return str(column[0])[:30]
+
+
+def _complete(
+    x: np.ndarray, label: np.ndarray | None, chosen: list[str], name: str
+) -> tuple[np.ndarray, list[Finding]]:
+    missing = np.isnan(x)
+    keep = ~missing.any(1)
+    if label is not None:
+        keep &= _has_label(label)
+    findings = [
+        Finding(
+            "warning",
+            f"column {chosen[j]!r} has missing values, the first in row {int(missing[:, j].argmax()) + 1}: "
+            "these rows are left out",
+            int(missing[:, j].sum()),
+        )
+        for j in np.flatnonzero(missing.any(0))
+    ]
+    if keep.sum() < len(x) / 2:
+        worst = chosen[int(missing.sum(0).argmax())]
+        raise BadInput(
+            f"{int((~keep).sum())} of the {len(x)} rows of {name} have missing values, most of them "
+            f"in column {worst!r}: "
+            "fill them, or leave that column out"
+        )
+    if not keep.all():
+        findings.append(
+            Finding(
+                "warning", f"{int((~keep).sum())} of {len(x)} rows with missing values are left out", int((~keep).sum())
+            )
+        )
+    return keep, findings
+
+
+def _has_label(label: np.ndarray) -> np.ndarray:
+    if label.dtype.kind == "f":
+        return ~np.isnan(label)
+    return np.array([v.strip().lower() not in MISSING for v in label.tolist()])
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")

@@ -1,0 +1,203 @@
+"""Samples to files: arrays, tables, one grid of pictures, or a folder of pictures, each all there or not there at all.
+
+Everything is written under a temporary name beside its place and renamed when it is complete, so a full disk or Ctrl-C
+leaves nothing half-written.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from driftback.data.layouts import LAYOUTS, layout_of
+from driftback.errors import BadInput
+from driftback.files import writing
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is to be written: items `x` (n, *event), column names, a class name per item, the range of pictures."""
+
+    x: np.ndarray
+    columns: tuple[str, ...]
+    labels: tuple[str, ...] | None
+    bounds: tuple[float, float] | None
+
+
+def write(
+    x: np.ndarray,
+    out: str | os.PathLike[str],
+    *,
+    columns: Sequence[str] = (),
+    labels: Sequence[object] | np.ndarray | None = None,
+    bounds: tuple[float, float] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write items `x` (n, *event) to `out` by its suffix: .npy, .npz (x and y), .csv, .png (a grid); none: a folder.
+
+    `columns` heads a .csv, `labels` (n,) become its last column `label`, y in an .npz, and sub-folders in a folder.
+    `bounds` is the range of pictures (the preprocessing's `bounds`), black to white; without it bytes are 0..255 and
+    other values min..max. Folders on the way are made. Raises BadInput for an unknown suffix, contents that do not suit
+    it, and a place that is taken (unless `overwrite`; a folder that holds anything else than pictures is never
+    replaced) or cannot be written.
+    """
+    target = Path(out).expanduser()
+    if labels is not None and len(labels) != len(x):
+        raise BadInput(f"{len(labels)} labels for {len(x)} items: give one label per item")
+    content = Content(
+        np.asarray(x), tuple(columns), None if labels is None else tuple(str(name) for name in labels), bounds
+    )
+    suffix = target.suffix.lower()
+    if suffix not in WRITERS:
+        raise BadInput(
+            f"cannot write {suffix} files ({target}): end the name in .npy, .npz, .csv or .png, or in "
+            "no suffix for a folder"
+        )
+    try:
+        _refuse_taken(target, suffix, overwrite)
+    except OSError as error:
+        raise BadInput(f"cannot write {target}: {(error.strerror or str(error)).lower()}") from None
+    with writing_folder(target) if suffix == "" else writing(target) as temporary:
+        WRITERS[suffix](content, temporary)
+    return target
+
+
+def _refuse_taken(target: Path, suffix: str, overwrite: bool) -> None:
+    if not target.exists():
+        return
+    if target.is_dir() != (suffix == ""):
+        raise BadInput(f"{target} is a {'folder' if target.is_dir() else 'file'} already: choose another name")
+    if target.is_dir() and not any(target.iterdir()):
+        return
+    if not overwrite:
+        raise BadInput(f"{target} exists already: choose another name, or allow overwriting")
+    if target.is_dir() and any(p.is_file() and p.suffix.lower() != ".png" for p in target.rglob("*")):
+        raise BadInput(f"{target} holds other files than .png: choose another name")
+
+
+@contextmanager
+def writing_folder(target: Path) -> Iterator[Path]:
+    """A new folder beside `target`; when the block ends well it takes the place of `target`, else it is gone."""
+    token = secrets.token_hex(4)
+    temporary, old = (target.with_name(f".{target.name}.{token}.{word}") for word in ("part", "old"))
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        # A folder cannot be renamed onto one that holds files: the old one steps aside, and back if that fails.
+        if target.exists():
+            target.rename(old)
+        temporary.rename(target)
+    except OSError as error:
+        raise BadInput(f"cannot write {target}: {error.strerror or error}; nothing was left half-written") from error
+    finally:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        for leftover in (temporary, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _npy(content: Content, path: Path) -> None:
+    with path.open("wb") as file:  # a file object, because numpy appends its own suffix to a name
+        np.save(file, content.x, allow_pickle=False)
+
+
+def _npz(content: Content, path: Path) -> None:
+    arrays = (
+        {"x": content.x} if content.labels is None else {"x": content.x, "y": np.array(content.labels, dtype=np.str_)}
+    )
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def _csv(content: Content, path: Path) -> None:
+    x = content.x
+    if x.ndim != 2:
+        raise BadInput(
+            f"a .csv holds rows of numbers, not items of shape {x.shape[1:]}: write .npy, or a .png "
+            "or a folder of pictures"
+        )
+    head = list(content.columns) or [f"c{j}" for j in range(x.shape[1])]
+    if len(head) != x.shape[1]:
+        raise BadInput(f"{len(head)} column names for {x.shape[1]} columns: give one name per column")
+    cells = [_cells(x[:, j]) for j in range(x.shape[1])]
+    named = head if content.labels is None else [*head, "label"]
+    rows = zip(*cells, *([] if content.labels is None else [content.labels]), strict=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(named)
+        writer.writerows(rows)
+
+
+def _cells(column: np.ndarray) -> list[str]:
+    """Each number in its shortest form that reads back as the same, whole numbers without a point."""
+    if column.dtype.kind == "f" and (np.abs(column) < 1e15).all() and (column == np.rint(column)).all():
+        column = column.astype(np.int64)
+    return [str(value) for value in column]
+
+
+def _grid(content: Content, path: Path) -> None:
+    pictures = _bytes(content)
+    n, height, width, channels = pictures.shape
+    across = math.ceil(math.sqrt(n * height / width))
+    down = -(-n // across)
+    if across * width * down * height > 1 << 27:
+        raise BadInput(
+            f"a grid of {n} pictures of {height} x {width} is too large for one file: write fewer, or a folder"
+        )
+    sheet = np.full((down * (height + 1) + 1, across * (width + 1) + 1, channels), 255, np.uint8)
+    for i, picture in enumerate(pictures):
+        top, left = 1 + (i // across) * (height + 1), 1 + (i % across) * (width + 1)
+        sheet[top : top + height, left : left + width] = picture
+    _image(sheet).save(path, format="PNG")
+
+
+def _folder(content: Content, path: Path) -> None:
+    pictures = _bytes(content)
+    digits = max(5, len(str(len(pictures) - 1)))
+    for i, picture in enumerate(pictures):
+        home = path if content.labels is None else path / _safe(content.labels[i])
+        home.mkdir(exist_ok=True)
+        _image(picture).save(home / f"{i:0{digits}d}.png")
+
+
+def _safe(name: str) -> str:
+    kept = "".join(c if c.isalnum() or c in "-_ ." else "_" for c in name).strip(" .")
+    return kept or "_"
+
+
+def _bytes(content: Content) -> np.ndarray:
+    """Pictures as uint8 (n, h, w, channels), the declared range spread over black to white."""
+    x = content.x
+    if x.ndim < 3 or not len(x):
+        raise BadInput(f"items of shape {x.shape[1:]} ({len(x)}) are no pictures: write .npy or .csv")
+    raw = np.moveaxis(LAYOUTS[layout_of(x.shape[1:])].inward(x), 1, -1)
+    if raw.shape[-1] not in (1, 3, 4):
+        raise BadInput(f"pictures with {raw.shape[-1]} channels cannot be shown: write .npy")
+    if x.dtype == np.uint8 and content.bounds in (None, (0.0, 255.0)):
+        return raw
+    low, high = content.bounds or (float(x.min()), float(x.max()))
+    return np.rint(np.clip((raw.astype(np.float64) - low) / (high - low or 1.0), 0, 1) * 255).astype(np.uint8)
+
+
+def _image(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
+
+
+WRITERS: dict[str, Callable[[Content, Path], None]] = {
+    ".npy": _npy,
+    ".npz": _npz,
+    ".csv": _csv,
+    ".png": _grid,
+    "": _folder,
+}
+"""By suffix; a new kind of file joins by a line here."""

@@ -1,0 +1,90 @@
+"""Files that are whole or not there: a temporary name, fsync, rename; and tensors in files that know their own
+checksum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from driftback.errors import BadInput, DamagedModel
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`; when the block ends well it replaces `path` at once, else it is gone.
+
+    A full disk, a forbidden folder or an interruption leaves the old file (or none) as it was. Missing folders are
+    made.
+    """
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise BadInput(f"cannot write {path}: {error.strerror or error}; nothing was left half-written") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8, whole or not at all."""
+    with writing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, object] | None = None) -> None:
+    """Write tensors, facts `about` them (JSON) and their SHA-256 into one safetensors file, whole or not at all."""
+    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = {"about": json.dumps(about or {}), "sha256": _checksum(ready)}
+    with writing(path) as temporary:
+        try:
+            save_file(ready, temporary, metadata=header)
+        except SafetensorError as error:  # safetensors reports a full disk as its own error
+            raise OSError(str(error)) from error
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """The tensors of a file and the facts about them. Raises DamagedModel, naming the file, if it is not what was
+    written.
+    """
+    if not path.is_file():
+        raise DamagedModel(f"{path} is missing; fit the model again, or copy the whole folder")
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise DamagedModel(f"{path} is damaged ({error}); restore it from a copy or fit the model again") from error
+    if header.get("sha256") != _checksum(tensors):
+        raise DamagedModel(
+            f"{path} is damaged (its SHA-256 does not match); restore it from a copy or fit the model again"
+        )
+    return tensors, json.loads(header["about"])

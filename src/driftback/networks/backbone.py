@@ -1,0 +1,28 @@
+"""A backbone with its conditioning: what a denoiser calls, `network(x, number, label)`.
+
+The backbone maps points and a vector to points; the conditioning makes that vector from a number (a noise level, to the
+one who calls) and a class. A table of outputs per class may be added, so that training starts from a closed form.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from driftback.networks.embedding import ClassBias, Conditioning
+
+
+class Backbone(nn.Module):
+    """`body(x, conditioning(number, label)) + bias(label)` for x (n, *before), number (n,), label (n,) or None."""
+
+    def __init__(self, body: nn.Module, conditioning: Conditioning, bias: ClassBias | None = None) -> None:
+        super().__init__()
+        self.body, self.conditioning, self.bias = body, conditioning, bias
+
+    @property
+    def classes(self) -> int:
+        """The number of classes it knows; 0 when it is not conditional."""
+        return self.conditioning.classes
+
+    def forward(self, x: Tensor, number: Tensor, label: Tensor | None = None) -> Tensor:
+        out = self.body(x, self.conditioning(number, label))
+        return out if self.bias is None else out + self.bias(label, len(x))

@@ -1,0 +1,123 @@
+"""Presets: networks of known size, chosen by the shape of an item, that say what they cost before they are trained.
+
+The cost of one item is counted by running the network once under torch's counter of floating-point operations (a
+multiply-add counts as two); training costs three times as much (one pass forward, two back).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from driftback.networks.backbone import Backbone
+from driftback.networks.embedding import ClassBias, Conditioning
+from driftback.networks.mlp import MLP
+from driftback.networks.unet import UNet
+
+
+class NetworkSpec(BaseModel):
+    """A network by its numbers: it is written into a model's `config.json` and built again from there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["mlp", "unet"]
+    widths: tuple[int, ...] = Field(min_length=1, description="U-Net: channels per resolution; MLP: one width")
+    depth: int = Field(ge=1, description="U-Net: blocks per resolution; MLP: layers")
+    patch: int = Field(default=1, ge=1, description="U-Net: pixels folded into channels, per side")
+    attention: bool = Field(default=False, description="U-Net: attention at the lowest resolution")
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    conditioning: int = Field(default=128, ge=2, description="width of the vector made from noise level and class")
+    bias: bool = Field(default=False, description="a table of outputs per class, filled from the data in closed form")
+
+
+def build(
+    spec: NetworkSpec, before: int, after: int, event: tuple[int, ...], classes: int, *, seed: int = 0
+) -> Backbone:
+    """The network for items of shape `event`, (d,) or (c, h, w), with `before` and `after` channels; weights follow
+    from `seed`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        conditioning = Conditioning(spec.conditioning, classes)
+        bias = ClassBias((after, *event[1:]), classes) if spec.bias else None
+        return Backbone(_BODIES[spec.kind](spec, before, after, event), conditioning, bias)
+
+
+def _mlp(spec: NetworkSpec, before: int, after: int, event: tuple[int, ...]) -> nn.Module:
+    return MLP(before, after, spec.conditioning, width=spec.widths[0], depth=spec.depth, dropout=spec.dropout)
+
+
+def _unet(spec: NetworkSpec, before: int, after: int, event: tuple[int, ...]) -> nn.Module:
+    return UNet(
+        before,
+        after,
+        (event[1], event[2]),
+        spec.conditioning,
+        widths=spec.widths,
+        blocks=spec.depth,
+        patch=spec.patch,
+        dropout=spec.dropout,
+        attention=spec.attention,
+    )
+
+
+_BODIES = {"mlp": _mlp, "unet": _unet}
+
+
+def preset(event: tuple[int, ...], items: int, *, discrete: bool = False) -> NetworkSpec:
+    """The preset for `items` items of shape `event`: an MLP for points (d,), a U-Net for pictures (c, h, w).
+
+    `discrete` adds the table of outputs that a histogram fills. Fewer items mean more dropout; larger pictures are
+    folded, so that a laptop's step stays under a second.
+    """
+    dropout = 0.2 if items < 5_000 else 0.1 if items < 50_000 else 0.0
+    if len(event) == 1:
+        wide = event[0] > 16
+        return NetworkSpec(
+            kind="mlp", widths=(384 if wide else 192,), depth=4, dropout=dropout if wide else 0.0, bias=discrete
+        )
+    side = max(event[1:])
+    if side <= 12:
+        return NetworkSpec(kind="unet", widths=(48,), depth=2, dropout=dropout, bias=discrete)
+    patch = 1 if side <= 16 else 2 ** max(1, math.ceil(math.log2(side / 32)))
+    return NetworkSpec(
+        kind="unet", widths=(64, 128), depth=2, patch=patch, attention=True, dropout=dropout, bias=discrete
+    )
+
+
+class Cost(BaseModel):
+    """What a network costs: its parameters, its operations for one item forward, and items per second it should train
+    at.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    parameters: int
+    flops_per_item: int
+    items_per_second: float
+
+
+FLOPS_PER_CORE = 2e10
+"""Floating-point operations per second that one laptop core is expected to reach in training; a measured rate replaces
+it.
+"""
+
+
+def cost(network: nn.Module, before: int, event: tuple[int, ...], *, cores: int) -> Cost:
+    """The cost of `network` for one item of shape `event` shown in `before` channels, expected on `cores` cores."""
+    x: Tensor = torch.zeros(1, before, *event[1:])
+    training = network.training
+    network.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(x, torch.zeros(1))
+    network.train(training)
+    flops = counter.get_total_flops()
+    parameters = sum(p.numel() for p in network.parameters())
+    return Cost(
+        parameters=parameters, flops_per_item=flops, items_per_second=cores * FLOPS_PER_CORE / max(1, 3 * flops)
+    )

@@ -1,0 +1,131 @@
+"""A U-Net sized for a CPU: residual blocks at a few resolutions, with a conditioning vector scaling every block.
+
+Pictures go down by averaging and up by repeating, with skips between equal sizes (Ronneberger et al. 2015, arXiv
+1505.04597; Ho et al. 2020, arXiv 2006.11239, appendix B). Each block is x + conv(silu(film(conv(silu(norm(x)))))), its
+last convolution starting at zero. Memory is `channels_last`, which trains about a quarter faster on CPUs.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
+
+
+def _zeroed(layer: Layer) -> Layer:
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class _Block(nn.Module):
+    def __init__(self, before: int, width: int, conditioning: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(min(8, before), before)
+        self.first = nn.Conv2d(before, width, 3, padding=1)
+        self.film = nn.Linear(conditioning, 2 * width)
+        self.dropout = nn.Dropout(dropout)
+        self.second = _zeroed(nn.Conv2d(width, width, 3, padding=1))
+        self.skip = nn.Conv2d(before, width, 1) if before != width else nn.Identity()
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        scale, shift = self.film(c)[:, :, None, None].chunk(2, 1)
+        h = self.first(F.silu(self.norm(x)))
+        h = self.dropout(F.silu(h * (1 + scale) + shift))
+        return self.skip(x) + self.second(h)
+
+
+class _Attention(nn.Module):
+    def __init__(self, width: int, head: int = 32) -> None:
+        super().__init__()
+        self.heads = max(1, width // head)
+        self.norm = nn.GroupNorm(min(8, width), width)
+        self.qkv = nn.Conv2d(width, 3 * width, 1)
+        self.out = _zeroed(nn.Conv2d(width, width, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, width, height, breadth = x.shape
+        qkv = self.qkv(self.norm(x)).reshape(n, 3, self.heads, width // self.heads, height * breadth)
+        q, k, v = qkv.transpose(3, 4).unbind(1)
+        h = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(n, width, height, breadth)
+        return x + self.out(h)
+
+
+class UNet(nn.Module):
+    """Pictures (n, before, height, breadth) and vectors (n, conditioning) to pictures (n, after, height, breadth).
+
+    `widths` are the channels at each resolution, halved from one to the next; `blocks` residual blocks stand at each
+    on the way down and up; `patch` folds patch x patch pixels into channels first. `size` (height, breadth) may be
+    anything: pictures are padded to the next multiple that divides and cropped again. With `position`, every place of
+    the picture learns an offset of its own, which pays where pictures are aligned.
+    """
+
+    def __init__(
+        self,
+        before: int,
+        after: int,
+        size: tuple[int, int],
+        conditioning: int,
+        *,
+        widths: tuple[int, ...] = (48, 96),
+        blocks: int = 2,
+        patch: int = 1,
+        dropout: float = 0.1,
+        attention: bool = True,
+        position: bool = True,
+    ) -> None:
+        super().__init__()
+        self.size, self.patch = size, patch
+        self.multiple = patch * 2 ** (len(widths) - 1)
+        padded = [-(-s // self.multiple) * self.multiple // patch for s in size]
+        self.enter = nn.Conv2d(before * patch**2, widths[0], 3, padding=1)
+        self.position = nn.Parameter(torch.zeros(1, widths[0], *padded)) if position else None
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        skips, width = [widths[0]], widths[0]
+        for level, target in enumerate(widths):
+            if level:
+                skips.append(width)
+            for _ in range(blocks):
+                self.down.append(_Block(width, target, conditioning, dropout))
+                width = target
+                skips.append(width)
+        self.middle = _Block(width, width, conditioning, dropout)
+        self.attention = _Attention(width) if attention else nn.Identity()
+        for target in reversed(widths):
+            for _ in range(blocks + 1):
+                self.up.append(_Block(width + skips.pop(), target, conditioning, dropout))
+                width = target
+        self.norm = nn.GroupNorm(min(8, width), width)
+        self.leave = _zeroed(nn.Conv2d(width, after * patch**2, 3, padding=1))
+        self.levels, self.blocks = len(widths), blocks
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        height, breadth = self.size
+        x = F.pad(x, (0, -breadth % self.multiple, 0, -height % self.multiple), mode="replicate")
+        if self.patch > 1:
+            x = F.pixel_unshuffle(x, self.patch)
+        h = self.enter(x.contiguous(memory_format=torch.channels_last))
+        if self.position is not None:
+            h = h + self.position
+        skips = [h]
+        for i, block in enumerate(self.down):
+            if i and i % self.blocks == 0:
+                h = F.avg_pool2d(h, 2)
+                skips.append(h)
+            h = block(h, c)
+            skips.append(h)
+        h = self.attention(self.middle(h, c))
+        for i, block in enumerate(self.up):
+            if i and i % (self.blocks + 1) == 0:
+                h = F.interpolate(h, scale_factor=2.0, mode="nearest")
+            h = block(torch.cat([h, skips.pop()], 1), c)
+        h = self.leave(F.silu(self.norm(h)))
+        if self.patch > 1:
+            h = F.pixel_shuffle(h, self.patch)
+        return h[..., :height, :breadth]

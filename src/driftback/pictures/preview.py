@@ -1,0 +1,58 @@
+"""A look at what a model draws now: a grid of pictures, or a scatter of the first two columns of points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from driftback.data.layouts import LAYOUTS
+from driftback.data.preprocessing import Preprocessing
+from driftback.files import writing
+
+
+def preview(x: np.ndarray, path: Path, prepared: Preprocessing) -> None:
+    """Draw raw items `x` (n, *event) to the PNG file `path`, whole or not at all."""
+    image = scatter(x) if prepared.kind == "points" else picture_grid(x, prepared)
+    with writing(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def picture_grid(
+    x: np.ndarray, prepared: Preprocessing, *, columns: int | None = None, least: int = 480
+) -> Image.Image:
+    """Raw pictures `x` (n, *event) side by side, enlarged by a whole factor to `least` pixels across or more."""
+    low, high = prepared.bounds or (float(x.min()), float(x.max()))
+    inside = LAYOUTS[prepared.layout].inward(x).astype(np.float64)
+    grey = np.rint((inside - low) / ((high - low) or 1.0) * 255).clip(0, 255).astype(np.uint8)
+    n, channels, height, width = grey.shape
+    across = columns or max(1, int(np.ceil(np.sqrt(n))))
+    down = -(-n // across)
+    sheet = np.full((down * (height + 1) + 1, across * (width + 1) + 1, 3), 255, np.uint8)
+    for i, one in enumerate(grey):
+        top, left = i // across * (height + 1) + 1, i % across * (width + 1) + 1
+        sheet[top : top + height, left : left + width] = np.moveaxis(one[:3] if channels >= 3 else one[:1], 0, -1)
+    factor = max(1, -(-least // sheet.shape[1]))
+    return Image.fromarray(sheet.repeat(factor, 0).repeat(factor, 1))
+
+
+def scatter(x: np.ndarray, *, real: np.ndarray | None = None) -> Image.Image:
+    """Points `x` (n, d): the first two columns as a scatter, over `real` ones in grey; one column as a histogram."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.8, 4.8), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    if x.shape[1] == 1:
+        for points, colour in ((real, "#bbbbbb"), (x, "#0072b2")):
+            if points is not None:
+                axes.hist(points[:, 0], bins=60, density=True, color=colour, alpha=0.7)
+    else:
+        for points, colour in ((real, "#bbbbbb"), (x, "#0072b2")):
+            if points is not None:
+                axes.scatter(points[:, 0], points[:, 1], s=2, color=colour, linewidths=0, rasterized=True)
+        axes.set_aspect("equal", "datalim")
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])

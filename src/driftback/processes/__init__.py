@@ -1,0 +1,25 @@
+"""How order dissolves into noise: schedules, their diffusions, SDEs and their reverse, and DDPM's chain."""
+
+from driftback.processes.ddpm import DiscreteChain, betas_of, linear_betas
+from driftback.processes.diffusion import Diffusion
+from driftback.processes.protocols import Process
+from driftback.processes.schedules import EDM, SCHEDULES, VE, VP, Cosine, Schedule, Straight, SubVP
+from driftback.processes.sde import SDE, Reverse
+
+__all__ = [
+    "EDM",
+    "SCHEDULES",
+    "SDE",
+    "VE",
+    "VP",
+    "Cosine",
+    "Diffusion",
+    "DiscreteChain",
+    "Process",
+    "Reverse",
+    "Schedule",
+    "Straight",
+    "SubVP",
+    "betas_of",
+    "linear_betas",
+]

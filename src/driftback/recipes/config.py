@@ -1,0 +1,81 @@
+"""A model's `config.json`: what it was made from, and how, with a version that a later reader can migrate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from driftback.data.preprocessing import Preprocessing
+from driftback.errors import DamagedModel
+from driftback.files import write_text
+from driftback.networks.presets import NetworkSpec
+from driftback.training.plan import Plan
+
+VERSION = 1
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""From the version in the key to the next; `read` applies them in turn."""
+
+
+class Config(BaseModel):
+    """All that rebuilds a model around its weights, and what a resume checks before it goes on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int = VERSION
+    library: str
+    name: str
+    source: str | None
+    """Where the data came from, as it can be given again; None for data handed over in memory."""
+    reading: dict[str, Any] = {}
+    """The options that it was read with (`driftback.data.load`)."""
+    method: str
+    preprocessing: Preprocessing
+    network: NetworkSpec
+    plan: Plan
+    spread: float
+    """The standard deviation of the encoded training data."""
+    class_counts: tuple[int, ...] = ()
+    fingerprint: str
+    """SHA-256 of the training data and labels."""
+    items: int
+    held_out: int
+    held_out_share: float
+
+
+def write(config: Config, folder: Path) -> None:
+    """Write `folder/config.json`, whole or not at all."""
+    write_text(folder / "config.json", config.model_dump_json(indent=2) + "\n")
+
+
+def read(folder: Path) -> Config:
+    """The config of the model in `folder`. Raises DamagedModel in one line that names the file."""
+    path = folder / "config.json"
+    if not folder.is_dir():
+        raise DamagedModel(f"there is no model in {folder}; make one with: driftback fit SOURCE --out {folder}")
+    if not path.is_file():
+        raise DamagedModel(
+            f"{path} is missing, so {folder} is not a model; give the folder that 'driftback fit --out' made"
+        )
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        version = int(record["version"])
+        if version > VERSION:
+            raise DamagedModel(
+                f"{path} has version {version}, newer than {VERSION}, which this driftback reads; update driftback"
+            )
+        for number in range(version, VERSION):
+            record = MIGRATIONS[number](record)
+        return Config.model_validate(record)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DamagedModel(
+            f"{path} is damaged at '{where}' ({first['msg']}); restore it from a copy or fit again"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedModel(f"{path} is damaged ({error}); restore it from a copy or fit the model again") from error

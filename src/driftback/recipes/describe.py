@@ -1,0 +1,52 @@
+"""A model in plain words: what it was made from, by which method, what it costs, and how far it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from driftback.networks.presets import cost
+from driftback.recipes import config as configs
+from driftback.recipes.job import LOG, read_log
+from driftback.recipes.methods import METHODS
+from driftback.recipes.model import untrained
+from driftback.training.health import Measurement, verdict
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """Facts about the model in `folder` by name, ready for JSON. Raises DamagedModel if there is none."""
+    config = configs.read(folder)
+    denoiser, prepared = untrained(config), config.preprocessing
+    event = prepared.internal_event
+    network = denoiser.network.requires_grad_(False)
+    price = cost(network, denoiser.parametrisation.channels(event[0])[0], event, cores=torch.get_num_threads())
+    log = read_log(folder / LOG)
+    history = [Measurement.from_json(record) for record in log if record.get("kind") == "levels"]
+    done = max((record["step"] for record in log if record.get("kind") == "step"), default=0)
+    ends = [record for record in log if record.get("kind") == "end"]
+    ratio = float(denoiser.process.ratio(torch.ones((), dtype=torch.float64)))
+    return {
+        "model": str(folder),
+        "data": config.name,
+        "source": config.source,
+        "kind": prepared.kind,
+        "shape": list(prepared.event),
+        "items": config.items,
+        "held_out": config.held_out,
+        "classes": list(prepared.classes) if config.class_counts else [],
+        "method": config.method,
+        "about": METHODS[config.method].about,
+        "network": f"{config.network.kind} {'-'.join(map(str, config.network.widths))}",
+        "parameters": price.parameters,
+        "flops_per_item": price.flops_per_item,
+        "steps_done": config.plan.steps if ends else done,
+        "steps_planned": config.plan.steps,
+        "seed": config.plan.seed,
+        "finished": bool(ends),
+        "verdict": verdict(history).text,
+        "bits_per_dim": ends[-1]["bits_per_dim"] if ends else None,
+        "signal_to_noise_at_the_end": (config.spread / ratio) ** 2,
+        "library": config.library,
+    }

@@ -1,0 +1,136 @@
+"""How good is a fitted model: draw from it, and judge what it draws against items that it has never seen.
+
+Distances are taken between encoded items, flattened: every column, and every pixel, then counts alike. The real items are read again
+from where the model's data came from, and a fingerprint tells whether they are still the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from driftback.data.dataset import Dataset
+from driftback.data.loading import load as load_data
+from driftback.data.split import split
+from driftback.errors import BadInput, DriftbackError
+from driftback.evaluation.judge import judge
+from driftback.evaluation.metric import Metric
+from driftback.files import write_text
+from driftback.recipes.config import Config
+from driftback.recipes.job import LOG, read_log
+from driftback.recipes.model import Model
+from driftback.recipes.prepare import fingerprint
+
+EVALUATION = "evaluation.json"
+BITS = "held-out bits per dimension"
+
+
+@dataclass(frozen=True)
+class RealItems:
+    """What a model is judged against: the items it was trained on, and others like them."""
+
+    train: Dataset
+    held: Dataset | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The measurements, and what they were made from: raw samples (n, *event), their classes (n,) or None, real items."""
+
+    metrics: tuple[Metric, ...]
+    samples: np.ndarray
+    labels: np.ndarray | None
+    real: RealItems
+
+
+def original(config: Config) -> RealItems:
+    """The training and held-out items of a model, read again. Raises BadInput if they are gone or have changed."""
+    if config.source is None:
+        raise BadInput("this model was fitted on data in memory; give DATA to compare it with")
+    reading = {name: tuple(v) if isinstance(v, list) else v for name, v in config.reading.items()}
+    try:
+        dataset = load_data(config.source, reading.pop("y", None), **reading)
+        train, held = (dataset.take(index) for index in split(dataset, config.held_out_share))
+        label = torch.from_numpy(train.y) if config.class_counts and train.y is not None else None
+        same = fingerprint(config.preprocessing.encode(train.x), label) == config.fingerprint
+    except DriftbackError as error:
+        raise BadInput(f"cannot read {config.source} again ({error}); give DATA to compare with") from error
+    if not same:
+        raise BadInput(f"{config.source} has changed since the model was fitted on it; give DATA to compare with")
+    return RealItems(train, held if len(held) else None)
+
+
+def like(config: Config, source: str, **reading: Any) -> Dataset:
+    """Other data, read as the model's own were unless `reading` says otherwise."""
+    recorded = {name: value for name, value in config.reading.items() if name != "n"}
+    if not reading and config.source is not None and Path(config.source).suffix == Path(source).suffix:
+        reading = {name: tuple(v) if isinstance(v, list) else v for name, v in recorded.items()}
+    return load_data(source, reading.pop("y", None), **reading)
+
+
+def real_items(config: Config, data: Dataset | None) -> RealItems:
+    """The model's own items; or `data` in place of the held-out ones, and of all where its own cannot be read again."""
+    if data is None:
+        return original(config)
+    try:
+        return RealItems(original(config).train, data)
+    except BadInput:
+        return RealItems(data, None)
+
+
+def evaluate(
+    model: Model,
+    real: RealItems,
+    *,
+    n: int | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Draw `n` samples (default 1,000, or 2,000 points) and judge them against `real`; see `driftback.evaluation.judge`.
+
+    Raises BadInput for fewer than 20 samples or real items, and for items that the model does not know.
+    """
+    prepared = model.config.preprocessing
+    n = n or (2000 if len(prepared.internal_event) == 1 else 1000)
+    if n < 20:
+        raise BadInput(f"{n} samples say nothing reliable; ask for at least 20, better 1000")
+    flat = [None if d is None else prepared.encode(d.x).flatten(1).numpy() for d in (real.train, real.held)]
+    known = [None if d is None else prepared.labels(d) for d in (real.train, real.held)]
+    samples = model.sample(n, seed=seed, progress=progress)
+    labels = model.labels(n, seed=seed)
+    metrics = judge(
+        prepared.encode(samples).flatten(1).numpy(),
+        flat[0],
+        flat[1],
+        sample_labels=_names(model, labels),
+        train_labels=_names(model, known[0]),
+        held_labels=_names(model, known[1]),
+        rng=seed,
+    )
+    return Evaluation(tuple(metrics), samples, labels, real)
+
+
+def recorded_bits(folder: Path) -> Metric | None:
+    """The held-out bits per dimension that the end of the fit measured, as a metric with its 95 % interval."""
+    ends = [record for record in read_log(folder / LOG) if record.get("kind") == "end"]
+    if not ends or ends[-1]["bits_per_dim"] is None:
+        return None
+    value, error, n = ends[-1]["bits_per_dim"], ends[-1]["bits_per_dim_se"] or 0.0, ends[-1]["held_out"]
+    return Metric(
+        BITS, value, value - 1.96 * error, value + 1.96 * error, None, None, n, "lower is better; no floor is known"
+    )
+
+
+def write_evaluation(folder: Path, metrics: tuple[Metric, ...]) -> None:
+    """Write the metrics to `folder/evaluation.json`, whole or not at all."""
+    write_text(folder / EVALUATION, json.dumps({"metrics": [m.as_json() for m in metrics]}, indent=2) + "\n")
+
+
+def _names(model: Model, codes: np.ndarray | None) -> np.ndarray | None:
+    return None if codes is None or not model.classes else np.array(model.classes)[codes]

@@ -1,0 +1,250 @@
+"""A training that is ready to run: it trains, measures, draws previews and checkpoints, and ends in a model and a
+summary.
+
+`Job.run` yields after every step, so that progress lines and early stopping are a `for` loop; what it writes is whole
+or not there, so that a kill at any moment costs the steps since the last checkpoint and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from driftback.data.dataset import Dataset, Finding
+from driftback.errors import TrainingStopped
+from driftback.files import write_tensors
+from driftback.pictures.preview import preview
+from driftback.randomness import Rng
+from driftback.recipes.config import Config
+from driftback.recipes.methods import METHODS
+from driftback.recipes.model import WEIGHTS, Model, encoded_levels
+from driftback.scores.parametrisation import Levels
+from driftback.training import checkpoint
+from driftback.training.health import Measurement, Verdict, verdict
+from driftback.training.levels import level_losses
+from driftback.training.loop import State, Step, train
+
+LOG = "metrics.jsonl"
+MEASUREMENTS = 12
+PREVIEWS = 6
+CHECKPOINT_SECONDS = 15.0
+MOST_MEASURED = 512
+"""At most so many held-out items are measured while training, and at most twice so many for the final likelihood."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is: enough for a progress line."""
+
+    step: int
+    steps: int
+    seconds: float
+    loss: float
+    held_out: float | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `driftback fit --json` prints; None where it does not apply."""
+
+    model: str | None
+    kind: str
+    items: int
+    held_out: int
+    seconds: float
+    samples_seen: int
+    bits_per_dim: float | None
+    bits_per_dim_se: float | None
+    verdict: str
+
+
+@dataclass
+class Job:
+    """A training that is ready to run, with its data encoded; made by `prepare`."""
+
+    config: Config
+    folder: Path | None
+    findings: tuple[Finding, ...]
+    state: State
+    x0: Tensor
+    label: Tensor | None
+    held: Dataset
+    device: str
+    seconds: float = 0.0
+    said: list[str] = field(default_factory=list)
+    """Lines worth telling the person before the start: what was chosen and why."""
+    per_step: float | None = None
+    """Seconds per step as measured before the start; None where the number of steps was given."""
+
+    @property
+    def model(self) -> Model:
+        """The model as it stands, with the averaged weights."""
+        return Model(self.config, self.state.average)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict on the measurements so far."""
+        return verdict([Measurement.from_json(record) for record in self.state.history])
+
+    @property
+    def finished(self) -> Summary | None:
+        """The summary of a training that had reached its end before, else None."""
+        if self.folder is None or self.state.step < self.config.plan.steps:
+            return None
+        ends = [record for record in read_log(self.folder / LOG) if record.pop("kind", "") == "end"]
+        return Summary(**ends[-1]) if ends else None
+
+    def run(
+        self, *, stop: Callable[[], bool] = lambda: False, checkpoint_seconds: float = CHECKPOINT_SECONDS
+    ) -> Iterator[Progress]:
+        """Train to the end, or until `stop()` is true after a step; then a checkpoint has been written and nothing is
+        lost. A checkpoint is also written every `checkpoint_seconds`.
+        """
+        plan, started, written = self.config.plan, time.perf_counter() - self.seconds, time.perf_counter()
+        method = METHODS[self.config.method]
+        losses: list[float] = []
+        try:
+            for step in train(
+                self.state,
+                self.x0,
+                self.label,
+                method.times(self.config.spread),
+                plan,
+                cell=self._cell(),
+                device=self.device,
+            ):
+                losses.append(step.loss)
+                self.seconds = time.perf_counter() - started
+                if _falls(step.number, plan.steps, MEASUREMENTS):
+                    self._measure(step, sum(losses) / len(losses))
+                    losses.clear()
+                if _falls(step.number, plan.steps, PREVIEWS):
+                    self._preview(step.number)
+                halted = stop()
+                if halted or time.perf_counter() - written > checkpoint_seconds:
+                    self.save()
+                    written = time.perf_counter()
+                held = [m["held_out"] for m in self.state.history if m["held_out"]]
+                yield Progress(
+                    step.number,
+                    plan.steps,
+                    self.seconds,
+                    step.loss,
+                    float(np.mean(held[-1]["loss"])) if held else None,
+                    self.verdict.text if self.state.history else "",
+                )
+                if halted:
+                    return
+        except TrainingStopped:
+            self.save()
+            raise
+
+    def save(self) -> None:
+        """Write a checkpoint and the averaged weights, each whole or not at all."""
+        if self.folder is None:
+            return
+        checkpoint.save(self.state, self.folder / "training" / "state.safetensors", seconds=self.seconds)
+        write_tensors(self.folder / WEIGHTS, self.state.average.network.state_dict(), {"step": self.state.step})
+
+    def finish(self) -> tuple[Model, Summary]:
+        """The finished model, with its weights written, and the summary with the held-out likelihood."""
+        started = time.perf_counter()
+        self.save()
+        network = self.state.average.network.eval()
+        model = Model(self.config, replace(self.state.average, network=network))
+        bits = error = None
+        if len(self.held) and self.config.preprocessing.levels is not None:
+            some = self.held.take(np.arange(min(len(self.held), 2 * MOST_MEASURED)))
+            found = model.log_likelihood(some.x, _names(some))
+            bits = model.bits_per_dim(found.mean)
+            error = None if found.standard_error is None else -model.bits_per_dim(found.standard_error)
+        self.seconds += time.perf_counter() - started
+        plan = self.config.plan
+        summary = Summary(
+            model=None if self.folder is None else str(self.folder),
+            kind=self.config.preprocessing.kind,
+            items=self.config.items,
+            held_out=self.config.held_out,
+            seconds=round(self.seconds, 2),
+            samples_seen=plan.steps * plan.batch,
+            bits_per_dim=bits,
+            bits_per_dim_se=error,
+            verdict=self.verdict.text,
+        )
+        self._log({"kind": "end", **asdict(summary)})
+        return model, summary
+
+    def _cell(self) -> float:
+        """The width of a level where the method needs discrete data to be dequantised, else 0."""
+        learned = self.state.denoiser.parametrisation
+        return 0.0 if isinstance(learned, Levels) else encoded_levels(self.config)[1]
+
+    def _measure(self, step: Step, loss: float) -> None:
+        law, average = METHODS[self.config.method].times(self.config.spread), self.state.average
+        rng = Rng(self.config.plan.seed).child("measure")
+        n = min(MOST_MEASURED, len(self.x0), max(len(self.held), 64))
+        held = None
+        if len(self.held):
+            some = self.held.take(np.arange(min(n, len(self.held))))
+            x, y = self.config.preprocessing.encode(some.x), None if self.label is None else torch.from_numpy(some.y)
+            held = level_losses(average, x.to(self.device), _to(y, self.device), law, rng=rng)
+            n = len(x)
+        x, y = self.x0[:n], None if self.label is None else self.label[:n]
+        seen = level_losses(average, x.to(self.device), _to(y, self.device), law, rng=rng)
+        self.state.history.append(Measurement(step.number, seen, held).as_json())
+        if self.folder is not None and self.verdict.best_step == step.number:
+            path = self.folder / "training" / "best.safetensors"
+            write_tensors(path, average.network.state_dict(), {"step": step.number})
+        self._log(
+            {
+                "kind": "step",
+                "step": step.number,
+                "seconds": round(self.seconds, 3),
+                "loss": loss,
+                "gradient": step.gradient,
+                "rate": step.rate,
+            }
+        )
+        self._log(self.state.history[-1])
+
+    def _preview(self, step: int) -> None:
+        if self.folder is not None:
+            points = len(self.config.preprocessing.internal_event) == 1
+            x = self.model.sample(1000 if points else 36, seed=0, steps=20 if points else 12)
+            preview(x, self.folder / "previews" / f"step-{step:07d}.png", self.config.preprocessing)
+
+    def _log(self, record: dict) -> None:
+        if self.folder is not None:
+            with (self.folder / LOG).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+
+
+def read_log(path: Path) -> list[dict]:
+    """The records of a log, oldest first, without a line that a kill cut off; none where there is no log."""
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        with suppress(ValueError):
+            records.append(json.loads(line))
+    return records
+
+
+def _falls(step: int, steps: int, times: int) -> bool:
+    """Whether one of `times` equal parts of `steps` ends at `step`."""
+    return (step * times) // steps > ((step - 1) * times) // steps
+
+
+def _to(y: Tensor | None, device: str) -> Tensor | None:
+    return None if y is None else y.to(device)
+
+
+def _names(data: Dataset) -> list[str] | None:
+    return None if data.y is None or not data.classes else [data.classes[k] for k in data.y]

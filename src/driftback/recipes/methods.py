@@ -1,0 +1,107 @@
+"""Methods by name: a schedule, what the network predicts, and the noise levels that it is trained on.
+
+Each is a published recipe put together from rooms; `spread` is the standard deviation of the encoded data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from driftback.data.levels import Levels as Grid
+from driftback.errors import BadInput
+from driftback.processes.schedules import EDM, VE, VP, Schedule, Straight, SubVP
+from driftback.scores.parametrisation import (
+    Levels,
+    Linear,
+    Parametrisation,
+    predict_edm,
+    predict_flow,
+    predict_noise,
+)
+from driftback.training.times import LogNormalRatio, TimeLaw, UniformTimes
+
+
+@dataclass(frozen=True)
+class Method:
+    """A recipe: everything that a paper fixes, as functions of the data's standard deviation."""
+
+    about: str
+    schedule: Callable[[float], Schedule]
+    predicts: Callable[[float], Linear]
+    times: Callable[[float], TimeLaw]
+    on_levels: bool = False
+    """Whether data on few levels are treated as such (see `driftback.scores.parametrisation.Levels`)."""
+
+    def parametrisation(self, spread: float, start: float = 0.0, step: float = 0.0, count: int = 0) -> Parametrisation:
+        """What the network predicts; `start`, `step` and `count` are the encoded levels of discrete data, if any."""
+        if self.on_levels and count:
+            return Levels(start, step, count, spread)
+        return self.predicts(spread)
+
+
+def _edm_times(spread: float) -> TimeLaw:
+    return LogNormalRatio(-1.2 + math.log(2 * spread), 1.2)
+
+
+METHODS: dict[str, Method] = {
+    "levels": Method(
+        "data on few levels: the network predicts each coordinate's level from the others, its own evidence is exact",
+        lambda spread: EDM(160 * spread),
+        predict_edm,
+        _edm_times,
+        on_levels=True,
+    ),
+    "edm": Method(
+        "preconditioned denoising (Karras et al. 2022, arXiv 2206.00364)",
+        lambda spread: EDM(160 * spread),
+        predict_edm,
+        _edm_times,
+    ),
+    "ddpm": Method(
+        "noise prediction with the simple loss on the variance-preserving schedule (Ho et al. 2020, arXiv 2006.11239)",
+        lambda spread: VP(),
+        predict_noise,
+        lambda spread: UniformTimes(1e-3),
+    ),
+    "score-sde-vp": Method(
+        "denoising score matching, weighted by sigma^2, on VP (Song et al. 2021, arXiv 2011.13456)",
+        lambda spread: VP(),
+        predict_noise,
+        lambda spread: UniformTimes(1e-5),
+    ),
+    "score-sde-sub-vp": Method(
+        "denoising score matching, weighted by sigma^2, on sub-VP (Song et al. 2021, arXiv 2011.13456)",
+        lambda spread: SubVP(),
+        predict_noise,
+        lambda spread: UniformTimes(1e-3),
+    ),
+    "score-sde-ve": Method(
+        "denoising score matching, weighted by sigma^2, on VE (Song et al. 2021, arXiv 2011.13456)",
+        lambda spread: VE(0.02 * spread, 100 * spread),
+        predict_noise,
+        lambda spread: UniformTimes(1e-5),
+    ),
+    "flow": Method(
+        "flow matching along straight lines (Lipman et al. 2023, arXiv 2210.02747; Liu et al. 2023, arXiv 2209.03003)",
+        lambda spread: Straight(),
+        predict_flow,
+        lambda spread: UniformTimes(1e-4),
+    ),
+}
+
+MOST_LEVELS = 32
+"""Above so many levels their treatment one by one costs more than it gives."""
+
+
+def default_method(levels: Grid | None) -> str:
+    """`levels` for data on at most 32 levels, else `edm`."""
+    return "levels" if levels is not None and levels.count <= MOST_LEVELS else "edm"
+
+
+def method_named(name: str) -> Method:
+    """The method of this name. Raises BadInput listing the names."""
+    if name not in METHODS:
+        raise BadInput(f"there is no method '{name}'; choose one of {', '.join(METHODS)}")
+    return METHODS[name]

@@ -1,0 +1,287 @@
+"""A fitted model: draw as many new items as you want, ask for log-densities, save and load.
+
+A model is a denoiser with the data's preprocessing around it, kept as a folder: `config.json` and
+`weights.safetensors`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from driftback.data.dataset import as_labels
+from driftback.errors import BadInput, DamagedModel
+from driftback.evaluation.bound import variational_bound
+from driftback.evaluation.likelihood import LogLikelihood, ode_log_likelihood
+from driftback.files import read_tensors, write_tensors
+from driftback.networks.presets import build
+from driftback.processes.diffusion import Diffusion
+from driftback.randomness import Rng, as_rng
+from driftback.recipes import config as configs
+from driftback.recipes.config import Config
+from driftback.recipes.methods import METHODS
+from driftback.samplers.frame import Frame, last
+from driftback.samplers.grids import karras
+from driftback.samplers.heun import Heun
+from driftback.scores.denoiser import Denoiser
+from driftback.scores.guided import GuidedDenoiser
+from driftback.scores.learned import LearnedDenoiser
+from driftback.scores.parametrisation import Levels
+
+WEIGHTS = "weights.safetensors"
+
+Label = int | str | Sequence[int] | np.ndarray | None
+
+
+def untrained(config: Config) -> LearnedDenoiser:
+    """The denoiser that `config` describes, with the weights that its seed starts from."""
+    method, prepared = METHODS[config.method], config.preprocessing
+    start, step, count = encoded_levels(config)
+    parametrisation = method.parametrisation(config.spread, start, step, count)
+    event = prepared.internal_event
+    before, after = parametrisation.channels(event[0])
+    network = build(config.network, before, after, event, len(config.class_counts), seed=config.plan.seed)
+    process = Diffusion(method.schedule(config.spread), event, config.spread)
+    return LearnedDenoiser(process, network, parametrisation)
+
+
+def encoded_levels(config: Config) -> tuple[float, float, int]:
+    """First level, step and number of levels of the encoded data; (0, 0, 0) when it is continuous."""
+    values = config.preprocessing.level_values
+    return (0.0, 0.0, 0) if values is None else (float(values[0]), float(values[1] - values[0]), len(values))
+
+
+@dataclass(frozen=True)
+class Model:
+    """A denoiser and the config that it was made by. `fit` and `load` make it."""
+
+    config: Config
+    denoiser: LearnedDenoiser
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes that it can be asked for; empty when it is not conditional."""
+        return self.config.preprocessing.classes if self.config.class_counts else ()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.denoiser.network.parameters()).device
+
+    @property
+    def block(self) -> int:
+        """How many items are computed at once, whatever is asked for, so that item i is the same for every n."""
+        event = self.config.preprocessing.internal_event
+        return 1024 if len(event) == 1 else max(1, min(64, 2 ** int(math.log2(max(1, 4_000_000 // math.prod(event))))))
+
+    def labels(self, n: int, *, label: Label = None, seed: int = 0) -> np.ndarray | None:
+        """The class of each of the `n` items that `sample` draws with this seed, int64 (n,); None without classes.
+
+        With no `label` the classes are drawn with the frequencies of the training data.
+        """
+        if not self.classes:
+            if label is not None:
+                raise BadInput(
+                    "this model knows no classes; fit it on labelled data (sub-folders, or y) to ask for one"
+                )
+            return None
+        if label is None:
+            shares = np.cumsum(self.config.class_counts) / sum(self.config.class_counts)
+            u = Rng(seed).child("label").uniform((n,), dtype=torch.float64).numpy()
+            return np.minimum(np.searchsorted(shares, u, side="right"), len(shares) - 1).astype(np.int64)
+        if isinstance(label, int | str | np.integer):
+            return np.full(n, self._class(label))
+        if len(label) != n:
+            raise BadInput(f"{len(label)} labels were given for {n} items; give one label, or one per item")
+        return np.array([self._class(one) for one in label], dtype=np.int64)
+
+    def _class(self, label: Any) -> int:
+        if str(label) in self.classes:
+            return self.classes.index(str(label))
+        known = ", ".join(f"{name} ({n})" for name, n in zip(self.classes, self.config.class_counts, strict=True))
+        raise BadInput(f"there is no class '{label}'; the classes and their counts are: {known}")
+
+    def frames(
+        self,
+        n: int,
+        *,
+        label: Label = None,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float = 0.0,
+        first: int = 0,
+    ) -> Iterator[Frame]:
+        """The way back of `n` items from pure noise, as frames of encoded points: `steps` + 1 of them.
+
+        `first` is the number of the first item: frames(2, first=5) shows items 5 and 6 of the seed.
+        """
+        labels = self.labels(first + n, label=label, seed=seed)
+        return self._way_back(n, None if labels is None else labels[first:], seed, steps, guidance, first)
+
+    def _way_back(
+        self, n: int, labels: np.ndarray | None, seed: int, steps: int | None, guidance: float, first: int
+    ) -> Iterator[Frame]:
+        if guidance < 0 or (steps is not None and steps < 1):
+            raise BadInput(
+                f"guidance {guidance:g} and {steps} steps make no way back; give guidance >= 0 and steps >= 1"
+            )
+        if guidance and labels is None:
+            raise BadInput("guidance pushes towards a class, and this model knows none; leave it out")
+        process, spread = self.denoiser.process, self.config.spread
+        _, step, count = encoded_levels(self.config)
+        # Below a twelfth of a level's width rounding errs once in a billion; continuous data go on to EDM's 0.002.
+        low = step / 12 if count and isinstance(self.denoiser.parametrisation, Levels) else 0.004 * spread
+        times = karras(process, steps or self.steps, low=low, high=160 * spread)
+        rng = Rng(seed).child("sample").item(first)
+        x = process.simple_at(float(times[0])).sample(n, rng=rng.child("start")).to(self.device)
+        self.denoiser.network.eval()
+        return Heun(self._guided(labels, guidance))(x, times, rng=rng)
+
+    @property
+    def steps(self) -> int:
+        """The number of steps that `sample` takes when nothing is said: Heun's, two evaluations each but the last."""
+        return 40 if len(self.config.preprocessing.internal_event) == 1 else 25
+
+    def _guided(self, labels: np.ndarray | None, guidance: float) -> Denoiser:
+        if labels is None:
+            return self.denoiser
+        conditional = self.denoiser.given(torch.from_numpy(labels).to(self.device))
+        return GuidedDenoiser(conditional, self.denoiser, guidance) if guidance else conditional
+
+    def sample(
+        self,
+        n: int,
+        *,
+        label: Label = None,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float = 0.0,
+        batch_size: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        """Draw `n` new items, (n, *event) in the units, layout and dtype of the data.
+
+        `label` is a class, or one per item; `guidance` >= 0 pushes towards it (0: none). Item i of a seed is the same
+        for every `n`. `batch_size` only bounds memory: it is rounded up to whole blocks, or, below one block, computed
+        as given, in which case items may differ by rounding. `progress(done, n)` is called after each block. Raises
+        BadInput for what cannot be drawn.
+        """
+        if n < 1:
+            raise BadInput(f"cannot draw {n} items; ask for at least 1")
+        if batch_size is not None and batch_size < 1:
+            raise BadInput(f"a batch of {batch_size} items cannot be drawn; give at least 1")
+        labels = self.labels(n, label=label, seed=seed)
+        block = min(self.block, batch_size or self.block)
+        out = []
+        for first in range(0, n, block):
+            # A whole block is always computed: a network may round a row differently in a batch of another size.
+            count = min(block, n - first)
+            padded = None if labels is None else np.resize(labels[first : first + count], block)
+            whole = last(self._way_back(block, padded, seed, steps, guidance, first))
+            out.append(self.config.preprocessing.decode(whole.x[:count]))
+            if progress:
+                progress(first + count, n)
+        return np.concatenate(out)
+
+    def evaluations(self, steps: int | None = None, guidance: float = 0.0) -> int:
+        """Evaluations of the network per item that `sample` spends."""
+        return (2 * (steps or self.steps) - 1) * (2 if guidance else 1)
+
+    def log_likelihood(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        draws: int = 32,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> LogLikelihood:
+        """log p(x), or log p(x | y) with labels, in nats per item (n,), in raw units.
+
+        For data on few levels (method `levels`) it is a lower bound on the log-probability; for other discrete data a
+        lower bound too, by uniform dequantisation (Theis et al. 2016, arXiv 1511.01844, section 3.1); for continuous
+        data the log-density. Raises BadInput for data that the model cannot have made.
+        """
+        prepared, rng = self.config.preprocessing, as_rng(seed).child("likelihood")
+        z = prepared.encode(x)
+        labels = None if y is None else torch.from_numpy(self.class_numbers(y, len(z)))
+        bounded = isinstance(self.denoiser.parametrisation, Levels)
+        cell = 0.0 if bounded else encoded_levels(self.config)[1]
+        self.denoiser.network.eval()
+        parts = []
+        for first in range(0, len(z), self.block):
+            some = slice(first, first + self.block)
+            part, key = z[some].to(self.device), rng.item(first)
+            given = self.denoiser if labels is None else self.denoiser.given(labels[some].to(self.device))
+            if bounded:
+                parts.append(variational_bound(given, part, spread=self.config.spread, draws=draws, rng=key))
+            else:
+                part = part + cell * (key.child("dequantise").uniform(part.shape).to(part) - 0.5)
+                parts.append(ode_log_likelihood(given, part, spread=self.config.spread, rng=key))
+            if progress:
+                progress(min(first + self.block, len(z)), len(z))
+        # The bound is on a probability already; a density of the encoded data turns into one per raw unit or level.
+        shift = prepared.log_det if not cell else math.prod(prepared.event) * math.log(cell)
+        method = parts[0].method + (", uniform dequantisation" if cell else "")
+        nats = torch.cat([p.nats for p in parts]).cpu() + (0.0 if bounded else shift)
+        return LogLikelihood(nats, torch.cat([p.error for p in parts]).cpu(), method, parts[0].evaluations)
+
+    def class_numbers(self, y: Any, n: int) -> np.ndarray:
+        """Labels (n,), by name or number, as class numbers int64 (n,). Raises BadInput for an unknown class."""
+        if not self.classes:
+            raise BadInput("this model knows no classes; leave the labels out")
+        codes, names = as_labels(y, n)
+        return np.array([self._class(name) for name in names], dtype=np.int64)[codes]
+
+    def score_samples(self, X: Any, y: Any = None) -> np.ndarray:
+        """The log-density of each item of `X` in nats, (n,) float64; of `X` given the classes `y`, where these are
+        told.
+        """
+        return self.log_likelihood(X, y).nats.numpy()
+
+    def bits_per_dim(self, nats: float) -> float:
+        """Nats per item as bits per dimension: -nats / (d log 2)."""
+        return -nats / (math.prod(self.config.preprocessing.event) * math.log(2))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model as a folder: its config and its weights, each whole or not at all."""
+        folder = Path(folder)
+        write_tensors(folder / WEIGHTS, self.denoiser.network.state_dict(), {"steps": self.config.plan.steps})
+        configs.write(self.config, folder)
+
+
+def load(folder: str | Path, *, device: str | None = None, checkpoint: str = "last") -> Model:
+    """The model in `folder`, on `device` (by default a GPU where there is one). Raises DamagedModel in one line.
+
+    `checkpoint` is "last", or "best" for the weights with the lowest held-out loss.
+    """
+    folder = Path(folder).expanduser()
+    config = configs.read(folder)
+    denoiser = untrained(config)
+    path = {"last": folder / WEIGHTS, "best": folder / "training" / "best.safetensors"}[checkpoint]
+    weights, _ = read_tensors(path)
+    try:
+        denoiser.network.load_state_dict(weights)
+    except RuntimeError as error:
+        message = f"{path} does not fit {folder / 'config.json'}; restore both from one copy or fit the model again"
+        raise DamagedModel(message) from error
+    denoiser.network.eval().requires_grad_(False)
+    denoiser.network.to(device_named(device))
+    return Model(config, denoiser)
+
+
+def device_named(name: str | None = None) -> str:
+    """The device `name` ("cpu", "cuda", "cuda:1"), by default the GPU where there is one. Raises BadInput for one not here."""
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise BadInput(f"there is no device '{name}' on this machine; leave --device out, or give cpu") from None
+    return name

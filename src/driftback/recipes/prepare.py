@@ -1,0 +1,211 @@
+"""Everything before the first step: look at the data, split and encode it, choose method, network and number of steps.
+
+What was chosen is written to `config.json` before training starts, and a resume reads it from there instead of choosing
+again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from driftback.data.doctor import check
+from driftback.data.levels import Levels as Grid
+from driftback.data.loading import load as load_data
+from driftback.data.preprocessing import Preprocessing
+from driftback.data.split import split
+from driftback.errors import BadInput
+from driftback.files import write_text
+from driftback.networks.presets import NetworkSpec, preset
+from driftback.recipes import config as configs
+from driftback.recipes.config import Config
+from driftback.recipes.job import LOG, Job, read_log
+from driftback.recipes.methods import METHODS, default_method, method_named
+from driftback.recipes.model import device_named, untrained
+from driftback.recipes.start import fill_bias
+from driftback.scores.parametrisation import Levels
+from driftback.training import checkpoint, ema
+from driftback.training.loop import State
+from driftback.training.plan import Plan
+from driftback.training.speed import seconds_per_step
+
+
+def prepare(
+    source: Any,
+    y: Any = None,
+    *,
+    out: str | Path | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    method: str | None = None,
+    seed: int = 0,
+    held_out: float = 0.2,
+    resume: bool = False,
+    force: bool = False,
+    batch: int | None = None,
+    learning_rate: float | None = None,
+    network: NetworkSpec | None = None,
+    device: str | None = None,
+    **reading: Any,
+) -> Job:
+    """Everything before the first step; see `fit` for the arguments. Raises BadInput and DamagedModel in one line."""
+    if minutes is not None and steps is not None:
+        raise BadInput("give minutes or steps, not both: minutes are turned into steps")
+    if minutes is not None and not 0 < minutes < 1e6:
+        raise BadInput(f"{minutes:g} minutes is no time to train; give more than 0")
+    if steps is not None and steps < 1:
+        raise BadInput(f"{steps} steps train nothing; give at least 1")
+    if method is not None:
+        method_named(method)
+    begun = time.perf_counter()
+    folder = None if out is None else Path(out).expanduser()
+    device = device_named(device)
+    dataset = load_data(source, y, **reading)
+    findings = check(dataset)
+    errors = [f.what for f in findings if f.level == "error"]
+    if errors:
+        raise BadInput(
+            errors[0] + (f" (and {len(errors) - 1} more problems: see driftback check)" if errors[1:] else "")
+        )
+    old = configs.read(folder) if resume and folder is not None and (folder / "config.json").is_file() else None
+    share = old.held_out_share if old else held_out
+    train_index, held_index = split(dataset, share)
+    seen, held = dataset.take(train_index), dataset.take(held_index)
+    prepared = old.preprocessing if old else Preprocessing.fit(dataset)
+    x0 = prepared.encode(seen.x)
+    label = torch.from_numpy(seen.y) if seen.y is not None and len(dataset.classes) > 1 else None
+    mark = fingerprint(x0, label)
+    if old:
+        if old.fingerprint != mark:
+            raise BadInput(
+                f"{folder} was fitted on other data than {dataset.name}; give the same source, or another --out"
+            )
+        config = old
+    else:
+        if folder is not None:
+            _refuse(folder, force)
+        name = method or default_method(prepared.levels)
+        spread = float(x0.double().std())
+        config = Config(
+            library=version("driftback"),
+            name=dataset.name,
+            source=str(source) if isinstance(source, str | os.PathLike) else None,
+            reading={k: v for k, v in reading.items() if v is not None} | ({"y": y} if isinstance(y, str) else {}),
+            method=name,
+            preprocessing=prepared,
+            network=network or preset(prepared.internal_event, len(x0), discrete=_discrete(name, prepared.levels)),
+            plan=Plan(
+                steps=steps or 1,
+                batch=batch or _batch(prepared.internal_event),
+                seed=seed,
+                learning_rate=learning_rate or 2e-3,
+            ),
+            spread=spread if spread > 0 else 1.0,
+            class_counts=() if label is None else tuple(label.bincount(minlength=len(dataset.classes)).tolist()),
+            fingerprint=mark,
+            items=len(x0),
+            held_out=len(held),
+            held_out_share=held_out,
+        )
+    denoiser = untrained(config)
+    if isinstance(denoiser.parametrisation, Levels):
+        fill_bias(denoiser.network, denoiser.parametrisation, x0, label)
+    denoiser.network.to(device)
+    law = METHODS[config.method].times(config.spread)
+    said = []
+    per_step = None
+    if not old:
+        if steps is None:
+            per_step = seconds_per_step(denoiser, x0, label, law, config.plan, device=device)
+            steps = _planned(60 * (5.0 if minutes is None else minutes) - (time.perf_counter() - begun), per_step)
+            said.append(
+                f"{steps} steps of {config.plan.batch} items, planned from {per_step * 1e3:.0f} ms per step "
+                f"measured here; --steps {steps} repeats them exactly"
+            )
+        config = config.model_copy(update={"plan": config.plan.model_copy(update=_paced(steps))})
+    state = State.start(denoiser, config.plan)
+    job = Job(config, folder, findings, state, x0, label, held, device, said=said, per_step=per_step)
+    if ema.trails(config.plan.steps, config.plan.ema):
+        said.append(f"{config.plan.steps} steps are few for averaged weights; samples may trail the training")
+    if old and folder is not None:
+        path = folder / "training" / "state.safetensors"
+        if path.is_file():
+            job.seconds = checkpoint.restore(state, path)
+        if state.step < config.plan.steps:
+            _trim(folder / LOG, state.step)
+        said.append(f"going on from step {state.step} of {config.plan.steps}")
+    elif folder is not None:
+        # Only now, when nothing can go wrong any more, does an old model give way.
+        shutil.rmtree(folder, ignore_errors=True)
+        configs.write(config, folder)
+        if resume:
+            said.append(f"there was nothing to resume in {folder}; starting from the beginning")
+    job.seconds += time.perf_counter() - begun
+    return job
+
+
+def _discrete(method: str, levels: Grid | None) -> bool:
+    return METHODS[method].on_levels and levels is not None
+
+
+def _batch(event: Sequence[int]) -> int:
+    numbers = math.prod(event)
+    return (
+        1024
+        if len(event) == 1
+        else 256
+        if numbers <= 256
+        else 128
+        if numbers <= 4_096
+        else 32
+        if numbers <= 16_384
+        else 4
+    )
+
+
+def _planned(seconds: float, per_step: float) -> int:
+    """How many steps fit into `seconds`, with the share that measuring, previews and the final likelihood take."""
+    return max(10, int((0.82 * seconds - 3.0) / per_step))
+
+
+def _paced(steps: int) -> dict[str, float | int]:
+    """What follows from the number of steps: warm-up over a tenth at most, an average over about a twentieth."""
+    return {"steps": steps, "warmup": min(100, max(1, steps // 10)), "ema": min(0.9995, 1 - 1 / max(10.0, steps / 20))}
+
+
+def fingerprint(x0: Tensor, label: Tensor | None) -> str:
+    """The SHA-256 of encoded items (n, *event) and their classes (n,)."""
+    digest = hashlib.sha256(x0.numpy().tobytes())
+    digest.update(b"" if label is None else label.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _refuse(folder: Path, force: bool) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is a file; give --out a folder")
+    if not any(folder.iterdir()):
+        return
+    if not force:
+        raise BadInput(f"{folder} is not empty; go on with --resume, replace it with --force, or give another --out")
+    if not (folder / "config.json").is_file():
+        raise BadInput(f"{folder} is not empty and holds no model, so --force does not delete it; give another --out")
+
+
+def _trim(path: Path, step: int) -> None:
+    """Cut the measurements of steps that a killed run made after its last checkpoint."""
+    if path.is_file():
+        kept = [record for record in read_log(path) if record.get("step", math.inf) <= step]
+        write_text(path, "".join(json.dumps(record) + "\n" for record in kept))

@@ -1,0 +1,49 @@
+"""The simplest rule for an SDE: x <- x + drift dt + diffusion sqrt(|dt|) z, forward or back (Maruyama 1955).
+
+The noise grows with the square root of the time step, because variances add. For an SDE whose noise does not depend on
+x the rule converges with order 1 (Kloeden and Platen 1992, 'Numerical Solution of SDEs', sections 10.2 and 14.1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from driftback.errors import BadInput
+from driftback.processes.sde import SDE
+from driftback.randomness import Rng, as_rng
+from driftback.samplers.frame import Frame
+
+
+@dataclass(frozen=True)
+class EulerMaruyama:
+    """Any SDE on any times: increasing for the way forward, decreasing for a `Reverse` on its way back.
+
+    One evaluation of the drift a step. BadInput where the diffusion coefficient is not finite: schedules with
+    alpha(1) = 0 are singular there, so their way back starts a little earlier.
+    """
+
+    sde: SDE
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, times: Tensor, *, rng: Rng | int | None = None) -> Iterator[Frame]:
+        """Yield one frame per entry of `times` (steps + 1,), the first being `x` (n, *event) itself."""
+        rng, ts = as_rng(rng), times.tolist()
+        yield Frame(ts[0], x)
+        for k, (t, s) in enumerate(pairwise(ts)):
+            time = torch.tensor(t, dtype=torch.float64)
+            diffusion = float(self.sde.diffusion(time))
+            if not math.isfinite(diffusion):
+                raise BadInput(
+                    f"the SDE is singular at t = {t}; start its grid a little earlier, for instance at 0.999"
+                )
+            x = x + self.sde.drift(x, time) * (s - t)
+            if diffusion:
+                noise = rng.child("noise", k).normal(x.shape, dtype=x.dtype, device=x.device)
+                x = x + diffusion * math.sqrt(abs(s - t)) * noise
+            yield Frame(s, x, k + 1)

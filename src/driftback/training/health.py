@@ -1,0 +1,71 @@
+"""Is it working? A plain verdict from the measured losses, per noise level, on training and held-out items.
+
+A measurement holds the step and the losses of the averaged weights on equally many training and held-out items with
+the same noise. The training is said to memorise from the step after which the held-out loss only rose, once it has
+risen by more than its own noise, while the training loss fell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from driftback.training.levels import LevelLosses
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The losses after `step` steps; `held_out` is None where nothing was held out."""
+
+    step: int
+    train: LevelLosses
+    held_out: LevelLosses | None
+
+    def as_json(self) -> dict:
+        """A dictionary for `metrics.jsonl`."""
+        return {"kind": "levels", **asdict(self)}
+
+    @classmethod
+    def from_json(cls, record: dict) -> Measurement:
+        """The measurement back from its dictionary."""
+        losses = [
+            record[k] and LevelLosses(tuple(record[k]["ratio"]), tuple(record[k]["loss"]))
+            for k in ("train", "held_out")
+        ]
+        return cls(record["step"], *losses)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A sentence, the step with the lowest held-out loss, and the step since which the model memorises, if it does."""
+
+    text: str
+    best_step: int | None = None
+    memorising_since: int | None = None
+
+
+RISE = 0.02
+"""A held-out loss this share above its lowest value counts as risen; two seeds of one training differ by less than half
+of it.
+"""
+
+
+def verdict(history: list[Measurement]) -> Verdict:
+    """The verdict on the measurements so far, oldest first."""
+    if not history:
+        return Verdict("no measurement yet")
+    first, last = history[0], history[-1]
+    if last.held_out is None:
+        return Verdict("nothing was held out, so memorising cannot be seen; hold data out to be told")
+    held = [(m.held_out.mean, m.step) for m in history if m.held_out is not None]
+    best, best_step = min(held)
+    if held[-1][0] > best + RISE * abs(best) and last.train.mean < _at(history, best_step).train.mean:
+        return Verdict(f"memorising since step {best_step}; the best checkpoint is {best_step}", best_step, best_step)
+    if len(history) > 1 and held[-1][0] >= held[0][0] and last.train.mean >= first.train.mean:
+        return Verdict("not learning: the loss has not fallen; try a lower --learning-rate", best_step)
+    if len(held) > 2 and held[-2][0] - held[-1][0] > 0.005 * abs(held[-1][0]):
+        return Verdict("still improving when it ended; more minutes would help", best_step)
+    return Verdict("healthy: the held-out loss has settled, without memorising", best_step)
+
+
+def _at(history: list[Measurement], step: int) -> Measurement:
+    return next(m for m in history if m.step == step)

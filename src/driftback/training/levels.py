@@ -1,0 +1,60 @@
+"""Losses per noise level: where a model is weak, and where it memorises.
+
+The held-out and the training loss are measured with the averaged weights at fixed noise levels with fixed noise, so
+that two measurements differ by the weights alone. A single training loss hides that low noise may still improve while
+the average has long been flat.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from driftback.randomness import Rng
+from driftback.scores.learned import LearnedDenoiser
+from driftback.training.times import TimeLaw
+
+LEVELS = 8
+
+
+@dataclass(frozen=True)
+class LevelLosses:
+    """The mean loss at each of the noise levels `ratio` = sigma / alpha, and over all of them."""
+
+    ratio: tuple[float, ...]
+    loss: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """The mean over the levels."""
+        return sum(self.loss) / len(self.loss)
+
+
+@torch.no_grad()
+def level_losses(
+    denoiser: LearnedDenoiser, x0: Tensor, label: Tensor | None, law: TimeLaw, *, rng: Rng, batch: int = 256
+) -> LevelLosses:
+    """The loss of `denoiser` on `x0` (n, *event), each item at one of eight quantiles of `law`, with noise fixed by
+    `rng`.
+    """
+    network = denoiser.network.eval()
+    u = (torch.arange(LEVELS, dtype=torch.float64) + 0.5) / LEVELS
+    times = law.quantile(u, denoiser.process)
+    level = torch.arange(len(x0)) % LEVELS
+    noise = rng.child("level").normal(x0.shape, dtype=x0.dtype)
+    losses = []
+    for start in range(0, len(x0), batch):
+        part = slice(start, start + batch)
+        x, t = x0[part], times[level[part]].to(x0.device)
+        alpha, sigma = denoiser.process.alpha(t), denoiser.process.sigma(t)
+        shape = (-1, *[1] * (x.ndim - 1))
+        x_t = alpha.to(x.dtype).reshape(shape) * x + sigma.to(x.dtype).reshape(shape) * noise[part].to(x.device)
+        given = denoiser if label is None else denoiser.given(label[part])
+        losses.append(denoiser.parametrisation.loss(given.output(x_t, t), x, x_t, alpha, sigma).double().cpu())
+    loss = torch.cat(losses)
+    network.train()
+    present = level.unique().tolist()  # fewer than eight items leave levels out
+    ratio = denoiser.process.sigma(times) / denoiser.process.alpha(times)
+    return LevelLosses(tuple(float(ratio[k]) for k in present), tuple(float(loss[level == k].mean()) for k in present))
