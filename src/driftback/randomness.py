@@ -35,7 +35,7 @@ class Rng:
     """A key for random numbers: `seed`, the names it was split by, and the number of its first item.
 
     `rng.child("noise", 3)` is an independent key; `rng.item(1000)` is the same key seen from item 1,000 on.
-    Seeds and integer names are >= 0.
+    Seeds and integer names are from 0 to 2^64 - 1.
     """
 
     seed: int
@@ -52,11 +52,11 @@ class Rng:
 
     def generator(self) -> np.random.Generator:
         """A numpy generator for draws that belong to no item (a permutation, a bootstrap)."""
-        return np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, *self.names])))
+        return np.random.Generator(np.random.Philox(self._sequence(1)))
 
     def torch_generator(self, device: torch.device | str = "cpu") -> torch.Generator:
         """A torch generator on `device` for draws that belong to no item (training noise)."""
-        word = np.random.SeedSequence([self.seed, *self.names]).generate_state(1, np.uint64)[0]
+        word = self._sequence(2).generate_state(1, np.uint64)[0]
         return torch.Generator(device).manual_seed(int(word >> np.uint64(1)))
 
     def normal(
@@ -71,6 +71,12 @@ class Rng:
         """Uniform numbers in [0, 1) of `shape` (n, *event), item by item: row i belongs to item `first + i`."""
         return self._fill(shape, "random", dtype, device)
 
+    def _sequence(self, use: int, number: int = 0) -> np.random.SeedSequence:
+        """numpy pads its words with zeros, so every key is written in 64 bits and the last word, `use`, is not zero."""
+        return np.random.SeedSequence(
+            [half for word in (self.seed, *self.names, number) for half in (word & 0xFFFFFFFF, word >> 32)] + [use]
+        )
+
     def _fill(self, shape: Sequence[int], law: str, dtype: torch.dtype, device: torch.device | str) -> Tensor:
         n, event = shape[0], tuple(shape[1:])
         size = block(event)
@@ -78,9 +84,7 @@ class Rng:
         wide = np.float64 if dtype == torch.float64 else np.float32
         out = np.empty(((stop - start) * size, *event), wide)
         for i, b in enumerate(range(start, stop)):
-            # The block number is set apart by its own constant, so that child(b) and block b never share a stream.
-            words = [self.seed, *self.names, (1 << 33) + b]
-            generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(words)))
+            generator = np.random.Generator(np.random.Philox(self._sequence(3, b)))
             getattr(generator, law)(dtype=wide, out=out[i * size : (i + 1) * size])
         skip = self.first - start * size
         return torch.from_numpy(out[skip : skip + n]).to(device=device, dtype=dtype)

@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
 from driftback.cli import check, demo, evaluate, fit, info, likelihood, sample
 from driftback.errors import DriftbackError
 
+# typer carries a click of its own, and gives out only the leaves of its tree of errors.
+UsageError: type[Any] = typer.BadParameter.__mro__[1]
 INTERNAL = 70
 """The exit status of a mistake of ours (EX_SOFTWARE of sysexits.h)."""
 
@@ -49,15 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    usage_error = typer.BadParameter.__base__ or Exception
+    if os.environ.get("DRIFTBACK_DEBUG"):
+        return app(arguments, prog_name="driftback", standalone_mode=False) or 0
     try:
         return app(arguments, prog_name="driftback", standalone_mode=False) or 0
     except DriftbackError as error:
         return _failed(str(error), error.code)
-    except usage_error as error:
-        context = getattr(error, "ctx", None)
-        where = context.command_path if context else "driftback"
-        return _failed(f"{error.format_message()} (see {where} --help)", 2)
+    except UsageError as error:
+        where = error.ctx.command_path if error.ctx else "driftback"
+        return _failed(f"{error.format_message().rstrip('.')}; see {where} --help", 2)
     except (KeyboardInterrupt, typer.Abort):
         return _failed("stopped; nothing was left half-written", 130)
     except BrokenPipeError:
@@ -65,24 +68,17 @@ def _run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        _debug()
         named = f"{error.filename}: " if error.filename else ""
         return _failed(f"{named}{error.strerror or error}; nothing was left half-written", 1)
     except MemoryError:
         return _failed("out of memory; use fewer items, or a smaller --batch or --batch-size", 1)
     except Exception as error:
-        _debug()
         if type(error).__name__ == "OutOfMemoryError":
             return _failed("out of memory on the GPU; use a smaller --batch or --batch-size, or --device cpu", 1)
         kind = type(error).__name__
-        return _failed(f"this is our mistake ({kind}: {error}); DRIFTBACK_DEBUG=1 shows where, please report it", INTERNAL)
+        return _failed(f"our mistake ({kind}: {error}); please report it, with what DRIFTBACK_DEBUG=1 shows", INTERNAL)
 
 
 def _failed(message: str, code: int) -> int:
     print(f"driftback: error: {' '.join(message.split())}", file=sys.stderr, flush=True)
     return code
-
-
-def _debug() -> None:
-    if os.environ.get("DRIFTBACK_DEBUG"):
-        raise

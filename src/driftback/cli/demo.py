@@ -34,8 +34,10 @@ def demo(
     json: options.Json = False,
 ) -> None:
     """Learn handwritten digits, draw 100 new ones, judge them, and write a report to look at."""
-    from driftback.pictures.preview import picture_grid
+    import numpy as np
+
     from driftback.files import writing
+    from driftback.pictures.preview import picture_grid
     from driftback.recipes import evaluate as recipe
     from driftback.recipes.model import load
     from driftback.recipes.prepare import prepare
@@ -57,10 +59,10 @@ def demo(
     fitted = time.perf_counter() - began
     model = load(out, device=device)
     asked = [name for name in model.classes for _ in range(10)]
-    pictures = model.sample(len(asked), label=asked, seed=seed)
+    pictures = model.sample(len(asked), label=np.array(asked), seed=seed)
     with writing(out / GRID) as temporary:
         picture_grid(pictures, model.config.preprocessing, columns=10).save(temporary, format="PNG")
-    say(f"fitted in {span(fitted)}; drew {len(asked)} new digits; judging them against {summary.held_out} held-out ones")
+    say(f"fitted in {span(fitted)}; drew {len(asked)} new digits; judging against {summary.held_out} held-out ones")
     with progress("drawing", quiet=quiet) as update:
         found = recipe.evaluate(
             model,

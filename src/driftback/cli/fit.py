@@ -74,7 +74,7 @@ def fit(
         return
     if not quiet:
         forecast(job)
-    go_on = f"driftback fit {shlex.quote(source)} --out {shlex.quote(str(out))} --resume{_again(job)}"
+    go_on = f"driftback fit {shlex.quote(source)} --out {shlex.quote(str(out))} --resume"
     summary = trained(job, go_on, quiet=quiet, checkpoint_seconds=checkpoint_seconds)
     _tell(summary, out, json)
 
@@ -104,9 +104,7 @@ def forecast(job: Job) -> None:
             say(f"{finding.level}: {finding.what}")
     config, event = job.config, job.config.preprocessing.internal_event
     denoiser = job.state.average  # its weights ask for no gradients, which the counter of operations could not bear
-    price = cost(
-        denoiser.network, denoiser.parametrisation.channels(event[0])[0], event, cores=torch.get_num_threads()
-    )
+    price = cost(denoiser.network, denoiser.parametrisation.channels(event[0])[0], event, cores=torch.get_num_threads())
     say(f"data: {config.name}, {config.items} items to learn from, {config.held_out} held out")
     say(
         f"method: {config.method}; network: {config.network.kind} {'-'.join(map(str, config.network.widths))}, "
@@ -122,20 +120,12 @@ def forecast(job: Job) -> None:
         say(line)
 
 
-def _again(job: Job) -> str:
-    """The options that a resume must repeat to read the same data."""
-    words = []
-    for name, value in job.config.reading.items():
-        text = ("x" if name == "size" else ",").join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-        words += [f"--{'label' if name == 'y' else name}", text]
-    return "".join(f" {shlex.quote(word)}" for word in words)
-
-
 def _tell(summary: Summary, out: Path, json: bool) -> None:
     if json:
         emit(asdict(summary))
         return
-    show(f"fitted {out}: {summary.items} {summary.kind} in {span(summary.seconds)}, {summary.samples_seen:,} samples seen")
+    seen = f"{summary.samples_seen:,} samples seen"
+    show(f"fitted {out}: {summary.items:,} {summary.kind} in {span(summary.seconds)}, {seen}")
     show(f"verdict: {summary.verdict}")
     if summary.bits_per_dim is not None:
         error = "" if summary.bits_per_dim_se is None else f" ± {summary.bits_per_dim_se:.3f}"

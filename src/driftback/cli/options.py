@@ -33,9 +33,7 @@ Size = Annotated[
     str | None,
     typer.Option(metavar="PIXELS", help="Bring pictures to this size: 32, or 32x48.", rich_help_panel=READING),
 ]
-Channels = Annotated[
-    int | None, typer.Option(help="Read pictures with 1, 3 or 4 channels.", rich_help_panel=READING)
-]
+Channels = Annotated[int | None, typer.Option(help="Read pictures with 1, 3 or 4 channels.", rich_help_panel=READING)]
 Columns = Annotated[
     str | None,
     typer.Option(metavar="NAMES", help="Columns of a table to use: height,weight.", rich_help_panel=READING),

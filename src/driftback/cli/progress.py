@@ -17,7 +17,7 @@ Update = Callable[[int, int, str], None]
 
 @contextmanager
 def progress(what: str, *, quiet: bool = False, start: int = 0) -> Iterator[Update]:
-    """Yields `update(done, total, text)`, which shows how far `what` is and when it will end; `start` was done before."""
+    """Yields `update(done, total, text)`: how far `what` is and when it will end; `start` was done before."""
     with (_silent if quiet else _bar if sys.stderr.isatty() else _lines)(what, start) as update:
         yield update
 

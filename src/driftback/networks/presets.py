@@ -79,7 +79,7 @@ def preset(event: tuple[int, ...], items: int, *, discrete: bool = False) -> Net
     if len(event) == 1:
         wide = event[0] > 16
         return NetworkSpec(
-            kind="mlp", widths=(384 if wide else 192,), depth=4, dropout=dropout if wide else 0.0, bias=discrete
+            kind="mlp", widths=(384 if wide else 128,), depth=4, dropout=dropout if wide else 0.0, bias=discrete
         )
     side = max(event[1:])
     if side <= 12:

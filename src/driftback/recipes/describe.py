@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 
+from driftback.errors import DamagedModel
+from driftback.files import read_tensors
 from driftback.networks.presets import cost
 from driftback.recipes import config as configs
-from driftback.recipes.job import LOG, read_log
+from driftback.recipes.job import LOG, last_summary, read_log
 from driftback.recipes.methods import METHODS
-from driftback.recipes.model import untrained
+from driftback.recipes.model import WEIGHTS, untrained
 from driftback.training.health import Measurement, verdict
 
 
@@ -24,8 +26,7 @@ def describe(folder: Path) -> dict[str, Any]:
     price = cost(network, denoiser.parametrisation.channels(event[0])[0], event, cores=torch.get_num_threads())
     log = read_log(folder / LOG)
     history = [Measurement.from_json(record) for record in log if record.get("kind") == "levels"]
-    done = max((record["step"] for record in log if record.get("kind") == "step"), default=0)
-    ends = [record for record in log if record.get("kind") == "end"]
+    end = last_summary(folder)
     ratio = float(denoiser.process.ratio(torch.ones((), dtype=torch.float64)))
     return {
         "model": str(folder),
@@ -41,12 +42,20 @@ def describe(folder: Path) -> dict[str, Any]:
         "network": f"{config.network.kind} {'-'.join(map(str, config.network.widths))}",
         "parameters": price.parameters,
         "flops_per_item": price.flops_per_item,
-        "steps_done": config.plan.steps if ends else done,
+        "steps_done": config.plan.steps if end else _steps_done(folder),
         "steps_planned": config.plan.steps,
         "seed": config.plan.seed,
-        "finished": bool(ends),
+        "finished": end is not None,
         "verdict": verdict(history).text,
-        "bits_per_dim": ends[-1]["bits_per_dim"] if ends else None,
+        "bits_per_dim": end.bits_per_dim if end else None,
         "signal_to_noise_at_the_end": (config.spread / ratio) ** 2,
         "library": config.library,
     }
+
+
+def _steps_done(folder: Path) -> int | None:
+    """How many steps the weights in `folder` have seen; None if they are missing or damaged."""
+    try:
+        return int(read_tensors(folder / WEIGHTS)[1]["step"])
+    except (DamagedModel, KeyError):
+        return None

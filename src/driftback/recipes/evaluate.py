@@ -1,13 +1,13 @@
 """How good is a fitted model: draw from it, and judge what it draws against items that it has never seen.
 
-Distances are taken between encoded items, flattened: every column, and every pixel, then counts alike. The real items are read again
-from where the model's data came from, and a fingerprint tells whether they are still the same.
+Distances are taken between encoded items, flattened: every column, and every pixel, then counts alike. The real items
+are read again from where the model's data came from, and a fingerprint tells whether they are still the same.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from driftback.evaluation.judge import judge
 from driftback.evaluation.metric import Metric
 from driftback.files import write_text
 from driftback.recipes.config import Config
-from driftback.recipes.job import LOG, read_log
+from driftback.recipes.job import MOST_MEASURED, last_summary
 from driftback.recipes.model import Model
 from driftback.recipes.prepare import fingerprint
 
@@ -41,7 +41,7 @@ class RealItems:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The measurements, and what they were made from: raw samples (n, *event), their classes (n,) or None, real items."""
+    """The measurements, and what they rest on: raw samples (n, *event), their classes (n,) or None, real items."""
 
     metrics: tuple[Metric, ...]
     samples: np.ndarray
@@ -53,9 +53,8 @@ def original(config: Config) -> RealItems:
     """The training and held-out items of a model, read again. Raises BadInput if they are gone or have changed."""
     if config.source is None:
         raise BadInput("this model was fitted on data in memory; give DATA to compare it with")
-    reading = {name: tuple(v) if isinstance(v, list) else v for name, v in config.reading.items()}
     try:
-        dataset = load_data(config.source, reading.pop("y", None), **reading)
+        dataset = _read(config.source, config.reading)
         train, held = (dataset.take(index) for index in split(dataset, config.held_out_share))
         label = torch.from_numpy(train.y) if config.class_counts and train.y is not None else None
         same = fingerprint(config.preprocessing.encode(train.x), label) == config.fingerprint
@@ -70,8 +69,14 @@ def like(config: Config, source: str, **reading: Any) -> Dataset:
     """Other data, read as the model's own were unless `reading` says otherwise."""
     recorded = {name: value for name, value in config.reading.items() if name != "n"}
     if not reading and config.source is not None and Path(config.source).suffix == Path(source).suffix:
-        reading = {name: tuple(v) if isinstance(v, list) else v for name, v in recorded.items()}
-    return load_data(source, reading.pop("y", None), **reading)
+        reading = recorded
+    return _read(source, reading)
+
+
+def _read(source: str, reading: Mapping[str, Any]) -> Dataset:
+    # JSON has no tuples.
+    options: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in reading.items()}
+    return load_data(source, options.pop("y", None), **options)
 
 
 def real_items(config: Config, data: Dataset | None) -> RealItems:
@@ -92,7 +97,7 @@ def evaluate(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Draw `n` samples (default 1,000, or 2,000 points) and judge them against `real`; see `driftback.evaluation.judge`.
+    """Draw `n` samples (default 1,000, or 2,000 points) and judge them against `real` (`driftback.evaluation.judge`).
 
     Raises BadInput for fewer than 20 samples or real items, and for items that the model does not know.
     """
@@ -100,31 +105,34 @@ def evaluate(
     n = n or (2000 if len(prepared.internal_event) == 1 else 1000)
     if n < 20:
         raise BadInput(f"{n} samples say nothing reliable; ask for at least 20, better 1000")
-    flat = [None if d is None else prepared.encode(d.x).flatten(1).numpy() for d in (real.train, real.held)]
-    known = [None if d is None else prepared.labels(d) for d in (real.train, real.held)]
+    # Real items that the model cannot know are refused before any time is spent on drawing.
+    held = None if real.held is None else _flat(model, real.held)
     samples = model.sample(n, seed=seed, progress=progress)
     labels = model.labels(n, seed=seed)
     metrics = judge(
         prepared.encode(samples).flatten(1).numpy(),
-        flat[0],
-        flat[1],
+        _flat(model, real.train),
+        held,
         sample_labels=_names(model, labels),
-        train_labels=_names(model, known[0]),
-        held_labels=_names(model, known[1]),
+        train_labels=_names(model, prepared.labels(real.train)),
+        held_labels=None if real.held is None else _names(model, prepared.labels(real.held)),
         rng=seed,
     )
     return Evaluation(tuple(metrics), samples, labels, real)
 
 
+def _flat(model: Model, items: Dataset) -> np.ndarray:
+    return model.config.preprocessing.encode(items.x).flatten(1).numpy()
+
+
 def recorded_bits(folder: Path) -> Metric | None:
     """The held-out bits per dimension that the end of the fit measured, as a metric with its 95 % interval."""
-    ends = [record for record in read_log(folder / LOG) if record.get("kind") == "end"]
-    if not ends or ends[-1]["bits_per_dim"] is None:
+    end = last_summary(folder)
+    if end is None or end.bits_per_dim is None:
         return None
-    value, error, n = ends[-1]["bits_per_dim"], ends[-1]["bits_per_dim_se"] or 0.0, ends[-1]["held_out"]
-    return Metric(
-        BITS, value, value - 1.96 * error, value + 1.96 * error, None, None, n, "lower is better; no floor is known"
-    )
+    value, error = end.bits_per_dim, end.bits_per_dim_se
+    low, high = (None, None) if error is None else (value - 1.96 * error, value + 1.96 * error)
+    return Metric(BITS, value, low, high, None, None, min(end.held_out, 2 * MOST_MEASURED), "lower is better, no floor")
 
 
 def write_evaluation(folder: Path, metrics: tuple[Metric, ...]) -> None:

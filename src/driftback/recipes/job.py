@@ -24,8 +24,7 @@ from driftback.files import write_tensors
 from driftback.pictures.preview import preview
 from driftback.randomness import Rng
 from driftback.recipes.config import Config
-from driftback.recipes.methods import METHODS
-from driftback.recipes.model import WEIGHTS, Model, encoded_levels
+from driftback.recipes.model import WEIGHTS, Model, encoded_levels, training_times
 from driftback.scores.parametrisation import Levels
 from driftback.training import checkpoint
 from driftback.training.health import Measurement, Verdict, verdict
@@ -100,8 +99,7 @@ class Job:
         """The summary of a training that had reached its end before, else None."""
         if self.folder is None or self.state.step < self.config.plan.steps:
             return None
-        ends = [record for record in read_log(self.folder / LOG) if record.pop("kind", "") == "end"]
-        return Summary(**ends[-1]) if ends else None
+        return last_summary(self.folder)
 
     def run(
         self, *, stop: Callable[[], bool] = lambda: False, checkpoint_seconds: float = CHECKPOINT_SECONDS
@@ -110,14 +108,13 @@ class Job:
         lost. A checkpoint is also written every `checkpoint_seconds`.
         """
         plan, started, written = self.config.plan, time.perf_counter() - self.seconds, time.perf_counter()
-        method = METHODS[self.config.method]
         losses: list[float] = []
         try:
             for step in train(
                 self.state,
                 self.x0,
                 self.label,
-                method.times(self.config.spread),
+                training_times(self.config),
                 plan,
                 cell=self._cell(),
                 device=self.device,
@@ -180,7 +177,7 @@ class Job:
             bits_per_dim_se=error,
             verdict=self.verdict.text,
         )
-        self._log({"kind": "end", **asdict(summary)})
+        self._log({"kind": "end", "summary": asdict(summary)})
         return model, summary
 
     def _cell(self) -> float:
@@ -189,7 +186,7 @@ class Job:
         return 0.0 if isinstance(learned, Levels) else encoded_levels(self.config)[1]
 
     def _measure(self, step: Step, loss: float) -> None:
-        law, average = METHODS[self.config.method].times(self.config.spread), self.state.average
+        law, average = training_times(self.config), self.state.average
         rng = Rng(self.config.plan.seed).child("measure")
         n = min(MOST_MEASURED, len(self.x0), max(len(self.held), 64))
         held = None
@@ -235,6 +232,12 @@ def read_log(path: Path) -> list[dict]:
         with suppress(ValueError):
             records.append(json.loads(line))
     return records
+
+
+def last_summary(folder: Path) -> Summary | None:
+    """The summary that the training in `folder` ended with, None if it has not."""
+    ends = [record["summary"] for record in read_log(folder / LOG) if record.get("kind") == "end"]
+    return Summary(**ends[-1]) if ends else None
 
 
 def _falls(step: int, steps: int, times: int) -> bool:

@@ -6,7 +6,7 @@ Each is a published recipe put together from rooms; `spread` is the standard dev
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from driftback.data.levels import Levels as Grid
@@ -25,12 +25,12 @@ from driftback.training.times import LogNormalRatio, TimeLaw, UniformTimes
 
 @dataclass(frozen=True)
 class Method:
-    """A recipe: everything that a paper fixes, as functions of the data's standard deviation."""
+    """A recipe: everything that a paper fixes, as functions of the data's standard deviation and an item's shape."""
 
     about: str
     schedule: Callable[[float], Schedule]
     predicts: Callable[[float], Linear]
-    times: Callable[[float], TimeLaw]
+    times: Callable[[float, Sequence[int]], TimeLaw]
     on_levels: bool = False
     """Whether data on few levels are treated as such (see `driftback.scores.parametrisation.Levels`)."""
 
@@ -41,8 +41,9 @@ class Method:
         return self.predicts(spread)
 
 
-def _edm_times(spread: float) -> TimeLaw:
-    return LogNormalRatio(-1.2 + math.log(2 * spread), 1.2)
+def _edm_times(spread: float, event: Sequence[int]) -> TimeLaw:
+    """EDM's law for pictures; a wider one for points, whose structure may be of any size (measured on eight shapes)."""
+    return LogNormalRatio(-1.2 + math.log(2 * spread), 1.2 if len(event) > 1 else 1.6)
 
 
 METHODS: dict[str, Method] = {
@@ -63,31 +64,31 @@ METHODS: dict[str, Method] = {
         "noise prediction with the simple loss on the variance-preserving schedule (Ho et al. 2020, arXiv 2006.11239)",
         lambda spread: VP(),
         predict_noise,
-        lambda spread: UniformTimes(1e-3),
+        lambda spread, event: UniformTimes(1e-3),
     ),
     "score-sde-vp": Method(
         "denoising score matching, weighted by sigma^2, on VP (Song et al. 2021, arXiv 2011.13456)",
         lambda spread: VP(),
         predict_noise,
-        lambda spread: UniformTimes(1e-5),
+        lambda spread, event: UniformTimes(1e-5),
     ),
     "score-sde-sub-vp": Method(
         "denoising score matching, weighted by sigma^2, on sub-VP (Song et al. 2021, arXiv 2011.13456)",
         lambda spread: SubVP(),
         predict_noise,
-        lambda spread: UniformTimes(1e-3),
+        lambda spread, event: UniformTimes(1e-3),
     ),
     "score-sde-ve": Method(
         "denoising score matching, weighted by sigma^2, on VE (Song et al. 2021, arXiv 2011.13456)",
         lambda spread: VE(0.02 * spread, 100 * spread),
         predict_noise,
-        lambda spread: UniformTimes(1e-5),
+        lambda spread, event: UniformTimes(1e-5),
     ),
     "flow": Method(
         "flow matching along straight lines (Lipman et al. 2023, arXiv 2210.02747; Liu et al. 2023, arXiv 2209.03003)",
         lambda spread: Straight(),
         predict_flow,
-        lambda spread: UniformTimes(1e-4),
+        lambda spread, event: UniformTimes(1e-4),
     ),
 }
 

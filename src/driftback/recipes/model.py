@@ -33,6 +33,7 @@ from driftback.scores.denoiser import Denoiser
 from driftback.scores.guided import GuidedDenoiser
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
+from driftback.training.times import TimeLaw
 
 WEIGHTS = "weights.safetensors"
 
@@ -49,6 +50,11 @@ def untrained(config: Config) -> LearnedDenoiser:
     network = build(config.network, before, after, event, len(config.class_counts), seed=config.plan.seed)
     process = Diffusion(method.schedule(config.spread), event, config.spread)
     return LearnedDenoiser(process, network, parametrisation)
+
+
+def training_times(config: Config) -> TimeLaw:
+    """The law of the noise levels that the model of `config` is trained on."""
+    return METHODS[config.method].times(config.spread, config.preprocessing.internal_event)
 
 
 def encoded_levels(config: Config) -> tuple[float, float, int]:
@@ -277,7 +283,9 @@ def load(folder: str | Path, *, device: str | None = None, checkpoint: str = "la
 
 
 def device_named(name: str | None = None) -> str:
-    """The device `name` ("cpu", "cuda", "cuda:1"), by default the GPU where there is one. Raises BadInput for one not here."""
+    """The device `name` ("cpu", "cuda", "cuda:1"), by default the GPU where there is one. Raises BadInput if there is
+    no such device here.
+    """
     if name is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -32,7 +32,7 @@ from driftback.recipes import config as configs
 from driftback.recipes.config import Config
 from driftback.recipes.job import LOG, Job, read_log
 from driftback.recipes.methods import METHODS, default_method, method_named
-from driftback.recipes.model import device_named, untrained
+from driftback.recipes.model import device_named, training_times, untrained
 from driftback.recipes.start import fill_bias
 from driftback.scores.parametrisation import Levels
 from driftback.training import checkpoint, ema
@@ -71,6 +71,10 @@ def prepare(
     begun = time.perf_counter()
     folder = None if out is None else Path(out).expanduser()
     device = device_named(device)
+    old = configs.read(folder) if resume and folder is not None and (folder / "config.json").is_file() else None
+    if old and y is None and not reading:
+        reading = {name: tuple(v) if isinstance(v, list) else v for name, v in old.reading.items()}
+        y = reading.pop("y", None)
     dataset = load_data(source, y, **reading)
     findings = check(dataset)
     errors = [f.what for f in findings if f.level == "error"]
@@ -78,7 +82,6 @@ def prepare(
         raise BadInput(
             errors[0] + (f" (and {len(errors) - 1} more problems: see driftback check)" if errors[1:] else "")
         )
-    old = configs.read(folder) if resume and folder is not None and (folder / "config.json").is_file() else None
     share = old.held_out_share if old else held_out
     train_index, held_index = split(dataset, share)
     seen, held = dataset.take(train_index), dataset.take(held_index)
@@ -122,7 +125,7 @@ def prepare(
     if isinstance(denoiser.parametrisation, Levels):
         fill_bias(denoiser.network, denoiser.parametrisation, x0, label)
     denoiser.network.to(device)
-    law = METHODS[config.method].times(config.spread)
+    law = training_times(config)
     said = []
     per_step = None
     if not old:
@@ -159,19 +162,14 @@ def _discrete(method: str, levels: Grid | None) -> bool:
     return METHODS[method].on_levels and levels is not None
 
 
+BATCHES = ((256, 256), (4_096, 128), (16_384, 32))
+"""For pictures of at most so many numbers, so many items per step: what keeps a step under a second on a laptop."""
+
+
 def _batch(event: Sequence[int]) -> int:
-    numbers = math.prod(event)
-    return (
-        1024
-        if len(event) == 1
-        else 256
-        if numbers <= 256
-        else 128
-        if numbers <= 4_096
-        else 32
-        if numbers <= 16_384
-        else 4
-    )
+    if len(event) == 1:
+        return 512
+    return next((batch for numbers, batch in BATCHES if math.prod(event) <= numbers), 4)
 
 
 def _planned(seconds: float, per_step: float) -> int:

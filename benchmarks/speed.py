@@ -1,0 +1,242 @@
+"""How fast driftback trains and samples, as a ratio to public projects that run beside it.
+
+One worker process per library, each in its own environment, does the same task for a short while; then the next library
+does. Rounds A B C D, B C D A ... are repeated, and a ratio is taken within each round, so that a machine that slows
+down slows all of them. Above 1 driftback is the faster one. See docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+from scipy.stats import binom
+
+HERE = Path(__file__).resolve().parent
+ENVIRONMENT = HERE.parent / ".venv-rivals"
+RIVALS = ("diffusers", "azula", "torchcfm")
+OURS = "driftback"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One row of the table: what is timed, on which pictures, with which network, and how many steps make one reading."""
+
+    act: str
+    case: str
+    kind: str
+    steps: int
+    noise: bool | None = None
+
+    @property
+    def name(self) -> str:
+        """The row's name."""
+        act = {None: "train", False: "sample", True: "sample, with noise"}[self.noise]
+        return f"{act} · {self.case} · {'no network' if self.kind == 'none' else f'{self.kind} network'}"
+
+    def message(self, quick: bool) -> dict:
+        """What a worker is asked."""
+        ask = {key: value for key, value in asdict(self).items() if value is not None}
+        return ask | {"steps": max(2, self.steps // 8)} if quick else ask
+
+
+TASKS = (
+    *(Task("train", case, kind, 4) for case in ("8x8", "28x28") for kind in ("own", "same")),
+    *(
+        Task("sample", case, kind, 5, noise)
+        for case in ("8x8", "28x28")
+        for kind in ("own", "same")
+        for noise in (False, True)
+    ),
+    *(Task("sample", case, "none", 200, noise) for case in ("8x8", "28x28") for noise in (False, True)),
+)
+
+
+class Worker:
+    """A library's process."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        self.name = name
+        python = sys.executable if name == OURS else ENVIRONMENT / "bin" / "python"
+        # Nothing but the number of threads is set: each library meets torch as its user would.
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONDONTWRITEBYTECODE": "1"}
+        self.process = subprocess.Popen(
+            [python, "-m", f"workers.{name}", str(threads)],
+            cwd=HERE,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, **task: object) -> dict:
+        """The worker's answer to a task. Exits with one line when the worker has died."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        try:
+            print(json.dumps(task), file=self.process.stdin, flush=True)
+            answer = self.process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            sys.exit(f"the worker for {self.name} ended; what it said is above")
+        return json.loads(answer)
+
+
+@contextmanager
+def workers(names: list[str], threads: int) -> Iterator[list[Worker]]:
+    """The libraries' processes, ended when the block is left."""
+    started = [Worker(name, threads) for name in names]
+    try:
+        yield started
+    finally:
+        for worker in started:
+            worker.process.kill()
+            worker.process.wait()
+
+
+def prepare_environment() -> None:
+    """Make the rivals' environment if it is not there: driftback with its pinned dependencies, then the rivals."""
+    python = ENVIRONMENT / "bin" / "python"
+    if (ENVIRONMENT / ".installed").exists():
+        return
+    print(f"making {ENVIRONMENT.name} (a few minutes the first time)", file=sys.stderr)
+    subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT], check=True)
+    (ENVIRONMENT / ".gitignore").write_text("*\n")
+    pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+    pinned = ["-c", "constraints.txt"]
+    subprocess.run([*pip, *pinned, "setuptools"], cwd=HERE.parent, check=True)
+    subprocess.run([*pip, *pinned, "--no-build-isolation", "-e", "."], cwd=HERE.parent, check=True)
+    # Some of them ask for packages that only their examples use, torchvision among them.
+    subprocess.run([*pip, "--no-deps", "-r", HERE / "rivals.txt"], cwd=HERE.parent, check=True)
+    (ENVIRONMENT / ".installed").touch()
+
+
+def machine(threads: int) -> dict:
+    """What the numbers depend on; no names of hosts or paths."""
+    info = Path("/proc/cpuinfo")
+    models = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    return {
+        "cpu": models[0] if models else platform.processor(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def busy_seconds() -> float:
+    """Seconds that all processors of the machine have worked since it started."""
+    user, nice, system = (int(word) for word in Path("/proc/stat").read_text().split()[1:4])
+    return (user + nice + system) / os.sysconf("SC_CLK_TCK")
+
+
+def worked(pid: int) -> float:
+    """Seconds that one process has worked."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(team: list[Worker], rounds: int, quick: bool) -> tuple[dict, list[float]]:
+    """Seconds per step, {task: {library: [one per round]}}, and what other processes used meanwhile, in cores."""
+    seconds: dict[str, dict[str, list[float]]] = {task.name: {} for task in TASKS}
+    others = []
+    for r in range(0 if quick else -1, rounds):  # round -1 builds and warms up
+        clock, busy = time.perf_counter(), busy_seconds() - sum(worked(w.process.pid) for w in team)
+        for k, task in enumerate(TASKS):
+            turn = (r + k) % len(team)
+            for worker in team[turn:] + team[:turn]:
+                answer = worker.ask(**task.message(quick or r < 0))
+                if not answer.get("finite", True):
+                    sys.exit(f"{worker.name} drew numbers that are not finite in '{task.name}'; its time means nothing")
+                if r >= 0 and answer["seconds"] is not None:
+                    seconds[task.name].setdefault(worker.name, []).append(answer["seconds"])
+        spent = busy_seconds() - sum(worked(w.process.pid) for w in team) - busy
+        if r >= 0:
+            others.append(spent / (time.perf_counter() - clock))
+        print(f"round {r + 1} of {rounds}, other processes used {spent:.0f} s", file=sys.stderr)
+    return seconds, others
+
+
+def ratios(seconds: dict, rival: str) -> list[float]:
+    """The rival's time over ours, round by round."""
+    return [theirs / ours for theirs, ours in zip(seconds[rival], seconds[OURS], strict=True)]
+
+
+def interval(values: list[float], level: float = 0.95) -> tuple[float, float] | None:
+    """An interval for the median that holds whatever the law of `values`, by the sign test; None for too few values."""
+    values, n = sorted(values), len(values)
+    cut = int(binom.ppf((1 - level) / 2, n, 0.5))
+    if cut and binom.cdf(cut - 1, n, 0.5) > (1 - level) / 2:
+        cut -= 1
+    return (values[cut - 1], values[n - cut]) if cut else None
+
+
+def table(seconds: dict, libraries: dict) -> list[str]:
+    """The ratios as a Markdown table."""
+    rivals = [name for name in libraries if name != OURS]
+    rows = [f"| time per step | {OURS} |" + "".join(f" {name} {libraries[name]['version']} |" for name in rivals)]
+    rows.append("| --- | ---: |" + " ---: |" * len(rivals))
+    for task in TASKS:
+        times = seconds[task.name]
+        cells = [f"{1e3 * statistics.median(times[OURS]):.3g} ms"]
+        for rival in rivals:
+            if rival not in times:
+                cells.append("not offered")
+                continue
+            found = ratios(times, rival)
+            band = interval(found)
+            cells.append(f"{statistics.median(found):.2f}" + (f" ({band[0]:.2f} .. {band[1]:.2f})" if band else ""))
+        rows.append(f"| {task.name} | " + " | ".join(cells) + " |")
+    return rows
+
+
+def network_table(libraries: dict) -> list[str]:
+    """The networks' sizes as a Markdown table."""
+    rows = ["| network | parameters | MFLOP a picture | memory layout |", "| --- | ---: | ---: | --- |"]
+    for name, library in libraries.items():
+        for label, facts in sorted(library["networks"].items()):
+            if label.endswith("own") or name == OURS:
+                size, flops = facts["parameters"], facts["flops_per_picture"] / 1e6
+                rows.append(f"| {name}, {label} | {size:,} | {flops:.0f} | {facts['memory_layout']} |")
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=11, help="readings per task and library (default 11)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="torch's threads (default: all cores)")
+    parser.add_argument("--quick", action="store_true", help="under a minute, to see that it runs: one short round")
+    parser.add_argument("--libraries", nargs="*", default=RIVALS, choices=RIVALS, help="the rivals to run")
+    parser.add_argument("--out", type=Path, help="the folder for the raw results (default benchmarks/results; --quick: none)")
+    options = parser.parse_args()
+    if options.libraries:
+        prepare_environment()
+    load = os.getloadavg()[0]
+    with workers([OURS, *options.libraries], options.threads) as team:
+        libraries = {worker.name: worker.ask(act="hello") for worker in team}
+        seconds, others = measure(team, 1 if options.quick else options.rounds, options.quick)
+        for worker in team:
+            libraries[worker.name]["networks"] = worker.ask(act="facts")
+    facts = machine(options.threads) | {"load_before": round(load, 2), "cores_used_by_others": others}
+    print("\n".join([*network_table(libraries), "", *table(seconds, libraries)]))
+    print(f"\nabove 1 driftback is faster; other processes used {statistics.mean(others):.2f} of {facts['cores']} cores")
+    out = options.out or (None if options.quick else HERE / "results")
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        result = {"date": date.today().isoformat(), "machine": facts, "libraries": libraries, "seconds": seconds}
+        (out / f"{result['date']}-speed.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

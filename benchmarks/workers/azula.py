@@ -1,0 +1,67 @@
+"""azula: KarrasDenoiser over its modulated U-Net, trained with the denoiser's own loss, sampled by Euler and DDPM."""
+
+from __future__ import annotations
+
+import torch
+from azula.denoise import KarrasDenoiser
+from azula.nn.layers import SineEncoding
+from azula.nn.unet import UNet
+from azula.noise import VPSchedule
+from azula.sample import DDPMSampler, EulerSampler
+from torch import Tensor, nn
+
+from workers.cases import Case
+from workers.serve import Step, Training, foreach_average, serve
+
+SHAPES = {8: ((64,), (4,)), 28: ((32, 64), (1, 2))}
+
+
+class _Own(nn.Module):
+    def __init__(self, case: Case, features: int = 128) -> None:
+        super().__init__()
+        channels, blocks = SHAPES[case.side]
+        self.time = nn.Sequential(SineEncoding(features), nn.Linear(features, features), nn.SiLU())
+        dropout = case.dropout or None
+        self.unet = UNet(
+            1, 1, hid_channels=channels, hid_blocks=blocks, mod_features=features, norm="group", groups=8, dropout=dropout
+        )
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.unet(x, self.time(t))
+
+
+class _Adapted(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.network(x, (t / 4).expand(len(x)))
+
+
+class Azula:
+    """EDM's preconditioning on the variance-preserving schedule."""
+
+    package = "azula"
+    ema = "none shipped; torch's foreach"
+    layouts = ("contiguous", "channels_last")
+
+    def own(self, case: Case) -> nn.Module:
+        return KarrasDenoiser(_Own(case), VPSchedule())
+
+    def adapted(self, network: nn.Module) -> nn.Module:
+        return KarrasDenoiser(_Adapted(network), VPSchedule())
+
+    def forward_once(self, network: nn.Module, x: Tensor) -> Tensor:
+        return network(x, torch.full((len(x),), 0.5)).mean
+
+    def training(self, network: nn.Module, x0: Tensor, batch: int) -> Step:
+        return Training(network, x0, batch, lambda x: network.loss(x, torch.rand(len(x))), foreach_average)
+
+    def walk(self, network: nn.Module, x: Tensor, steps: int, *, noise: bool) -> Tensor:
+        sampler = DDPMSampler if noise else EulerSampler
+        return sampler(network, steps=steps, silent=True)(x)
+
+
+if __name__ == "__main__":
+    serve(Azula())

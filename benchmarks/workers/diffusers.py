@@ -1,0 +1,94 @@
+"""diffusers: UNet2DModel trained as in its example train_unconditional.py, sampled as in DDIMPipeline and DDPMPipeline.
+
+Left out of the example, in its favour: accelerate's wrapper, the data loader, the learning rate's schedule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
+
+from workers.cases import Case
+from workers.serve import Step, Training, serve
+
+WIDTHS = {8: (64,), 28: (32, 64)}
+
+
+class _Own(nn.Module):
+    def __init__(self, unet: UNet2DModel) -> None:
+        super().__init__()
+        self.unet = unet
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.unet(x, t, return_dict=False)[0]
+
+
+class _Adapted(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.network(x, (t / 1000.0).expand(len(x)))
+
+
+def _average(network: nn.Module) -> Callable[[], None]:
+    ema = EMAModel(network.parameters(), decay=0.999, foreach=True)
+    layouts = ("contiguous", "channels_last")
+    return lambda: ema.step(network.parameters())
+
+
+class Diffusers:
+    """Noise prediction on DDPM's thousand steps."""
+
+    package = "diffusers"
+    ema = "own (foreach)"
+    layouts = ("contiguous", "channels_last")
+
+    def own(self, case: Case) -> nn.Module:
+        widths = WIDTHS[case.side]
+        unet = UNet2DModel(
+            sample_size=case.side,
+            in_channels=1,
+            out_channels=1,
+            layers_per_block=case.depth,
+            block_out_channels=widths,
+            down_block_types=("DownBlock2D",) * len(widths),
+            up_block_types=("UpBlock2D",) * len(widths),
+            norm_num_groups=8,
+            attention_head_dim=32,
+            dropout=case.dropout,
+        )
+        return _Own(unet)
+
+    def adapted(self, network: nn.Module) -> nn.Module:
+        return _Adapted(network)
+
+    def forward_once(self, network: nn.Module, x: Tensor) -> Tensor:
+        return network(x, torch.zeros(len(x)))
+
+    def training(self, network: nn.Module, x0: Tensor, batch: int) -> Step:
+        scheduler = DDPMScheduler()
+
+        def loss(x: Tensor) -> Tensor:
+            noise = torch.randn_like(x)
+            t = torch.randint(0, scheduler.config.num_train_timesteps, (len(x),))
+            return F.mse_loss(network(scheduler.add_noise(x, noise, t), t), noise)
+
+        return Training(network, x0, batch, loss, _average)
+
+    def walk(self, network: nn.Module, x: Tensor, steps: int, *, noise: bool) -> Tensor:
+        scheduler = DDPMScheduler() if noise else DDIMScheduler()
+        scheduler.set_timesteps(steps)
+        for t in scheduler.timesteps:
+            x = scheduler.step(network(x, t), t, x, return_dict=False)[0]
+        return x
+
+
+if __name__ == "__main__":
+    serve(Diffusers())

@@ -1,0 +1,373 @@
+"""What goes wrong for beginners: each ends in one clear line, a status that is not 0, and nothing half-written.
+
+The names follow the project's table of failures. Some rows are no errors but warnings: those must be said, and heeded.
+"""
+
+import json
+import resource
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from driftback.cli import sample as sample_command
+from driftback.data.loading import load as load_data
+
+FIT = ("--batch", 16, "--steps", 1, "--quiet")
+
+
+def pictures(folder: Path, count: int, size: int = 8, mode: str = "L", suffix: str = ".png") -> Path:
+    folder.mkdir(exist_ok=True)
+    noise = np.random.Generator(np.random.Philox(count)).integers(0, 256, (count, size, size), np.uint8)
+    for i, picture in enumerate(noise):
+        Image.fromarray(picture).convert(mode).save(folder / f"{mode}{size}-{i:03d}{suffix}")
+    return folder
+
+
+def saved(path: Path, x: np.ndarray) -> Path:
+    np.save(path, x, allow_pickle=False)
+    return path
+
+
+def normal(*shape: int) -> np.ndarray:
+    return np.random.Generator(np.random.Philox(1)).standard_normal(shape)
+
+
+def empty_folder(home: Path) -> Path:
+    (home / "data").mkdir()
+    return home / "data"
+
+
+def truncated_files(home: Path) -> Path:
+    for path in pictures(home / "data", 12).iterdir():
+        path.write_bytes(path.read_bytes()[:40])
+    return home / "data"
+
+
+def text_in_a_table(home: Path) -> Path:
+    (home / "data.csv").write_text("a,b\n" + "1,2\n" * 20 + "1,tall\n")
+    return home / "data.csv"
+
+
+def missing_in_a_table(home: Path) -> Path:
+    (home / "data.csv").write_text("a,b\n" + "1,2\n2,3\n" * 20 + "1,\n")
+    return home / "data.csv"
+
+
+def a_pickle(home: Path) -> Path:
+    np.save(home / "data.npy", np.array([{}, {}], dtype=object), allow_pickle=True)
+    return home / "data.npy"
+
+
+def cut_array(home: Path) -> Path:
+    path = saved(home / "data.npy", normal(100, 2))
+    path.write_bytes(path.read_bytes()[:300])
+    return path
+
+
+SOURCES = {
+    "empty folder": (empty_folder, (), ("data",)),
+    "truncated files": (truncated_files, (), ("L8-",)),
+    "text in a table": (text_in_a_table, (), ("tall",)),
+    "missing values in a table": (missing_in_a_table, (), ("b",)),
+    "an array that is a pickle": (a_pickle, (), ("data.npy",)),
+    "an array cut short": (cut_array, (), ("data.npy",)),
+    "misspelt name": (lambda home: "two-mons", (), ("two-moons",)),
+    "misspelt file": (lambda home: saved(home / "points.npy", normal(30, 2)).with_name("pionts.npy"), (), ("points",)),
+    "unknown column": (lambda home: text_in_a_table(home), ("--columns", "A,c"), ("c",)),
+    "odd channels": (lambda home: pictures(home / "data", 12), ("--channels", 2), ("channels", "1, 3")),
+    "a size that is none": (lambda home: pictures(home / "data", 12), ("--size", "big"), ("32x48",)),
+    "not a number": (lambda home: saved(home / "d.npy", np.where(normal(50, 2) > 2, np.nan, 1.0)), (), ("NaN",)),
+    "all the same": (lambda home: saved(home / "d.npy", np.ones((50, 2))), (), ("same",)),
+    "too few items": (lambda home: saved(home / "d.npy", normal(5, 2)), (), ("5 items",)),
+    "unknown method": (lambda home: "two-moons", ("--method", "emd"), ("edm", "ddpm", "flow")),
+    "no GPU": (lambda home: "two-moons", ("--device", "cuda:99"), ("cuda:99", "--device")),
+    "no time": (lambda home: "two-moons", ("--minutes", 0), ("minutes",)),
+    "minutes and steps": (lambda home: "two-moons", ("--minutes", 1), ("minutes", "steps")),
+    "no batch": (lambda home: "two-moons", ("--batch", 0), ("batch",)),
+    "no learning rate": (lambda home: "two-moons", ("--learning-rate", -1), ("learning",)),
+    "all held out": (lambda home: "two-moons", ("--held-out", 1), ("held",)),
+}
+
+
+@pytest.mark.parametrize("row", SOURCES)
+def test_fit_refuses_in_one_line(cli, tmp_path, row) -> None:
+    source, more, told = SOURCES[row]
+    given = [*FIT, *more] if row != "no time" else [*more]
+    result = cli("fit", source(tmp_path), "--out", tmp_path / "run", *given)
+    assert result.code == 2
+    assert all(word in result.error for word in told), result.error
+    assert result.out == ""
+    assert not (tmp_path / "run").exists()
+
+
+def test_loss_not_finite(cli, tmp_path) -> None:
+    words = ("two-moons", "--n", 300, "--batch", 64, "--steps", 30, "--learning-rate", 1e30)
+    result = cli("fit", *words, "--out", tmp_path / "run", "--quiet")
+    assert result.code == 4
+    assert all(word in result.error for word in ("step", "items", "t from", "float32", "--learning-rate"))
+    # The last good state is kept, and whole.
+    assert cli("info", tmp_path / "run", "--json").json["whole"]
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (lambda: load_data("digits").x[:30] * 16, ("levels", "0, 1, ..., 16")),
+        (lambda: load_data("digits").x[:30] / 16, ("levels",)),
+        (lambda: np.zeros((30, 9, 9)), ("(8, 8)", "(9, 9)")),
+        (lambda: np.full((30, 8, 8), np.nan), ("NaN",)),
+    ],
+)
+@pytest.mark.parametrize("verb", ["likelihood", "evaluate"])
+def test_values_outside_the_declared_range(cli, digits, tmp_path, verb, data, told) -> None:
+    result = cli(verb, digits, saved(tmp_path / "other.npy", data()))
+    assert result.code == 2
+    assert all(word in result.error for word in told)
+    assert result.out == ""
+
+
+def test_bytes_are_scaled_and_scaled_back(cli, tmp_path) -> None:
+    assert cli("fit", pictures(tmp_path / "data", 20), "--out", tmp_path / "run", *FIT).code == 0
+    assert cli("sample", tmp_path / "run", "-n", 3, "--steps", 2, "--out", tmp_path / "x.npy", "--quiet").code == 0
+    x = np.load(tmp_path / "x.npy", allow_pickle=False)
+    assert x.dtype == np.uint8
+    assert int(x.max()) > 100
+
+
+def said(cli, source, *more) -> str:
+    result = cli("check", source, "--json", *more)
+    return " | ".join(finding["what"] for finding in result.json["findings"])
+
+
+def test_alpha_palettes_and_mixed_modes(cli, tmp_path) -> None:
+    folder = pictures(tmp_path / "data", 6)
+    for mode in ("RGBA", "P", "RGB"):
+        pictures(folder, 6, mode=mode)
+    found = said(cli, folder)
+    assert all(mode in found for mode in ("RGBA", "P", "RGB"))
+    assert "white" in found
+
+
+def test_mixed_sizes(cli, tmp_path) -> None:
+    folder = pictures(pictures(tmp_path / "data", 8, size=8), 8, size=12)
+    found = cli("check", folder)
+    assert "12" in found.out + found.err
+    assert "8" in found.out + found.err
+    assert cli("check", folder, "--size", 8).code == 0
+
+
+def test_truncated_files_are_skipped_and_listed(cli, tmp_path) -> None:
+    folder = pictures(tmp_path / "data", 20)
+    bad = folder / "L8-003.png"
+    bad.write_bytes(bad.read_bytes()[:40])
+    found = cli("check", folder, "--json").json
+    assert found["items"] == 19
+    assert any(str(bad) in file for finding in found["findings"] for file in finding["files"])
+
+
+def test_few_items_and_few_steps_are_warned_of(fits) -> None:
+    assert "under 1,000" in fits["digits"].err
+    assert "few for averaged weights" in fits["digits"].err
+
+
+def test_memorising_is_told_with_the_best_step(cli, tmp_path) -> None:
+    words = ("two-moons", "--n", 30, "--batch", 64, "--steps", 200, "--learning-rate", 0.01)
+    result = cli("fit", *words, "--out", tmp_path / "run", "--quiet", "--json")
+    assert "memorising since step" in result.json["verdict"]
+    assert "best checkpoint" in result.json["verdict"]
+    best = cli("sample", tmp_path / "run", "-n", 4, "--steps", 2, "--checkpoint", "best", "--out", tmp_path / "b.npy")
+    assert best.code == 0
+
+
+def test_samples_that_are_only_noise_are_told(cli, tmp_path) -> None:
+    out = tmp_path / "run"
+    assert cli("fit", "two-moons", "--n", 300, "--method", "ddpm", *FIT, "--out", out).code == 0
+    metrics = {metric["name"]: metric for metric in cli("evaluate", out, "-n", 60, "--json").json["metrics"]}
+    ratio = metrics["deviation ratio"]
+    assert not ratio["floor_low"] <= ratio["value"] <= ratio["floor_high"]
+    assert "inside" not in ratio["verdict"]
+
+
+def test_a_score_on_too_few_samples(cli, moons) -> None:
+    before = (moons / "evaluation.json").exists()
+    result = cli("evaluate", moons, "-n", 5)
+    assert result.code == 2
+    assert "at least 20" in result.error
+    assert (moons / "evaluation.json").exists() == before
+
+
+def test_unknown_class(cli, digits, tmp_path) -> None:
+    result = cli("sample", digits, "--label", "twelve", "--out", tmp_path / "x.npy")
+    assert result.code == 2
+    assert "twelve" in result.error
+    assert "0 (" in result.error  # the known classes with their counts
+    assert not (tmp_path / "x.npy").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (("-n", 0), "at least 1"),
+        (("--label", "3"), "no classes"),
+        (("--guidance", 1), "class"),
+        (("--guidance", -1), "guidance"),
+        (("--steps", 0), "steps"),
+        (("--batch-size", 0), "batch"),
+        (("--device", "cuda:99"), "cuda:99"),
+        (("--seed", -1), "--seed"),
+        (("--checkpoint", "newest"), "best"),
+    ],
+)
+def test_sample_refuses_in_one_line(cli, moons, tmp_path, more, told) -> None:
+    result = cli("sample", moons, "--out", tmp_path / "x.npy", *more)
+    assert result.code == 2
+    assert told in result.error
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["x.txt", "x.csv.gz", "x", "x.jpg"])
+def test_sample_refuses_a_kind_of_file_before_it_draws(cli, moons, tmp_path, monkeypatch, name) -> None:
+    monkeypatch.setattr("driftback.recipes.model.Model.sample", None)
+    result = cli("sample", moons, "--out", tmp_path / name)
+    assert ".npy, .npz, .csv, .png" in result.error
+    assert sample_command.SUFFIXES["points"] == (".npy", ".npz", ".csv", ".png")
+
+
+def test_nothing_is_replaced_unasked(cli, moons, tmp_path) -> None:
+    out = tmp_path / "x.npy"
+    out.write_text("mine")
+    result = cli("sample", moons, "-n", 3, "--out", out)
+    assert "--force" in result.error
+    assert out.read_text() == "mine"
+    assert cli("sample", moons, "-n", 3, "--steps", 2, "--out", out, "--force").code == 0
+    result = cli("fit", "two-moons", *FIT, "--out", moons)
+    assert "--resume" in result.error
+    assert "--force" in result.error
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("mine")
+    result = cli("fit", "two-moons", *FIT, "--out", tmp_path / "letters", "--force")
+    assert "no model" in result.error
+    assert (tmp_path / "letters" / "dear.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("verb", ["sample", "evaluate", "likelihood", "info"])
+def test_no_model_there(cli, tmp_path, verb) -> None:
+    more = ("--out", tmp_path / "x.npy") if verb == "sample" else ()
+    result = cli(verb, tmp_path / "gone", *more)
+    assert result.code == 3
+    assert f"there is no model in {tmp_path / 'gone'}" in result.error
+    assert "driftback fit" in result.error
+
+
+def changed(run: Path, **facts: object) -> None:
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | facts))
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda run: changed(run, version=99), "newer"),
+        (lambda run: changed(run, spread="wide"), "spread"),
+        (lambda run: changed(run, method="emd"), "emd"),
+        (lambda run: (run / "config.json").write_text("{"), "config.json is damaged"),
+        (lambda run: (run / "config.json").unlink(), "config.json is missing"),
+        (lambda run: (run / "weights.safetensors").unlink(), "weights.safetensors is missing"),
+        (lambda run: (run / "weights.safetensors").write_bytes(b""), "weights.safetensors is damaged"),
+        (lambda run: (run / "weights.safetensors").write_bytes(b"\xff" * 64), "weights.safetensors is damaged"),
+    ],
+)
+def test_old_or_damaged_model(cli, moons, tmp_path, damage, told) -> None:
+    run = shutil.copytree(moons, tmp_path / "run")
+    damage(run)
+    result = cli("sample", run, "--out", tmp_path / "x.npy")
+    assert result.code == 3
+    assert told in result.error
+    assert not (tmp_path / "x.npy").exists()
+
+
+def test_data_that_changed(cli, tmp_path) -> None:
+    data = saved(tmp_path / "data.npy", normal(60, 2))
+    assert cli("fit", data, *FIT, "--out", tmp_path / "run").code == 0
+    saved(data, normal(60, 2) + 1)
+    assert "has changed" in cli("evaluate", tmp_path / "run").error
+    assert "other data" in cli("fit", data, "--out", tmp_path / "run", "--resume").error
+    data.unlink()
+    assert "give DATA" in cli("likelihood", tmp_path / "run").error
+
+
+@pytest.fixture
+def small_disk():
+    """No file may grow beyond 20,000 bytes, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.csv"])
+def test_full_disk_while_sampling(cli, moons, tmp_path, small_disk, name) -> None:
+    result = cli("sample", moons, "-n", 5000, "--steps", 1, "--out", tmp_path / name, "--quiet")
+    assert result.code != 0
+    assert name in result.error
+    assert "cannot write" in result.error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_disk_while_fitting(cli, tmp_path, small_disk) -> None:
+    result = cli("fit", "two-moons", "--n", 100, *FIT, "--out", tmp_path / "run")
+    assert result.code != 0
+    assert "cannot write" in result.error
+    left = {path.name for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert not any(".part" in name or name.endswith(".safetensors") for name in left)
+
+
+def test_out_of_memory(cli, moons, tmp_path, monkeypatch) -> None:
+    def greedy(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr("driftback.recipes.model.Model.sample", greedy)
+    result = cli("sample", moons, "--out", tmp_path / "x.npy")
+    assert "--batch-size" in result.error
+
+
+def test_ctrl_c_while_drawing(cli, moons, tmp_path, monkeypatch) -> None:
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("driftback.recipes.model.Model.sample", interrupted)
+    result = cli("sample", moons, "--out", tmp_path / "x.npy")
+    assert result.code == 130
+    assert "stopped" in result.error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_of_ours_is_told_from_one_of_theirs(cli, moons, tmp_path, monkeypatch) -> None:
+    def wrong(*args, **kwargs):
+        raise ZeroDivisionError("two\nlines")
+
+    monkeypatch.setattr("driftback.recipes.model.Model.sample", wrong)
+    result = cli("sample", moons, "--out", tmp_path / "x.npy", "--quiet")
+    assert result.code == 70
+    assert "our mistake (ZeroDivisionError: two lines)" in result.err
+    assert result.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("smaple", "x"), "'sample'"),
+        (("fit", "digits", "--out", "x", "--minuts", "2"), "--minutes"),
+        (("fit", "digits"), "--out"),
+        (("fit",), "SOURCE"),
+        (("fit", "digits", "--out", "x", "--steps", "many"), "many"),
+    ],
+)
+def test_a_slip_of_the_keyboard(cli, words, told) -> None:
+    result = cli(*words)
+    assert result.code == 2
+    assert told in result.error
+    assert "--help" in result.error

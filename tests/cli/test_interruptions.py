@@ -1,0 +1,134 @@
+"""Killed at any moment, stopped by Ctrl-C, run twice: the weights at the end are the same, bit for bit."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from driftback.cli.stopping import stoppable
+from driftback.files import read_tensors, write_tensors
+
+STEPS = 240
+WORDS = ("two-moons", "--n", "300", "--batch", "64", "--steps", str(STEPS))
+STATE = Path("training") / "state.safetensors"
+
+
+def start(out: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", "from driftback.cli.app import main; main()", "fit", *WORDS, "--out", str(out)]
+    return subprocess.Popen(
+        [*command, "--checkpoint-seconds", "0.05", *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def step_of(out: Path) -> int:
+    return read_tensors(out / STATE)[1]["step"] if (out / STATE).is_file() else 0
+
+
+def interrupt(process: subprocess.Popen[str], out: Path, number: int, after: float) -> tuple[int, str, str]:
+    """Send a signal `after` seconds past the first new checkpoint, while the training runs."""
+    before = (out / STATE).stat().st_mtime_ns if (out / STATE).is_file() else 0
+    for _ in range(6000):
+        if (out / STATE).is_file() and (out / STATE).stat().st_mtime_ns != before:
+            break
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    time.sleep(after)
+    os.kill(process.pid, number)
+    said, complained = process.communicate(timeout=60)
+    return process.returncode, said, complained
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cli, digest, tmp_path_factory) -> str:
+    out = tmp_path_factory.mktemp("undisturbed") / "x"
+    assert cli("fit", *WORDS, "--out", out, "--quiet").code == 0
+    return digest(out)
+
+
+@pytest.fixture(scope="module")
+def disturbed(tmp_path_factory) -> Path:
+    """A training that was killed, stopped, killed again and terminated, and has not reached its end."""
+    out = tmp_path_factory.mktemp("disturbed") / "x"
+    delays = np.random.Generator(np.random.Philox(4)).uniform(0, 0.25, 4)
+    code, _, _ = interrupt(start(out), out, signal.SIGKILL, delays[0])
+    assert code == -signal.SIGKILL
+    code, said, complained = interrupt(start(out, "--resume"), out, signal.SIGINT, delays[1])
+    assert (code, said) == (130, "")
+    assert f"saved at step {step_of(out)}; go on with: driftback fit two-moons --out {out} --resume" in complained
+    assert "Traceback" not in complained
+    code, _, _ = interrupt(start(out, "--resume"), out, signal.SIGKILL, delays[2])
+    assert code == -signal.SIGKILL
+    code, said, complained = interrupt(start(out, "--resume", "--json"), out, signal.SIGTERM, delays[3])
+    assert (code, said) == (143, "")
+    assert "saved at step" in complained
+    assert 0 < step_of(out) < STEPS
+    return out
+
+
+def test_an_interrupted_training_ends_with_the_same_weights(cli, digest, disturbed, undisturbed, tmp_path) -> None:
+    out = shutil.copytree(disturbed, tmp_path / "x")
+    # As Ctrl-C said: without the options that the data were read with.
+    result = cli("fit", "two-moons", "--out", out, "--resume", "--json")
+    assert result.code == 0
+    assert result.json["samples_seen"] == STEPS * 64
+    assert "going on from step" in result.err
+    assert digest(out) == undisturbed
+    steps = [json.loads(line).get("step") for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [step for step in steps if step] == sorted(step for step in steps if step)
+    assert len(set(steps)) - 1 == 12  # every measurement once, however often the training was killed
+    assert not list(out.rglob("*.part*"))
+
+
+def test_a_resume_that_forgets_is_seen(cli, digest, disturbed, undisturbed, tmp_path) -> None:
+    """The planted fault: the optimiser's moments are lost between two halves."""
+    out = shutil.copytree(disturbed, tmp_path / "x")
+    tensors, about = read_tensors(out / STATE)
+    forgotten = {name: torch.zeros_like(t) if "exp_avg" in name else t for name, t in tensors.items()}
+    assert any("exp_avg" in name for name in tensors)
+    write_tensors(out / STATE, forgotten, about)
+    assert cli("fit", "two-moons", "--out", out, "--resume", "--quiet").code == 0
+    assert digest(out) != undisturbed
+
+
+@pytest.mark.parametrize("name", [str(STATE), "config.json"])
+def test_a_file_cut_short_is_named(cli, disturbed, tmp_path, name) -> None:
+    """The planted fault: a file written in place, and the machine stopped half-way."""
+    out = shutil.copytree(disturbed, tmp_path / "x")
+    whole = (out / name).read_bytes()
+    (out / name).write_bytes(whole[: len(whole) // 2])
+    result = cli("fit", "two-moons", "--out", out, "--resume")
+    assert result.code == 3
+    assert str(out / name) in result.error
+    assert "damaged" in result.error
+
+
+def test_a_changed_byte_is_named(cli, disturbed, tmp_path) -> None:
+    out = shutil.copytree(disturbed, tmp_path / "x")
+    path = out / "weights.safetensors"
+    changed = bytearray(path.read_bytes())
+    changed[-5] ^= 1
+    path.write_bytes(changed)
+    result = cli("sample", out, "--out", tmp_path / "x.npy")
+    assert result.code == 3
+    assert str(path) in result.error
+    assert "SHA-256" in result.error
+    assert not (tmp_path / "x.npy").exists()
+    assert cli("info", out, "--json").json["files"]["weights.safetensors"].startswith("damaged")
+
+
+def test_the_second_interruption_stops_at_once() -> None:
+    with stoppable() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop()
+        assert stop.code == 130
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

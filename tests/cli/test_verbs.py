@@ -1,0 +1,214 @@
+"""Every verb does its job, says it in JSON with exactly the promised keys, and shows in its help how to call it."""
+
+import csv
+import json
+import shlex
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.main import get_command
+
+from driftback.cli import fit as fit_command
+from driftback.cli.app import COMMANDS, app
+from driftback.data.loading import load as load_data
+from driftback.recipes.methods import METHODS
+
+FIT = ["model", "kind", "items", "held_out", "seconds", "samples_seen", "bits_per_dim", "bits_per_dim_se", "verdict"]
+METRIC = ["name", "value", "low", "high", "floor_low", "floor_high", "n", "verdict"]
+LIKELIHOOD = ["nats", "bits_per_dim", "standard_error", "method", "evaluations"]
+
+
+def test_fit_says_what_it_did(fits) -> None:
+    moons, digits = fits["moons"].json, fits["digits"].json
+    assert list(moons) == list(digits) == FIT
+    assert (moons["kind"], moons["items"], moons["held_out"], moons["samples_seen"]) == ("points", 240, 60, 3 * 64)
+    assert moons["bits_per_dim"] is None
+    assert moons["bits_per_dim_se"] is None
+    assert (digits["kind"], digits["items"], digits["held_out"], digits["samples_seen"]) == ("pictures", 120, 30, 16)
+    # Seventeen levels: guessing blindly costs log2(17) = 4.09 bits, and no two steps reach 1.
+    assert 1 < digits["bits_per_dim"] < 4.09
+    assert digits["bits_per_dim_se"] > 0
+
+
+def test_fit_forecasts_before_it_trains(fits) -> None:
+    assert "parameters" in fits["digits"].err
+    assert "MFLOP per item" in fits["digits"].err
+    assert "warning: " in fits["digits"].err
+
+
+def test_a_finished_fit_is_left_as_it_is(cli, moons) -> None:
+    before = (moons / "weights.safetensors").stat().st_mtime_ns
+    again = cli("fit", "two-moons", "--out", moons, "--resume", "--json")
+    assert again.code == 0
+    assert "is finished" in again.err
+    assert list(again.json) == FIT
+    assert (moons / "weights.safetensors").stat().st_mtime_ns == before
+
+
+def test_check_lists_findings(cli, tmp_path) -> None:
+    found = cli("check", "digits", "--json").json
+    assert list(found) == ["kind", "items", "shape", "findings"]
+    assert (found["kind"], found["items"], found["shape"]) == ("pictures", 1797, [8, 8])
+    assert found["findings"]
+    assert all(list(finding) == ["level", "what", "count", "files"] for finding in found["findings"])
+    np.save(tmp_path / "bad.npy", np.array([[1.0, np.nan]] * 50))
+    bad = cli("check", tmp_path / "bad.npy", "--json")
+    assert bad.code == 2
+    assert bad.json["findings"][0]["level"] == "error"
+    assert "error" in cli("check", tmp_path / "bad.npy").out
+
+
+def test_sample_says_where_and_how_many(cli, moons, tmp_path) -> None:
+    found = cli("sample", moons, "-n", 12, "--steps", 3, "--out", tmp_path / "x.npy", "--json").json
+    assert list(found) == ["out", "n", "shape", "evaluations", "seconds"]
+    assert (found["n"], found["shape"], found["evaluations"]) == (12, [12, 2], 5)
+    assert np.load(tmp_path / "x.npy", allow_pickle=False).shape == (12, 2)
+
+
+def test_sample_writes_every_kind_of_file(cli, moons, digits, tmp_path) -> None:
+    def draw(model, name, *more):
+        result = cli("sample", model, "-n", 5, "--steps", 2, "--quiet", "--out", tmp_path / name, *more)
+        assert (result.code, result.err) == (0, "")
+        return tmp_path / name
+
+    rows = list(csv.reader(draw(moons, "new.csv").read_text().splitlines()))
+    assert rows[0] == ["x", "y"]
+    x = np.load(draw(moons, "new.npy"), allow_pickle=False)
+    assert np.array_equal(np.array(rows[1:], x.dtype), x)
+    for picture in (draw(moons, "scatter.png"), draw(digits, "grid.png")):
+        with Image.open(picture) as image:
+            assert image.size[0] >= 400
+    with np.load(draw(digits, "new.npz", "--label", "3"), allow_pickle=False) as both:
+        assert both["x"].shape == (5, 8, 8)
+        assert set(both["y"].tolist()) == {"3"}
+    folder = draw(digits, "folder", "--label", "7")
+    assert len(list((folder / "7").glob("*.png"))) == 5
+
+
+def drawn(cli, run, tmp_path, n, *more) -> np.ndarray:
+    out = tmp_path / f"{n}-{'-'.join(map(str, more))}.npy"
+    assert cli("sample", run, "-n", n, "--steps", 2, "--seed", 5, "--out", out, *more).code == 0
+    return np.load(out, allow_pickle=False)
+
+
+@pytest.mark.parametrize("batch", [64, 100, 1024])
+def test_an_item_depends_on_its_number_alone(cli, digits, tmp_path, batch) -> None:
+    few, many = drawn(cli, digits, tmp_path, 10), drawn(cli, digits, tmp_path, 130, "--batch-size", batch)
+    assert np.array_equal(few, many[:10])
+    assert not np.array_equal(few, many[64:74])  # one block does not repeat the other
+
+
+def test_ten_points_are_the_first_of_a_thousand(cli, moons, tmp_path) -> None:
+    few, many = drawn(cli, moons, tmp_path, 10), drawn(cli, moons, tmp_path, 1000)
+    assert np.array_equal(few, many[:10])
+    assert not np.array_equal(few, drawn(cli, moons, tmp_path, 10, "--seed", 6))
+
+
+def test_one_seed_gives_one_model(cli, digest, moons, tmp_path) -> None:
+    def fitted(name, seed):
+        words = ("two-moons", "--n", 300, "--batch", 64, "--steps", 3, "--seed", seed, "--quiet")
+        assert cli("fit", *words, "--out", tmp_path / name).code == 0
+        return digest(tmp_path / name)
+
+    assert fitted("same", 0) == digest(moons)
+    assert fitted("other", 1) != digest(moons)
+
+
+def test_evaluate_gives_metrics_with_floors(cli, moons, digits) -> None:
+    found = cli("evaluate", moons, "-n", 60, "--json").json
+    assert list(found) == ["metrics"]
+    assert all(list(metric) == METRIC for metric in found["metrics"])
+    assert json.loads((moons / "evaluation.json").read_text()) == found
+    assert any(metric["floor_low"] is not None for metric in found["metrics"])
+    # Three steps learn nothing: what cannot tell such samples from real ones measures nothing.
+    assert any("worse" in metric["verdict"] or "told apart" in metric["verdict"] for metric in found["metrics"])
+    names = [metric["name"] for metric in cli("evaluate", digits, "-n", 40, "--json").json["metrics"]]
+    assert "label agreement" in names
+    assert "held-out bits per dimension" in names
+
+
+def test_evaluate_takes_other_data(cli, moons, tmp_path) -> None:
+    other = load_data("two-moons", n=80, seed=9)
+    np.save(tmp_path / "fresh.npy", other.x)
+    result = cli("evaluate", moons, tmp_path / "fresh.npy", "-n", 40)
+    assert result.code == 0
+    assert "verdict" in result.out
+
+
+def test_likelihood_gives_nats_and_bits(cli, moons, digits, tmp_path) -> None:
+    found = cli("likelihood", digits, "--draws", 2, "--json").json
+    assert list(found) == LIKELIHOOD
+    assert found["bits_per_dim"] == pytest.approx(-found["nats"] / (64 * np.log(2)))
+    assert found["standard_error"] > 0
+    assert "given the class" in found["method"]
+    blind = cli("likelihood", digits, "--draws", 2, "--label-less", "--per-item", "--json").json
+    assert list(blind) == [*LIKELIHOOD, "items"]
+    assert "class" not in blind["method"]
+    assert len(blind["items"]) == 30
+    assert np.mean([item["nats"] for item in blind["items"]]) == pytest.approx(blind["nats"])
+    np.save(tmp_path / "few.npy", load_data("two-moons", n=4, seed=9).x)
+    assert list(cli("likelihood", moons, tmp_path / "few.npy", "--json").json) == LIKELIHOOD
+
+
+def test_info_tells_what_a_model_is(cli, digits) -> None:
+    found = cli("info", digits, "--json").json
+    assert (found["data"], found["steps_done"], found["finished"], found["whole"]) == ("digits", 2, True, True)
+    assert found["parameters"] > 10_000
+    assert 0 <= found["signal_to_noise_at_the_end"] < 1e-2
+    assert "signal to noise at the end" in cli("info", digits).out
+
+
+def test_demo_goes_from_data_to_report(cli, tmp_path, monkeypatch) -> None:
+    few = load_data("digits", n=150)
+    monkeypatch.setattr("driftback.data.builtin._digits", lambda: few)
+    out = tmp_path / "demo"
+    found = cli("demo", "--out", out, "--steps", 1, "--n", 64, "--quiet", "--json").json
+    assert list(found) == [*FIT, "report", "grid"]
+    assert (found["items"], found["held_out"]) == (120, 30)
+    with Image.open(out / "grid.png") as image:
+        assert image.size[0] >= 400
+    assert (out / "report.html").stat().st_size > 10_000
+
+
+def commands() -> dict:
+    return get_command(app).commands
+
+
+@pytest.mark.parametrize("module", COMMANDS, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_help_has_examples_that_parse(cli, module) -> None:
+    name = module.__name__.rpartition(".")[2]
+    shown = " ".join(cli(name, "--help").out.split())
+    assert module.EXAMPLES
+    for example in module.EXAMPLES:
+        assert example in shown
+        words = shlex.split(example)
+        assert words[:2] == ["driftback", name]
+        command = commands()[name]
+        options, rest, _ = command.make_parser(command.context_class(command)).parse_args(words[2:])
+        assert rest == []
+        assert all(options.get(each.name) for each in command.params if each.required)
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_every_command_has_seed_and_json(name) -> None:
+    given = {option for parameter in commands()[name].params for option in parameter.opts}
+    assert {"--seed", "--json"} <= given
+
+
+def test_help_names_every_method() -> None:
+    assert fit_command.METHODS.split(", ") == list(METHODS)
+
+
+def test_the_command_line_alone_imports_nothing_heavy() -> None:
+    # The package's own `__init__` is left out: what is measured is what these files ask for.
+    code = (
+        "import sys, types, pathlib; package = types.ModuleType('driftback');"
+        f"package.__path__ = [{str(__import__('driftback').__path__[0])!r}];"
+        "sys.modules['driftback'] = package; import driftback.cli.app;"
+        "print(sorted({'torch', 'numpy', 'sklearn', 'matplotlib'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,154 @@
+"""A fitted model from Python: the same items however they are asked for, saved and loaded whole, honest densities."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import driftback as db
+from driftback.data.loading import load as load_data
+from driftback.recipes.model import Model
+from driftback.recipes.prepare import prepare
+from driftback.training.health import Measurement
+
+
+@pytest.fixture(scope="module")
+def points() -> Model:
+    return db.fit("two-moons", n=400, steps=40, seed=0)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Model:
+    return db.fit("digits", n=300, steps=6, batch=32, seed=0)
+
+
+@pytest.mark.parametrize("kind", ["points", "digits"])
+class TestSample:
+    def test_units_layout_and_type(self, kind: str, request: pytest.FixtureRequest) -> None:
+        model: Model = request.getfixturevalue(kind)
+        x = model.sample(5, seed=1, steps=3)
+        assert x.shape == (5, *model.config.preprocessing.event)
+        assert x.dtype == np.dtype(model.config.preprocessing.dtype)
+        if kind == "digits":
+            assert set(np.unique(x)) <= set(range(17))
+
+    def test_item_i_is_the_same_for_every_n(self, kind: str, request: pytest.FixtureRequest) -> None:
+        model: Model = request.getfixturevalue(kind)
+        many = model.sample(model.block + 10, seed=3, steps=3)
+        for n in (1, 10, model.block):
+            assert np.array_equal(many[:n], model.sample(n, seed=3, steps=3))
+        assert not np.array_equal(many[:10], model.sample(10, seed=4, steps=3))
+
+    def test_item_i_is_the_same_for_every_batch_size(self, kind: str, request: pytest.FixtureRequest) -> None:
+        model: Model = request.getfixturevalue(kind)
+        whole = model.sample(40, seed=3, steps=3)
+        for size in (1, 7, 32, 10_000):
+            part = model.sample(40, seed=3, steps=3, batch_size=size)
+            assert np.allclose(whole, part, atol=1e-4), size
+
+    def test_frames_end_in_the_samples(self, kind: str, request: pytest.FixtureRequest) -> None:
+        model: Model = request.getfixturevalue(kind)
+        frames = list(model.frames(4, seed=2, steps=3))
+        assert len(frames) == 4
+        assert [f.t for f in frames] == sorted((f.t for f in frames), reverse=True)
+        shown = model.config.preprocessing.decode(frames[-1].x)
+        assert np.allclose(shown, model.sample(4, seed=2, steps=3), atol=1e-4)
+        one = list(model.frames(1, seed=2, steps=3, first=3))
+        assert torch.allclose(one[-1].x, frames[-1].x[3:], atol=1e-4)
+
+    def test_nonsense_is_refused_in_one_line(self, kind: str, request: pytest.FixtureRequest) -> None:
+        model: Model = request.getfixturevalue(kind)
+        for wrong in ({"n": 0}, {"n": 3, "batch_size": 0}, {"n": 3, "steps": 0}, {"n": 3, "guidance": -1.0}):
+            with pytest.raises(db.BadInput) as caught:
+                model.sample(**wrong)
+            assert "\n" not in str(caught.value)
+
+    def test_save_and_load(self, kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+        model: Model = request.getfixturevalue(kind)
+        model.save(tmp_path / "m")
+        assert {p.suffix for p in (tmp_path / "m").iterdir()} == {".json", ".safetensors"}
+        again = db.load(tmp_path / "m")
+        assert again.config == model.config
+        assert np.array_equal(again.sample(3, seed=1, steps=3), model.sample(3, seed=1, steps=3))
+
+
+class TestClasses:
+    def test_labels_follow_the_data(self, digits: Model) -> None:
+        labels = digits.labels(4000, seed=0)
+        assert labels is not None
+        shares = np.bincount(labels, minlength=10) / 4000
+        expected = np.array(digits.config.class_counts) / sum(digits.config.class_counts)
+        # 4,000 draws: a share's standard error is under .0055; 5 of them.
+        assert np.abs(shares - expected).max() < 0.0275
+        assert np.array_equal(labels[:7], digits.labels(7, seed=0))
+
+    def test_one_label_or_one_each(self, digits: Model) -> None:
+        assert digits.labels(3, label=7).tolist() == [7, 7, 7]
+        assert digits.labels(2, label=["3", 4]).tolist() == [3, 4]
+        with pytest.raises(db.BadInput, match="2 labels"):
+            digits.labels(3, label=[1, 2])
+        with pytest.raises(db.BadInput, match=r"no class 'cat'.* 0 \(\d+\), 1 \(\d+\)"):
+            digits.sample(1, label="cat")
+
+    def test_a_plain_model_knows_none(self, points: Model) -> None:
+        assert points.classes == ()
+        for wrong in ({"label": 1}, {"guidance": 2.0}):
+            with pytest.raises(db.BadInput, match="class"):
+                points.sample(2, **wrong)
+
+    def test_label_matters_and_guidance_too(self, digits: Model) -> None:
+        one, seven = (digits.sample(2, label=k, seed=0, steps=3) for k in (1, 7))
+        assert not np.array_equal(one, seven)
+        assert not np.array_equal(one, digits.sample(2, label=1, seed=0, steps=3, guidance=3.0))
+
+
+class TestDensity:
+    def test_points_in_their_own_units(self, points: Model) -> None:
+        """A model of data in other units has the same density there, up to the logarithm of the units."""
+        x = load_data("two-moons", n=400).x
+        other = db.fit(1000 * x + 5, steps=40, seed=0)
+        a, b = points.score_samples(x[:20]), other.score_samples(1000 * x[:20] + 5)
+        assert np.allclose(a, b + 2 * math.log(1000), atol=0.05)
+
+    def test_digits_are_a_probability(self, digits: Model) -> None:
+        data = load_data("digits")
+        found = digits.log_likelihood(data.x[:64], data.y[:64])
+        assert "bound" in found.method
+        assert 2.0 < digits.bits_per_dim(found.mean) < 4.087, "worse than a long fit, better than the uniform law"
+        assert found.standard_error is not None
+
+    def test_wrong_data_is_refused(self, digits: Model, points: Model) -> None:
+        with pytest.raises(db.BadInput, match="shape"):
+            digits.score_samples(np.zeros((2, 7, 8)))
+        with pytest.raises(db.BadInput, match="level"):
+            digits.score_samples(np.full((2, 8, 8), 0.5))
+        with pytest.raises(db.BadInput, match="NaN"):
+            points.score_samples(np.full((2, 2), np.nan))
+        with pytest.raises(db.BadInput, match="classes"):
+            points.score_samples(np.zeros((2, 2)), [0, 1])
+
+
+@pytest.mark.parametrize("method", ["edm", "ddpm", "score-sde-vp", "score-sde-sub-vp", "score-sde-ve", "flow", "levels"])
+def test_every_method_fits_draws_and_scores(method: str) -> None:
+    model = db.fit("two-gaussians", n=300, steps=60, method=method, seed=0)
+    x = model.sample(500, seed=0, steps=10)
+    assert np.isfinite(x).all()
+    assert np.abs(x.mean(0)).max() < 2.0
+    assert np.isfinite(model.score_samples(x[:5])).all()
+
+
+def test_best_checkpoint_and_history(run: Path) -> None:
+    job = prepare("two-moons", out=run, n=300, steps=24)
+    for _ in job.run():
+        pass
+    model, summary = job.finish()
+    assert len(job.state.history) == 12
+    assert all(Measurement.from_json(m).held_out is not None for m in job.state.history)
+    assert summary.samples_seen == 24 * 1024
+    assert summary.bits_per_dim is None
+    assert np.array_equal(db.load(run).sample(3), model.sample(3))
+    assert db.load(run, checkpoint="best").sample(3).shape == (3, 2)
+    assert len(list((run / "previews").glob("*.png"))) == 6
+    assert not list(run.rglob("*.pkl"))

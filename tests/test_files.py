@@ -1,0 +1,108 @@
+"""Files are whole or not there, and a damaged one is named."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from driftback.errors import BadInput, DamagedModel
+from driftback.files import read_tensors, write_tensors, write_text, writing
+
+TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b/c": torch.tensor([1, 2], dtype=torch.int64), "empty": torch.zeros(0)}
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "w.safetensors"
+    write_tensors(path, TENSORS, {"step": 3, "words": ["ä"]})
+    tensors, about = read_tensors(path)
+    assert about == {"step": 3, "words": ["ä"]}
+    assert tensors.keys() == TENSORS.keys()
+    assert all(torch.equal(tensors[k], TENSORS[k]) and tensors[k].dtype == TENSORS[k].dtype for k in TENSORS)
+    assert [p.name for p in path.parent.iterdir()] == ["w.safetensors"]
+
+
+def test_an_interruption_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    write_text(path, "old")
+
+    def interrupted() -> None:
+        with writing(path) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_every_flipped_byte_is_noticed(tmp_path: Path, place: int) -> None:
+    path = tmp_path / "w.safetensors"
+    write_tensors(path, TENSORS)
+    raw = bytearray(path.read_bytes())
+    raw[-1 - 5 * place] ^= 0x10
+    path.write_bytes(raw)
+    with pytest.raises(DamagedModel, match=r"w\.safetensors is damaged"):
+        read_tensors(path)
+
+
+@pytest.mark.parametrize("length", [0, 4, 60, 200])
+def test_truncation_is_noticed(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "w.safetensors"
+    write_tensors(path, TENSORS)
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(DamagedModel, match=r"w\.safetensors is damaged"):
+        read_tensors(path)
+
+
+def test_without_the_checksum_a_flipped_byte_would_pass(tmp_path: Path) -> None:
+    """Planted fault: safetensors alone does not notice, which is why the checksum is there."""
+    from safetensors.torch import load_file, save_file
+
+    path = tmp_path / "w.safetensors"
+    save_file(TENSORS, path)
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 0x10
+    path.write_bytes(raw)
+    assert load_file(path).keys() == TENSORS.keys()
+
+
+def test_a_file_of_others_is_not_taken(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file(TENSORS, tmp_path / "w.safetensors")
+    with pytest.raises(DamagedModel, match="SHA-256"):
+        read_tensors(tmp_path / "w.safetensors")
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    """A limit on file sizes stands in for a full disk."""
+    program = (
+        "import sys, torch, pathlib, signal\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from driftback.errors import BadInput\n"
+        "from driftback.files import write_tensors\n"
+        "try: write_tensors(pathlib.Path(sys.argv[1]), {'a': torch.zeros(100_000)})\n"
+        "except BadInput as error: print(error)\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "w.safetensors")],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)),
+        check=False,
+    )
+    assert "cannot write" in found.stdout, found.stderr
+    assert "half-written" in found.stdout
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_forbidden_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match="cannot write"):
+        write_text(tmp_path / "file" / "below.txt", "x")
