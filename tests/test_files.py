@@ -12,7 +12,7 @@ import torch
 from driftback.errors import BadInput, DamagedModel
 from driftback.files import read_tensors, write_tensors, write_text, writing
 
-TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b/c": torch.tensor([1, 2], dtype=torch.int64), "empty": torch.zeros(0)}
+TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b/c": torch.tensor([1, 2]), "empty": torch.zeros(0)}
 
 
 def test_round_trip(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_keys_do_not_meet() -> None:
         Rng(0).child("b"),
         Rng(0).child("a", 1),
         Rng(0).item(64),
-        Rng(0).child((1 << 33)),
+        Rng(0).child(1 << 33),
     ]
     rows = torch.stack([k.normal((64,)) for k in keys])
     correlation = torch.corrcoef(rows).fill_diagonal_(0)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from workers.cases import Case
 from workers.serve import Step, Training, foreach_average, serve
 
-SHAPES = {8: ((64,), (4,)), 28: ((32, 64), (1, 2))}
+SHAPES = {8: ((64,), (4,)), 28: ((32, 64), (3, 1))}
 
 
 class _Own(nn.Module):
@@ -23,7 +23,14 @@ class _Own(nn.Module):
         self.time = nn.Sequential(SineEncoding(features), nn.Linear(features, features), nn.SiLU())
         dropout = case.dropout or None
         self.unet = UNet(
-            1, 1, hid_channels=channels, hid_blocks=blocks, mod_features=features, norm="group", groups=8, dropout=dropout
+            1,
+            1,
+            hid_channels=channels,
+            hid_blocks=blocks,
+            mod_features=features,
+            norm="group",
+            groups=8,
+            dropout=dropout,
         )
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:

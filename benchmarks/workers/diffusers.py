@@ -39,7 +39,6 @@ class _Adapted(nn.Module):
 
 def _average(network: nn.Module) -> Callable[[], None]:
     ema = EMAModel(network.parameters(), decay=0.999, foreach=True)
-    layouts = ("contiguous", "channels_last")
     return lambda: ema.step(network.parameters())
 
 

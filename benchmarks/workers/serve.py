@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from workers.cases import CASES, SAMPLES, Case, Identity, pictures
 
+T = TypeVar("T")
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 Step = Callable[[], float]
 """One training step; gives its loss."""
@@ -144,24 +146,19 @@ class Bench:
             self.trainings[case, kind] = self.library.training(network, x0, CASES[case].batch)
             _timed(self.trainings[case, kind], 3)
         self.network(case, kind).train()
-        start = time.perf_counter()
-        for _ in range(steps):
-            loss = self.trainings[case, kind]()
-        return {"seconds": (time.perf_counter() - start) / steps, "loss": loss}
+        loss, times = _clocked(lambda: [self.trainings[case, kind]() for _ in range(steps)][-1], steps)
+        return times | {"loss": loss, "finite": math.isfinite(loss)}
 
     @torch.no_grad()
     def sample(self, case: str, kind: str, steps: int, noise: bool) -> dict:
-        """Seconds per sampling step of 64 pictures, and the size of what came out."""
+        """Seconds per sampling step of 64 pictures, and whether pictures came out; nothing where not offered."""
         network = self.network(case, kind).eval()
         side = CASES[case].side
         x = torch.randn(SAMPLES, 1, side, side, generator=torch.Generator().manual_seed(0))
         if self.library.walk(network, x, 2, noise=noise) is None:
-            return {"seconds": None}
-        start = time.perf_counter()
-        out = self.library.walk(network, x, steps, noise=noise)
-        seconds = (time.perf_counter() - start) / steps
-        assert out is not None
-        return {"seconds": seconds, "finite": bool(torch.isfinite(out).all()), "shape": list(out.shape)}
+            return {}
+        out, times = _clocked(lambda: self.library.walk(network, x, steps, noise=noise), steps)
+        return times | {"finite": out is not None and out.shape == x.shape and bool(torch.isfinite(out).all())}
 
 
 def _timed(step: Step, times: int) -> float:
@@ -169,6 +166,12 @@ def _timed(step: Step, times: int) -> float:
     for _ in range(times):
         step()
     return time.perf_counter() - start
+
+
+def _clocked(work: Callable[[], T], steps: int) -> tuple[T, dict[str, float]]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = work()
+    return result, {"wall": (time.perf_counter() - wall) / steps, "cpu": (time.process_time() - cpu) / steps}
 
 
 def serve(library: Library) -> None:

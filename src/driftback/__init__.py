@@ -1,12 +1,25 @@
 """driftback: points that noise has carried off drift back.
 
 It learns, once, the way from a simple distribution to the one your data came from, and then draws as many new points as
-you want. `fit` learns, `Model.sample` draws, and `load` brings a saved model
-back.
+you want. `fit` learns, `Model.sample` draws, and `load` brings a saved model back.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from driftback.errors import BadInput, DamagedModel, DriftbackError, TrainingStopped
-from driftback.recipes.fit import fit
-from driftback.recipes.model import Model, load
+
+if TYPE_CHECKING:
+    from driftback.recipes.fit import fit
+    from driftback.recipes.model import Model, load
 
 __all__ = ["BadInput", "DamagedModel", "DriftbackError", "Model", "TrainingStopped", "fit", "load"]
+
+_HOMES = {"fit": "driftback.recipes.fit", "Model": "driftback.recipes.model", "load": "driftback.recipes.model"}
+
+
+def __getattr__(name: str) -> Any:
+    """The names that need torch, imported when first used, so that `driftback --help` need not wait for it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'driftback' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)

@@ -51,6 +51,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
 def _checksum(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
@@ -67,6 +73,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     with writing(path) as temporary:
         try:
             save_file(ready, temporary, metadata=header)
+            temporary.chmod(0o666 & ~_umask())  # safetensors makes files that only their owner can read
         except SafetensorError as error:  # safetensors reports a full disk as its own error
             raise OSError(str(error)) from error
 

@@ -101,6 +101,12 @@ def test_an_item_depends_on_its_number_alone(cli, digits, tmp_path, batch) -> No
     assert not np.array_equal(few, many[64:74])  # one block does not repeat the other
 
 
+@pytest.mark.parametrize("batch", [1, 7, 33])
+def test_points_do_not_depend_on_a_small_batch(cli, moons, tmp_path, batch) -> None:
+    # Points are not rounded to levels, so a difference in the last bit would show.
+    assert np.array_equal(drawn(cli, moons, tmp_path, 40), drawn(cli, moons, tmp_path, 40, "--batch-size", batch))
+
+
 def test_ten_points_are_the_first_of_a_thousand(cli, moons, tmp_path) -> None:
     few, many = drawn(cli, moons, tmp_path, 10), drawn(cli, moons, tmp_path, 1000)
     assert np.array_equal(few, many[:10])

@@ -9,6 +9,7 @@ import torch
 
 import driftback as db
 from driftback.data.loading import load as load_data
+from driftback.recipes.methods import METHODS
 from driftback.recipes.model import Model
 from driftback.recipes.prepare import prepare
 from driftback.training.health import Measurement
@@ -44,9 +45,9 @@ class TestSample:
     def test_item_i_is_the_same_for_every_batch_size(self, kind: str, request: pytest.FixtureRequest) -> None:
         model: Model = request.getfixturevalue(kind)
         whole = model.sample(40, seed=3, steps=3)
-        for size in (1, 7, 32, 10_000):
-            part = model.sample(40, seed=3, steps=3, batch_size=size)
-            assert np.allclose(whole, part, atol=1e-4), size
+        for size in (1, 7, 32):
+            assert np.array_equal(whole, model.sample(40, seed=3, steps=3, batch_size=size)), size
+        assert np.allclose(whole, model.sample(40, seed=3, steps=3, batch_size=model.block + 1), atol=1e-4)
 
     def test_frames_end_in_the_samples(self, kind: str, request: pytest.FixtureRequest) -> None:
         model: Model = request.getfixturevalue(kind)
@@ -130,7 +131,7 @@ class TestDensity:
             points.score_samples(np.zeros((2, 2)), [0, 1])
 
 
-@pytest.mark.parametrize("method", ["edm", "ddpm", "score-sde-vp", "score-sde-sub-vp", "score-sde-ve", "flow", "levels"])
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_fits_draws_and_scores(method: str) -> None:
     model = db.fit("two-gaussians", n=300, steps=60, method=method, seed=0)
     x = model.sample(500, seed=0, steps=10)
@@ -146,7 +147,7 @@ def test_best_checkpoint_and_history(run: Path) -> None:
     model, summary = job.finish()
     assert len(job.state.history) == 12
     assert all(Measurement.from_json(m).held_out is not None for m in job.state.history)
-    assert summary.samples_seen == 24 * 1024
+    assert summary.samples_seen == 24 * 512
     assert summary.bits_per_dim is None
     assert np.array_equal(db.load(run).sample(3), model.sample(3))
     assert db.load(run, checkpoint="best").sample(3).shape == (3, 2)

@@ -146,11 +146,17 @@ def test_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 def test_not_finite_keeps_the_last_good_state() -> None:
     x = data()
     x[150, 0] = float("inf")
-    state, seen = State.start(fresh(), PLAN), []
-    with pytest.raises(TrainingStopped, match=r"not finite at step \d+ .*t from .*float32.*batch itself holds") as caught:
+    state, seen, good = State.start(fresh(), PLAN), [], []
+
+    def run() -> None:
         for step in train(state, x, None, LAW, PLAN):
             seen.append(step.number)
-            good = copy.deepcopy(weights(state))
+            good[:] = copy.deepcopy(weights(state))
+
+    with pytest.raises(
+        TrainingStopped, match=r"not finite at step \d+ .*t from .*float32.*batch itself holds"
+    ) as caught:
+        run()
     assert f"step {len(seen) + 1} " in str(caught.value)
     assert state.step == len(seen)
     assert all(map(torch.equal, good, weights(state)))

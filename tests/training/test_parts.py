@@ -90,14 +90,14 @@ def history(train: list[float], held: list[float] | None) -> list[Measurement]:
         return LevelLosses((0.1, 1.0), (value, value))
 
     pairs = zip(train, held or [None] * len(train), strict=True)
-    return [Measurement(10 * (i + 1), losses(t), None if h is None else losses(h)) for i, (t, h) in enumerate(pairs)]
+    return [Measurement(100 * (i + 1), losses(t), None if h is None else losses(h)) for i, (t, h) in enumerate(pairs)]
 
 
 @pytest.mark.parametrize(
     ("train", "held", "words", "since"),
     [
         ([1.0, 0.8, 0.7, 0.69], [1.0, 0.85, 0.8, 0.8], "healthy", None),
-        ([1.0, 0.8, 0.6, 0.4], [1.0, 0.85, 0.9, 1.1], "memorising since step 20; the best checkpoint is 20", 20),
+        ([1.0, 0.8, 0.6, 0.4], [1.0, 0.85, 0.9, 1.1], "memorising since step 200; the best checkpoint is 200", 200),
         ([1.0, 0.8, 0.6, 0.5], [1.0, 0.8, 0.6, 0.5], "still improving", None),
         ([1.0, 1.1], [1.0, 1.2], "not learning", None),
         ([1.0, 0.5], None, "nothing was held out", None),
@@ -107,6 +107,11 @@ def test_verdict(train: list[float], held: list[float] | None, words: str, since
     found = verdict(history(train, held))
     assert words in found.text
     assert found.memorising_since == since
+
+
+def test_few_steps_say_nothing() -> None:
+    losses = LevelLosses((0.1,), (1.0,))
+    assert "too few steps" in verdict([Measurement(14, losses, losses)]).text
 
 
 def test_measurements_survive_json() -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import typer
@@ -28,11 +29,32 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+class Interrupted(DriftbackError):
+    """Ctrl-C where there was nothing to save."""
+
+    code = 130
+
+
+def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with Ctrl-C told in a line; typer alone would leave without a word."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **given: Any) -> None:
+        try:
+            command(*args, **given)
+        except KeyboardInterrupt:
+            raise Interrupted("stopped; nothing was left half-written") from None
+
+    return wrapped
+
+
 COMMANDS = (check, fit, sample, evaluate, likelihood, info, demo)
 for module in COMMANDS:
     name = module.__name__.rpartition(".")[2]
     # Help joins the lines of a paragraph: each example is one of its own.
-    app.command(name, epilog="\n\n".join(("Examples:", *module.EXAMPLES)))(getattr(module, name))
+    app.command(name, epilog="\n\n".join(("Examples:", *module.EXAMPLES)))(_interruptible(getattr(module, name)))
 
 
 @app.callback(invoke_without_command=True)
@@ -61,8 +83,6 @@ def _run(arguments: list[str]) -> int:
     except UsageError as error:
         where = error.ctx.command_path if error.ctx else "driftback"
         return _failed(f"{error.format_message().rstrip('.')}; see {where} --help", 2)
-    except (KeyboardInterrupt, typer.Abort):
-        return _failed("stopped; nothing was left half-written", 130)
     except BrokenPipeError:
         # The reader of a pipe has left; leaving quietly is what it expects.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from driftback.cli import options
-from driftback.cli.fit import forecast, trained
+from driftback.cli.fit import forecast, trained, warn
 from driftback.cli.output import emit, say, show, span
 from driftback.cli.progress import progress
 
@@ -53,6 +53,7 @@ def demo(
         force=force or _is_demo(out),
         device=device,
     )
+    warn(job)
     if not quiet:
         forecast(job)
     summary = trained(job, f"driftback fit digits --out {out} --resume", quiet=quiet)

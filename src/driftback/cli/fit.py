@@ -72,6 +72,7 @@ def fit(
         say(f"{out} is finished: {job.config.plan.steps} steps were planned and done; --force would start again")
         _tell(job.finished, out, json)
         return
+    warn(job)
     if not quiet:
         forecast(job)
     go_on = f"driftback fit {shlex.quote(source)} --out {shlex.quote(str(out))} --resume"
@@ -93,15 +94,19 @@ def trained(job: Job, go_on: str, *, quiet: bool = False, checkpoint_seconds: fl
         return job.finish()[1]
 
 
+def warn(job: Job) -> None:
+    """Say what the data doctor warns of; what is lost or will go wrong is no chatter that --quiet silences."""
+    for finding in job.findings:
+        if finding.level != "note":
+            say(f"{finding.level}: {finding.what}")
+
+
 def forecast(job: Job) -> None:
-    """Say what was found in the data, what will be trained, and how long it will take."""
+    """Say what will be trained, and how long it will take."""
     import torch
 
     from driftback.networks.presets import cost
 
-    for finding in job.findings:
-        if finding.level != "note":
-            say(f"{finding.level}: {finding.what}")
     config, event = job.config, job.config.preprocessing.internal_event
     denoiser = job.state.average  # its weights ask for no gradients, which the counter of operations could not bear
     price = cost(denoiser.network, denoiser.parametrisation.channels(event[0])[0], event, cores=torch.get_num_threads())

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from driftback.networks.dropout import Dropout
+
 
 class _Layer(nn.Module):
     def __init__(self, width: int, conditioning: int, dropout: float) -> None:
@@ -16,7 +18,7 @@ class _Layer(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.first = nn.Linear(width, width)
         self.film = nn.Linear(conditioning, 2 * width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.second = nn.Linear(width, width)
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)

@@ -6,6 +6,7 @@ multiply-add counts as two); training costs three times as much (one pass forwar
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Literal
 
@@ -83,7 +84,7 @@ def preset(event: tuple[int, ...], items: int, *, discrete: bool = False) -> Net
         )
     side = max(event[1:])
     if side <= 12:
-        return NetworkSpec(kind="unet", widths=(48,), depth=2, dropout=dropout, bias=discrete)
+        return NetworkSpec(kind="unet", widths=(48,), depth=1, dropout=dropout, bias=discrete)
     patch = 1 if side <= 16 else 2 ** max(1, math.ceil(math.log2(side / 32)))
     return NetworkSpec(
         kind="unet", widths=(64, 128), depth=2, patch=patch, attention=True, dropout=dropout, bias=discrete
@@ -111,11 +112,9 @@ it.
 def cost(network: nn.Module, before: int, event: tuple[int, ...], *, cores: int) -> Cost:
     """The cost of `network` for one item of shape `event` shown in `before` channels, expected on `cores` cores."""
     x: Tensor = torch.zeros(1, before, *event[1:])
-    training = network.training
-    network.eval()
+    network = copy.deepcopy(network).requires_grad_(False).eval()  # the counter stumbles over gradients
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(x, torch.zeros(1))
-    network.train(training)
     flops = counter.get_total_flops()
     parameters = sum(p.numel() for p in network.parameters())
     return Cost(

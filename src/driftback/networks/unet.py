@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from driftback.networks.dropout import Dropout
+
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 
@@ -29,7 +31,7 @@ class _Block(nn.Module):
         self.norm = nn.GroupNorm(min(8, before), before)
         self.first = nn.Conv2d(before, width, 3, padding=1)
         self.film = nn.Linear(conditioning, 2 * width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.second = _zeroed(nn.Conv2d(width, width, 3, padding=1))
         self.skip = nn.Conv2d(before, width, 1) if before != width else nn.Identity()
 

@@ -13,6 +13,7 @@ from driftback.data.preprocessing import Preprocessing
 from driftback.errors import DamagedModel
 from driftback.files import write_text
 from driftback.networks.presets import NetworkSpec
+from driftback.recipes.methods import METHODS
 from driftback.training.plan import Plan
 
 VERSION = 1
@@ -70,7 +71,10 @@ def read(folder: Path) -> Config:
             )
         for number in range(version, VERSION):
             record = MIGRATIONS[number](record)
-        return Config.model_validate(record)
+        config = Config.model_validate(record)
+        if config.method not in METHODS:
+            raise DamagedModel(f"{path} asks for the method '{config.method}', which this driftback does not know")
+        return config
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

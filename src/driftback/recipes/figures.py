@@ -74,6 +74,7 @@ def points(real: np.ndarray, new: np.ndarray, names: Sequence[str]) -> tuple[str
     _points(right, new, SEEN, "new", names)
     left.set_title("real, held out")
     right.set_title("new")
+    # Thousands of points are smaller as pixels than as shapes.
     return _drawn(together, "png"), _drawn(apart, "png")
 
 
@@ -93,11 +94,14 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _drawn(figure: Figure, kind: str = "svg") -> str:
+    from matplotlib import rc_context
+
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
     file = io.BytesIO()
-    # No date inside: the same model gives the same file. Thousands of points are smaller as pixels than as shapes.
     about = {"Date": None, "Creator": None, "Format": None, "Type": None} if kind == "svg" else None
-    figure.savefig(file, format=kind, dpi=160, metadata=about)
+    # No date inside and no random names: the same model gives the same file.
+    with rc_context({"svg.hashsalt": "driftback"}):
+        figure.savefig(file, format=kind, dpi=160, metadata=about)
     media = "svg+xml" if kind == "svg" else kind
     return f"data:image/{media};base64,{base64.b64encode(file.getvalue()).decode()}"

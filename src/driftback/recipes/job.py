@@ -159,7 +159,8 @@ class Job:
         network = self.state.average.network.eval()
         model = Model(self.config, replace(self.state.average, network=network))
         bits = error = None
-        if len(self.held) and self.config.preprocessing.levels is not None:
+        # Other likelihoods cost thousands of evaluations per item: they wait for `driftback likelihood`.
+        if len(self.held) and isinstance(self.state.denoiser.parametrisation, Levels):
             some = self.held.take(np.arange(min(len(self.held), 2 * MOST_MEASURED)))
             found = model.log_likelihood(some.x, _names(some))
             bits = model.bits_per_dim(found.mean)
@@ -216,7 +217,7 @@ class Job:
     def _preview(self, step: int) -> None:
         if self.folder is not None:
             points = len(self.config.preprocessing.internal_event) == 1
-            x = self.model.sample(1000 if points else 36, seed=0, steps=20 if points else 12)
+            x = self.model.sample(1000 if points else 36, seed=0, steps=20 if points else 12, churn=0.0)
             preview(x, self.folder / "previews" / f"step-{step:07d}.png", self.config.preprocessing)
 
     def _log(self, record: dict) -> None:

@@ -121,6 +121,7 @@ class Model:
         seed: int = 0,
         steps: int | None = None,
         guidance: float = 0.0,
+        churn: float | None = None,
         first: int = 0,
     ) -> Iterator[Frame]:
         """The way back of `n` items from pure noise, as frames of encoded points: `steps` + 1 of them.
@@ -128,14 +129,21 @@ class Model:
         `first` is the number of the first item: frames(2, first=5) shows items 5 and 6 of the seed.
         """
         labels = self.labels(first + n, label=label, seed=seed)
-        return self._way_back(n, None if labels is None else labels[first:], seed, steps, guidance, first)
+        return self._way_back(n, None if labels is None else labels[first:], seed, steps, guidance, churn, first)
 
     def _way_back(
-        self, n: int, labels: np.ndarray | None, seed: int, steps: int | None, guidance: float, first: int
+        self,
+        n: int,
+        labels: np.ndarray | None,
+        seed: int,
+        steps: int | None,
+        guidance: float,
+        churn: float | None,
+        first: int,
     ) -> Iterator[Frame]:
-        if guidance < 0 or (steps is not None and steps < 1):
+        if guidance < 0 or (steps is not None and steps < 1) or (churn is not None and churn < 0):
             raise BadInput(
-                f"guidance {guidance:g} and {steps} steps make no way back; give guidance >= 0 and steps >= 1"
+                f"steps {steps}, guidance {guidance:g}, churn {churn} make no way back; give steps >= 1, the others >= 0"
             )
         if guidance and labels is None:
             raise BadInput("guidance pushes towards a class, and this model knows none; leave it out")
@@ -147,12 +155,21 @@ class Model:
         rng = Rng(seed).child("sample").item(first)
         x = process.simple_at(float(times[0])).sample(n, rng=rng.child("start")).to(self.device)
         self.denoiser.network.eval()
-        return Heun(self._guided(labels, guidance))(x, times, rng=rng)
+        # EDM's churn mends errors of the network with fresh noise; its bounds are the paper's order of magnitude.
+        churn = self.churn if churn is None else churn
+        heun = Heun(self._guided(labels, guidance), churn, 0.04 * spread, 13 * spread, 1.003)
+        return heun(x, times, rng=rng)
 
     @property
     def steps(self) -> int:
         """The number of steps that `sample` takes when nothing is said: Heun's, two evaluations each but the last."""
-        return 40 if len(self.config.preprocessing.internal_event) == 1 else 25
+        return 40 if len(self.config.preprocessing.internal_event) == 1 or self.churn else 25
+
+    @property
+    def churn(self) -> float:
+        """The churn that `sample` uses when nothing is said: EDM's S_churn, 20 for pictures on few levels, else 0."""
+        pictures = len(self.config.preprocessing.internal_event) > 1
+        return 20.0 if pictures and isinstance(self.denoiser.parametrisation, Levels) else 0.0
 
     def _guided(self, labels: np.ndarray | None, guidance: float) -> Denoiser:
         if labels is None:
@@ -168,28 +185,29 @@ class Model:
         seed: int = 0,
         steps: int | None = None,
         guidance: float = 0.0,
+        churn: float | None = None,
         batch_size: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
         """Draw `n` new items, (n, *event) in the units, layout and dtype of the data.
 
-        `label` is a class, or one per item; `guidance` >= 0 pushes towards it (0: none). Item i of a seed is the same
-        for every `n`. `batch_size` only bounds memory: it is rounded up to whole blocks, or, below one block, computed
-        as given, in which case items may differ by rounding. `progress(done, n)` is called after each block. Raises
-        BadInput for what cannot be drawn.
+        `label` is a class, or one per item; `guidance` >= 0 pushes towards it (0: none); `churn` >= 0 is the noise put
+        back on the way (EDM's S_churn; default `self.churn`). Item i of a seed is the same for every `n`, and for every
+        `batch_size`: it is rounded up to whole blocks, and several blocks at once agree with one by one up to rounding.
+        `progress(done, n)` is called after each batch. Raises BadInput for what cannot be drawn.
         """
         if n < 1:
             raise BadInput(f"cannot draw {n} items; ask for at least 1")
         if batch_size is not None and batch_size < 1:
             raise BadInput(f"a batch of {batch_size} items cannot be drawn; give at least 1")
         labels = self.labels(n, label=label, seed=seed)
-        block = min(self.block, batch_size or self.block)
+        block = -(-(batch_size or 1) // self.block) * self.block
         out = []
         for first in range(0, n, block):
             # A whole block is always computed: a network may round a row differently in a batch of another size.
             count = min(block, n - first)
             padded = None if labels is None else np.resize(labels[first : first + count], block)
-            whole = last(self._way_back(block, padded, seed, steps, guidance, first))
+            whole = last(self._way_back(block, padded, seed, steps, guidance, churn, first))
             out.append(self.config.preprocessing.decode(whole.x[:count]))
             if progress:
                 progress(first + count, n)

@@ -66,6 +66,10 @@ def prepare(
         raise BadInput(f"{minutes:g} minutes is no time to train; give more than 0")
     if steps is not None and steps < 1:
         raise BadInput(f"{steps} steps train nothing; give at least 1")
+    if batch is not None and batch < 1:
+        raise BadInput(f"a batch of {batch} items trains nothing; give at least 1")
+    if learning_rate is not None and not 0 < learning_rate < math.inf:
+        raise BadInput(f"a learning rate of {learning_rate:g} trains nothing; give more than 0, such as 0.001")
     if method is not None:
         method_named(method)
     begun = time.perf_counter()
@@ -162,7 +166,7 @@ def _discrete(method: str, levels: Grid | None) -> bool:
     return METHODS[method].on_levels and levels is not None
 
 
-BATCHES = ((256, 256), (4_096, 128), (16_384, 32))
+BATCHES = ((4_096, 128), (16_384, 32))
 """For pictures of at most so many numbers, so many items per step: what keeps a step under a second on a laptop."""
 
 

@@ -49,6 +49,10 @@ of it.
 """
 
 
+FEWEST = 50
+"""Fewer steps than this say nothing about what a training would come to."""
+
+
 def verdict(history: list[Measurement]) -> Verdict:
     """The verdict on the measurements so far, oldest first."""
     if not history:
@@ -58,6 +62,8 @@ def verdict(history: list[Measurement]) -> Verdict:
         return Verdict("nothing was held out, so memorising cannot be seen; hold data out to be told")
     held = [(m.held_out.mean, m.step) for m in history if m.held_out is not None]
     best, best_step = min(held)
+    if last.step < FEWEST:
+        return Verdict(f"too few steps to tell: {last.step}, of at least {FEWEST}", best_step)
     if held[-1][0] > best + RISE * abs(best) and last.train.mean < _at(history, best_step).train.mean:
         return Verdict(f"memorising since step {best_step}; the best checkpoint is {best_step}", best_step, best_step)
     if len(history) > 1 and held[-1][0] >= held[0][0] and last.train.mean >= first.train.mean:
