@@ -110,7 +110,8 @@ def workers(names: list[str], threads: int) -> Iterator[list[Worker]]:
 def prepare_environment() -> None:
     """Make the rivals' environment if it is not there: driftback with its pinned dependencies, then the rivals."""
     python = ENVIRONMENT / "bin" / "python"
-    if (ENVIRONMENT / ".installed").exists():
+    stamp, asked = ENVIRONMENT / ".installed", HERE / "rivals.txt"
+    if stamp.exists() and stamp.stat().st_mtime > asked.stat().st_mtime:
         return
     print(f"making {ENVIRONMENT.name} (a few minutes the first time)", file=sys.stderr)
     subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT], check=True)
@@ -120,8 +121,8 @@ def prepare_environment() -> None:
     subprocess.run([*pip, *pinned, "setuptools"], cwd=HERE.parent, check=True)
     subprocess.run([*pip, *pinned, "--no-build-isolation", "-e", "."], cwd=HERE.parent, check=True)
     # Some of them ask for packages that only their examples use, torchvision among them.
-    subprocess.run([*pip, "--no-deps", "-r", HERE / "rivals.txt"], cwd=HERE.parent, check=True)
-    (ENVIRONMENT / ".installed").touch()
+    subprocess.run([*pip, "--no-deps", "-r", asked], cwd=HERE.parent, check=True)
+    stamp.touch()
 
 
 def measure(team: list[Worker], tasks: list[Task], rounds: int, quick: bool) -> tuple[dict, list[float]]:

@@ -70,13 +70,19 @@ def _unet(spec: NetworkSpec, before: int, after: int, event: tuple[int, ...]) ->
 _BODIES = {"mlp": _mlp, "unet": _unet}
 
 
-def preset(event: tuple[int, ...], items: int, *, discrete: bool = False) -> NetworkSpec:
+MANY_PASSES = 150
+"""After so many passes over the data a network starts to know the items by heart."""
+
+
+def preset(event: tuple[int, ...], items: int, *, passes: float = 0.0, discrete: bool = False) -> NetworkSpec:
     """The preset for `items` items of shape `event`: an MLP for points (d,), a U-Net for pictures (c, h, w).
 
-    `discrete` adds the table of outputs that a histogram fills. Fewer items mean more dropout; larger pictures are
-    folded, so that a laptop's step stays under a second.
+    `discrete` adds the table of outputs that a histogram fills. Fewer items, and more `passes` over them, mean more
+    dropout; larger pictures are folded, so that a laptop's step stays under a second.
     """
     dropout = 0.2 if items < 5_000 else 0.1 if items < 50_000 else 0.0
+    if passes > MANY_PASSES:
+        dropout = min(0.4, 2 * dropout)
     if len(event) == 1:
         wide = event[0] > 16
         return NetworkSpec(
@@ -84,7 +90,7 @@ def preset(event: tuple[int, ...], items: int, *, discrete: bool = False) -> Net
         )
     side = max(event[1:])
     if side <= 12:
-        return NetworkSpec(kind="unet", widths=(48,), depth=1, dropout=dropout, bias=discrete)
+        return NetworkSpec(kind="unet", widths=(48,), depth=2, dropout=dropout, bias=discrete)
     patch = 1 if side <= 16 else 2 ** max(1, math.ceil(math.log2(side / 32)))
     return NetworkSpec(
         kind="unet", widths=(64, 128), depth=2, patch=patch, attention=True, dropout=dropout, bias=discrete

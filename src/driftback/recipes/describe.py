@@ -11,9 +11,10 @@ from driftback.errors import DamagedModel
 from driftback.files import read_tensors
 from driftback.networks.presets import cost
 from driftback.recipes import config as configs
+from driftback.recipes.assembly import untrained
 from driftback.recipes.job import LOG, last_summary, read_log
 from driftback.recipes.methods import METHODS
-from driftback.recipes.model import WEIGHTS, untrained
+from driftback.recipes.model import WEIGHTS
 from driftback.training.health import Measurement, verdict
 
 

@@ -23,8 +23,9 @@ from driftback.errors import TrainingStopped
 from driftback.files import write_tensors
 from driftback.pictures.preview import preview
 from driftback.randomness import Rng
+from driftback.recipes.assembly import encoded_levels, training_times
 from driftback.recipes.config import Config
-from driftback.recipes.model import WEIGHTS, Model, encoded_levels, training_times
+from driftback.recipes.model import WEIGHTS, Model
 from driftback.scores.parametrisation import Levels
 from driftback.training import checkpoint
 from driftback.training.health import Measurement, Verdict, verdict

@@ -20,12 +20,10 @@ from driftback.errors import BadInput, DamagedModel
 from driftback.evaluation.bound import variational_bound
 from driftback.evaluation.likelihood import LogLikelihood, ode_log_likelihood
 from driftback.files import read_tensors, write_tensors
-from driftback.networks.presets import build
-from driftback.processes.diffusion import Diffusion
 from driftback.randomness import Rng, as_rng
 from driftback.recipes import config as configs
+from driftback.recipes.assembly import encoded_levels, untrained
 from driftback.recipes.config import Config
-from driftback.recipes.methods import METHODS
 from driftback.samplers.frame import Frame, last
 from driftback.samplers.grids import karras
 from driftback.samplers.heun import Heun
@@ -33,34 +31,10 @@ from driftback.scores.denoiser import Denoiser
 from driftback.scores.guided import GuidedDenoiser
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
-from driftback.training.times import TimeLaw
 
 WEIGHTS = "weights.safetensors"
 
 Label = int | str | Sequence[int] | np.ndarray | None
-
-
-def untrained(config: Config) -> LearnedDenoiser:
-    """The denoiser that `config` describes, with the weights that its seed starts from."""
-    method, prepared = METHODS[config.method], config.preprocessing
-    start, step, count = encoded_levels(config)
-    parametrisation = method.parametrisation(config.spread, start, step, count)
-    event = prepared.internal_event
-    before, after = parametrisation.channels(event[0])
-    network = build(config.network, before, after, event, len(config.class_counts), seed=config.plan.seed)
-    process = Diffusion(method.schedule(config.spread), event, config.spread)
-    return LearnedDenoiser(process, network, parametrisation)
-
-
-def training_times(config: Config) -> TimeLaw:
-    """The law of the noise levels that the model of `config` is trained on."""
-    return METHODS[config.method].times(config.spread, config.preprocessing.internal_event)
-
-
-def encoded_levels(config: Config) -> tuple[float, float, int]:
-    """First level, step and number of levels of the encoded data; (0, 0, 0) when it is continuous."""
-    values = config.preprocessing.level_values
-    return (0.0, 0.0, 0) if values is None else (float(values[0]), float(values[1] - values[0]), len(values))
 
 
 @dataclass(frozen=True)
@@ -143,7 +117,7 @@ class Model:
     ) -> Iterator[Frame]:
         if guidance < 0 or (steps is not None and steps < 1) or (churn is not None and churn < 0):
             raise BadInput(
-                f"steps {steps}, guidance {guidance:g}, churn {churn} make no way back; give steps >= 1, the others >= 0"
+                f"steps {steps}, guidance {guidance:g}, churn {churn} make no way back; give steps >= 1, the rest >= 0"
             )
         if guidance and labels is None:
             raise BadInput("guidance pushes towards a class, and this model knows none; leave it out")

@@ -29,11 +29,13 @@ from driftback.errors import BadInput
 from driftback.files import write_text
 from driftback.networks.presets import NetworkSpec, preset
 from driftback.recipes import config as configs
+from driftback.recipes.assembly import training_times, untrained
 from driftback.recipes.config import Config
 from driftback.recipes.job import LOG, Job, read_log
 from driftback.recipes.methods import METHODS, default_method, method_named
-from driftback.recipes.model import device_named, training_times, untrained
+from driftback.recipes.model import device_named
 from driftback.recipes.start import fill_bias
+from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
 from driftback.training import checkpoint, ema
 from driftback.training.loop import State
@@ -125,22 +127,20 @@ def prepare(
             held_out=len(held),
             held_out_share=held_out,
         )
-    denoiser = untrained(config)
-    if isinstance(denoiser.parametrisation, Levels):
-        fill_bias(denoiser.network, denoiser.parametrisation, x0, label)
-    denoiser.network.to(device)
-    law = training_times(config)
     said = []
     per_step = None
+    denoiser = _ready(config, x0, label, device)
     if not old:
         if steps is None:
+            law = training_times(config)
             per_step = seconds_per_step(denoiser, x0, label, law, config.plan, device=device)
             steps = _planned(60 * (5.0 if minutes is None else minutes) - (time.perf_counter() - begun), per_step)
             said.append(
                 f"{steps} steps of {config.plan.batch} items, planned from {per_step * 1e3:.0f} ms per step "
                 f"measured here; --steps {steps} repeats them exactly"
             )
-        config = config.model_copy(update={"plan": config.plan.model_copy(update=_paced(steps))})
+        config = _paced(config, steps, fixed=network is not None)
+        denoiser = _ready(config, x0, label, device)
     state = State.start(denoiser, config.plan)
     job = Job(config, folder, findings, state, x0, label, held, device, said=said, per_step=per_step)
     if ema.trails(config.plan.steps, config.plan.ema):
@@ -178,12 +178,31 @@ def _batch(event: Sequence[int]) -> int:
 
 def _planned(seconds: float, per_step: float) -> int:
     """How many steps fit into `seconds`, with the share that measuring, previews and the final likelihood take."""
-    return max(10, int((0.82 * seconds - 3.0) / per_step))
+    return max(10, int((0.86 * seconds - 3.0) / per_step))
 
 
-def _paced(steps: int) -> dict[str, float | int]:
-    """What follows from the number of steps: warm-up over a tenth at most, an average over about a twentieth."""
-    return {"steps": steps, "warmup": min(100, max(1, steps // 10)), "ema": min(0.9995, 1 - 1 / max(10.0, steps / 20))}
+def _paced(config: Config, steps: int, *, fixed: bool) -> Config:
+    """What follows from the number of steps: warm-up over a tenth at most, an average over about a twentieth of them,
+    and, unless the network is `fixed`, dropout by the passes over the data.
+    """
+    rates = {"steps": steps, "warmup": min(100, max(1, steps // 10)), "ema": min(0.9995, 1 - 1 / max(10.0, steps / 20))}
+    plan = config.plan.model_copy(update=rates)
+    if fixed:
+        return config.model_copy(update={"plan": plan})
+    passes = steps * plan.batch / config.items
+    event, bias = config.preprocessing.internal_event, config.network.bias
+    return config.model_copy(
+        update={"plan": plan, "network": preset(event, config.items, passes=passes, discrete=bias)}
+    )
+
+
+def _ready(config: Config, x0: Tensor, label: Tensor | None, device: str) -> LearnedDenoiser:
+    """The denoiser of `config` before its first step, on `device`."""
+    denoiser = untrained(config)
+    if isinstance(denoiser.parametrisation, Levels):
+        fill_bias(denoiser.network, denoiser.parametrisation, x0, label)
+    denoiser.network.to(device)
+    return denoiser
 
 
 def fingerprint(x0: Tensor, label: Tensor | None) -> str:

@@ -1,0 +1,33 @@
+"""A denoiser put together from a config: process, network, and what the network's output means."""
+
+from __future__ import annotations
+
+from driftback.networks.presets import build
+from driftback.processes.diffusion import Diffusion
+from driftback.recipes.config import Config
+from driftback.recipes.methods import METHODS
+from driftback.scores.learned import LearnedDenoiser
+from driftback.training.times import TimeLaw
+
+
+def untrained(config: Config) -> LearnedDenoiser:
+    """The denoiser that `config` describes, with the weights that its seed starts from."""
+    method, prepared = METHODS[config.method], config.preprocessing
+    start, step, count = encoded_levels(config)
+    parametrisation = method.parametrisation(config.spread, start, step, count)
+    event = prepared.internal_event
+    before, after = parametrisation.channels(event[0])
+    network = build(config.network, before, after, event, len(config.class_counts), seed=config.plan.seed)
+    process = Diffusion(method.schedule(config.spread), event, config.spread)
+    return LearnedDenoiser(process, network, parametrisation)
+
+
+def training_times(config: Config) -> TimeLaw:
+    """The law of the noise levels that the model of `config` is trained on."""
+    return METHODS[config.method].times(config.spread, config.preprocessing.internal_event)
+
+
+def encoded_levels(config: Config) -> tuple[float, float, int]:
+    """First level, step and number of levels of the encoded data; (0, 0, 0) when it is continuous."""
+    values = config.preprocessing.level_values
+    return (0.0, 0.0, 0) if values is None else (float(values[0]), float(values[1] - values[0]), len(values))
