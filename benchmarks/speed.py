@@ -53,14 +53,14 @@ class Task:
 
 
 TASKS = (
-    *(Task("train", case, kind, 4) for case in ("8x8", "28x28") for kind in ("own", "same")),
+    *(Task("train", case, kind, 3) for case in ("8x8", "28x28") for kind in ("own", "same")),
     *(
-        Task("sample", case, kind, 5, noise)
+        Task("sample", case, kind, 4, noise)
         for case in ("8x8", "28x28")
         for kind in ("own", "same")
         for noise in (False, True)
     ),
-    *(Task("sample", case, "none", 200, noise) for case in ("8x8", "28x28") for noise in (False, True)),
+    *(Task("sample", case, "none", 100, noise) for case in ("8x8", "28x28") for noise in (False, True)),
 )
 
 
@@ -184,23 +184,41 @@ def table(seconds: dict, libraries: dict) -> list[str]:
 def network_table(libraries: dict) -> list[str]:
     """The networks' sizes as a Markdown table."""
     rows = ["| network | parameters | MFLOP a picture | memory layout |", "| --- | ---: | ---: | --- |"]
-    for name, library in libraries.items():
-        for label, facts in sorted(library["networks"].items()):
-            if label.endswith("own") or name == OURS:
+    for case in dict.fromkeys(task.case for task in TASKS):
+        for name, library in libraries.items():
+            if facts := library["networks"].get(f"{case} own"):
                 size, flops = facts["parameters"], facts["flops_per_picture"] / 1e6
-                rows.append(f"| {name}, {label} | {size:,} | {flops:.0f} | {facts['memory_layout']} |")
+                rows.append(f"| {name}, {case} | {size:,} | {flops:.0f} | {facts['memory_layout']} |")
     return rows
+
+
+def report(result: dict) -> str:
+    """A run as docs/benchmarks.md shows it: where and when, the times, and the networks."""
+    facts, libraries = result["machine"], result["libraries"]
+    clock, others = facts["table_clock"], statistics.mean(facts["cores_used_by_others"])
+    rounds = len(next(iter(result["seconds"][clock].values()))[OURS])
+    where = (
+        f"{result['date']}, {facts['cpu']} ({facts['cores']} cores), {facts['system']}, Python {facts['python']}, "
+        f"torch {libraries[OURS]['torch']}, threads: {facts['threads']}, clock: {clock}, rounds: {rounds}. "
+        f"Other processes used {others:.2f} cores."
+    )
+    times = table(result["seconds"][clock], libraries)
+    return "\n".join([where, "", *times, "", *network_table(libraries), "", "Above 1 driftback is faster."])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=11, help="readings per task and library (default 11)")
+    parser.add_argument("--rounds", type=int, default=9, help="readings per task and library (default 9)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="torch's threads (default: all cores)")
     parser.add_argument("--quick", action="store_true", help="under a minute, to see that it runs: one short round")
     parser.add_argument("--libraries", nargs="*", default=RIVALS, choices=RIVALS, help="the rivals to run")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: for a busy machine, with --threads 1")
     parser.add_argument("--out", type=Path, help="where the raw results go (default benchmarks/results)")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="measure nothing, print the tables of a run's JSON")
     options = parser.parse_args()
+    if options.table:
+        print(report(json.loads(options.table.read_text(encoding="utf-8"))))
+        return
     if options.libraries:
         prepare_environment()
     tasks = [task for task in TASKS if task.case == "8x8" or not options.quick]
@@ -212,14 +230,11 @@ def main() -> None:
             libraries[worker.name]["networks"] = worker.ask(act="facts")
     facts = machine(options.threads) | {"load_before": round(load, 2), "cores_used_by_others": others}
     facts["table_clock"] = options.clock
-    print("\n".join([*network_table(libraries), "", *table(seconds[options.clock], libraries)]))
-    print(
-        f"\nabove 1 driftback is faster; other processes used {statistics.mean(others):.2f} of {facts['cores']} cores"
-    )
+    result = {"date": date.today().isoformat(), "machine": facts, "libraries": libraries, "seconds": seconds}
+    print(report(result))
     out = options.out or (None if options.quick else HERE / "results")
     if out:
         out.mkdir(parents=True, exist_ok=True)
-        result = {"date": date.today().isoformat(), "machine": facts, "libraries": libraries, "seconds": seconds}
         (out / f"{result['date']}-speed.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 

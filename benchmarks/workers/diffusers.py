@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from workers.cases import Case
 from workers.serve import Step, Training, serve
 
-WIDTHS = {8: (64,), 28: (32, 64)}
+BLOCKS = {8: 2, 28: 1}
+"""Per resolution on the way down; two more in the middle and one more per resolution on the way up are fixed."""
 
 
 class _Own(nn.Module):
@@ -50,17 +51,17 @@ class Diffusers:
     layouts = ("contiguous", "channels_last")
 
     def own(self, case: Case) -> nn.Module:
-        widths = WIDTHS[case.side]
+        widths = case.widths
         unet = UNet2DModel(
             sample_size=case.side,
             in_channels=1,
             out_channels=1,
-            layers_per_block=case.depth,
+            layers_per_block=BLOCKS[case.side],
             block_out_channels=widths,
             down_block_types=("DownBlock2D",) * len(widths),
             up_block_types=("UpBlock2D",) * len(widths),
             norm_num_groups=8,
-            attention_head_dim=32,
+            add_attention=False,
             dropout=case.dropout,
         )
         return _Own(unet)

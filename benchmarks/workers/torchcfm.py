@@ -1,6 +1,7 @@
 """torchcfm: its U-Net and ConditionalFlowMatcher as in its MNIST example, sampled by Euler's rule.
 
-It ships no sampler; its examples call an ODE solver, here torchdiffeq's `euler`. Attention stands in the middle only.
+It ships no sampler; its examples call an ODE solver, here torchdiffeq's `euler`. Its constructor puts attention in the
+middle whatever it is told, so that one is replaced by the identity afterwards.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from torchdiffeq import odeint
 from workers.cases import Case
 from workers.serve import Step, Training, foreach_average, serve
 
-SHAPES = {8: (64, (1,)), 28: (32, (1, 2))}
+BLOCKS = {8: 2, 28: 1}
+"""Per resolution on the way down; two more in the middle and one more per resolution on the way up are fixed."""
 
 
 class _Adapted(nn.Module):
@@ -34,16 +36,18 @@ class TorchCFM:
     layouts = ("contiguous", "channels_last")
 
     def own(self, case: Case) -> nn.Module:
-        channels, multiples = SHAPES[case.side]
-        return UNetModelWrapper(
+        first = case.widths[0]
+        unet = UNetModelWrapper(
             dim=(1, case.side, case.side),
-            num_channels=channels,
-            num_res_blocks=case.depth,
-            channel_mult=multiples,
-            attention_resolutions="1",
+            num_channels=first,
+            num_res_blocks=BLOCKS[case.side],
+            channel_mult=tuple(width // first for width in case.widths),
+            attention_resolutions="1",  # a resolution of one pixel, which is never reached
             num_head_channels=32,
             dropout=case.dropout,
         )
+        unet.middle_block[1] = nn.Identity()
+        return unet
 
     def adapted(self, network: nn.Module) -> nn.Module:
         return _Adapted(network)

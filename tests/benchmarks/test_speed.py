@@ -43,6 +43,27 @@ def test_too_few_rounds_give_no_interval(speed) -> None:
     assert speed.interval([1.0, 2.0, 3.0, 4.0, 5.0]) is None
 
 
+def test_the_tables_of_a_saved_run_are_printed_without_measuring(tmp_path) -> None:
+    network = {"8x8 own": {"parameters": 1234, "flops_per_picture": 5e6, "memory_layout": "contiguous"}}
+    library = {"version": "1.0", "torch": "2", "networks": network}
+    facts = {"cpu": "c", "cores": 2, "threads": 2, "system": "s", "python": "3", "table_clock": "cpu"}
+    result = {
+        "date": "2026-01-02",
+        "machine": facts | {"cores_used_by_others": [0.5]},
+        "libraries": {"driftback": library, "diffusers": library},
+        "seconds": {
+            "wall": {"train · 8x8 · own network": {"driftback": [1.0], "diffusers": [9.0]}},
+            "cpu": {"train · 8x8 · own network": {"driftback": [0.5], "diffusers": [1.0]}},
+        },
+    }
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(result), encoding="utf-8")
+    command = [sys.executable, SCRIPT, "--table", path]
+    printed = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=60, check=True).stdout
+    assert "| train · 8x8 · own network | 500 ms | 2.00 |" in printed  # the clock that the run named, not the other
+    assert "| diffusers, 8x8 | 1,234 | 5 | contiguous |" in printed
+
+
 @pytest.mark.slow
 def test_it_runs_without_rivals(tmp_path) -> None:
     command = [sys.executable, SCRIPT, "--quick", "--libraries", "--threads", "1", "--out", tmp_path]

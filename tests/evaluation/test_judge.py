@@ -85,7 +85,7 @@ def test_the_same_seed_judges_alike() -> None:
     ("samples", "train", "held", "line"),
     [
         (FRESH[:19], TRAIN, HELD, "19 samples say nothing reliable; draw at least 20"),
-        (FRESH, TRAIN[:10], HELD[:10], "10 real items are too few"),
+        (FRESH, TRAIN[:9], HELD[:9], "9 real items are too few"),
         (FRESH[:, :63], TRAIN, HELD, "items of different sizes"),
         (
             np.where(np.arange(64) == 3, np.nan, FRESH),

@@ -49,6 +49,8 @@ def evaluate(
     if report:
         write_report(run, model, found)
         say(f"wrote {run / REPORT}")
+    if found.diagnosis:
+        say(f"warning: {found.diagnosis}")
     if json:
         emit({"metrics": [metric.as_json() for metric in metrics]})
         return

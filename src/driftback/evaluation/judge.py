@@ -25,6 +25,8 @@ from driftback.randomness import Rng, as_rng
 Array = NDArray[np.generic] | Tensor
 
 FEWEST = 20
+FEWEST_REAL = 10
+"""With fewer real items than this, copies of them could not be told from new ones."""
 MOST = 10_000
 """Items per set in the distances."""
 ENOUGH_FOR_FLOOR = 100
@@ -51,7 +53,7 @@ def judge(
 
     All in the same units; quantised data with quantised samples. Class labels, (n,), (N,) and (m,), are used when all
     three are given. Each metric says how many samples it used. With fewer than 20 held-out items, training items take
-    their place. BadInput for fewer than 20 samples or real items, values that are not finite, items of different sizes
+    their place. BadInput for fewer than 20 samples or 10 real items, values that are not finite, items of different sizes
     and labels of another number than items.
     """
     rng = as_rng(rng)
@@ -61,8 +63,8 @@ def judge(
     if len(x) < FEWEST:
         raise BadInput(f"{len(x)} samples say nothing reliable; draw at least {FEWEST}, better 1000")
     real, other = (known, None) if held is None or len(held) < FEWEST else (held, known)
-    if len(real) < FEWEST:
-        raise BadInput(f"{len(real)} real items are too few to judge by; give at least {FEWEST}")
+    if len(real) < FEWEST_REAL:
+        raise BadInput(f"{len(real)} real items are too few to judge by; give at least {FEWEST_REAL}")
     order = rng.child("order").generator()
     rows = order.permutation(len(x))
     x, real = x[rows], some(real, len(real), order)

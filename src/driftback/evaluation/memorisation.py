@@ -31,7 +31,9 @@ LEFT_OUT_WORTH = 1 / 3
 and the training set is the very one whose neighbourhoods are in question: with 1 the verdict's false alarms were
 measured at up to 6 in 100, with 1/2 at 2, with 1/3 at 0.3."""
 ENOUGH = 20
-"""Held-out items, or else training items, that the comparison needs."""
+"""Held-out items that the comparison needs."""
+ENOUGH_LEFT_OUT = 10
+"""Training items that it needs in their place."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,14 @@ def memorisation(samples: Points, train: Points, held_out: Points | None = None)
 
     The verdict is 'memorised', falsely so in at most 1 of 100 judgements, 'not memorised' or 'too few items'. Fewer
     than 20 held-out items are set aside, and training items, each against all others, stand for fresh ones, which the
-    metrics' names tell; fewer than 20 of both are too few. Where training items lie closer together than the noise on
+    metrics' names tell; fewer than 10 of them are too few. Where training items lie closer together than the noise on
     the copies (thousands of points in a plane), a copy is as good as fresh and is not told.
     """
     nearest, distance, ratio = nearest_two(samples, train)
     n, hits = len(samples), int((ratio < RATIO).sum())
     if held_out is not None and len(held_out) >= ENOUGH:
         baseline, worth, (_, fresh, fresh_ratio) = "held-out items", 1.0, nearest_two(held_out, train)
-    elif len(train) >= ENOUGH:
+    elif len(train) >= ENOUGH_LEFT_OUT:
         baseline, worth, (fresh, fresh_ratio) = "training items, each left out once", LEFT_OUT_WORTH, left_out(train)
     else:
         copies = Metric(COPIES, hits / n, *wilson(hits, n), None, None, n, TOO_FEW)

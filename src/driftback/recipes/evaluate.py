@@ -21,6 +21,7 @@ from driftback.data.split import split
 from driftback.errors import BadInput, DriftbackError
 from driftback.evaluation.judge import judge
 from driftback.evaluation.metric import Metric
+from driftback.evaluation.moments import diagnose
 from driftback.files import write_text
 from driftback.recipes.config import Config
 from driftback.recipes.job import MOST_MEASURED, last_summary
@@ -47,6 +48,8 @@ class Evaluation:
     samples: np.ndarray
     labels: np.ndarray | None
     real: RealItems
+    diagnosis: str | None = None
+    """A sentence on why the samples are grey, black or noisy, if they are."""
 
 
 def original(config: Config) -> RealItems:
@@ -99,7 +102,7 @@ def evaluate(
 ) -> Evaluation:
     """Draw `n` samples (default 1,000, or 2,000 points) and judge them against `real` (`driftback.evaluation.judge`).
 
-    Raises BadInput for fewer than 20 samples or real items, and for items that the model does not know.
+    Raises BadInput for fewer than 20 samples or 10 real items, and for items that the model does not know.
     """
     prepared = model.config.preprocessing
     n = n or (2000 if len(prepared.internal_event) == 1 else 1000)
@@ -109,16 +112,18 @@ def evaluate(
     held = None if real.held is None else _flat(model, real.held)
     samples = model.sample(n, seed=seed, progress=progress)
     labels = model.labels(n, seed=seed)
+    drawn, known = prepared.encode(samples).flatten(1).numpy(), _flat(model, real.train)
     metrics = judge(
-        prepared.encode(samples).flatten(1).numpy(),
-        _flat(model, real.train),
+        drawn,
+        known,
         held,
         sample_labels=_names(model, labels),
         train_labels=_names(model, prepared.labels(real.train)),
         held_labels=None if real.held is None else _names(model, prepared.labels(real.held)),
         rng=seed,
     )
-    return Evaluation(tuple(metrics), samples, labels, real)
+        cause = diagnose(drawn.astype(np.float64), (known if held is None else held).astype(np.float64))
+    return Evaluation(tuple(metrics), samples, labels, real, cause)
 
 
 def _flat(model: Model, items: Dataset) -> np.ndarray:

@@ -27,7 +27,7 @@ from driftback.data.preprocessing import Preprocessing
 from driftback.data.split import split
 from driftback.errors import BadInput
 from driftback.files import write_text
-from driftback.networks.presets import NetworkSpec, preset
+from driftback.networks.presets import NetworkSpec, cost, preset
 from driftback.recipes import config as configs
 from driftback.recipes.assembly import training_times, untrained
 from driftback.recipes.config import Config
@@ -139,6 +139,12 @@ def prepare(
                 f"{steps} steps of {config.plan.batch} items, planned from {per_step * 1e3:.0f} ms per step "
                 f"measured here; --steps {steps} repeats them exactly"
             )
+            expected = config.plan.batch / _expected_rate(denoiser, config)
+            if per_step > BUSY * expected:
+                said.append(
+                    f"a step takes {per_step / expected:.0f} times as long as this network's operations should: "
+                    "other programs may be using the machine, and fewer steps fit"
+                )
         config = _paced(config, steps, fixed=network is not None)
         denoiser = _ready(config, x0, label, device)
     state = State.start(denoiser, config.plan)
@@ -176,9 +182,20 @@ def _batch(event: Sequence[int]) -> int:
     return next((batch for numbers, batch in BATCHES if math.prod(event) <= numbers), 4)
 
 
+BUSY = 5.0
+"""A step so many times slower than expected is worth a word."""
+
+
+def _expected_rate(denoiser: LearnedDenoiser, config: Config) -> float:
+    """Items per second that the network should train at on this machine's cores."""
+    event = config.preprocessing.internal_event
+    shown = denoiser.parametrisation.channels(event[0])[0]
+    return cost(denoiser.network, shown, event, cores=torch.get_num_threads()).items_per_second
+
+
 def _planned(seconds: float, per_step: float) -> int:
     """How many steps fit into `seconds`, with the share that measuring, previews and the final likelihood take."""
-    return max(10, int((0.86 * seconds - 3.0) / per_step))
+    return max(10, int((0.8 * seconds - 3.0) / per_step))
 
 
 def _paced(config: Config, steps: int, *, fixed: bool) -> Config:
