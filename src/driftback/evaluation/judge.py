@@ -53,8 +53,8 @@ def judge(
 
     All in the same units; quantised data with quantised samples. Class labels, (n,), (N,) and (m,), are used when all
     three are given. Each metric says how many samples it used. With fewer than 20 held-out items, training items take
-    their place. BadInput for fewer than 20 samples or 10 real items, values that are not finite, items of different sizes
-    and labels of another number than items.
+    their place. BadInput for fewer than 20 samples or 10 real items, values that are not finite, items of different
+    sizes and labels of another number than items.
     """
     rng = as_rng(rng)
     x, known = points(samples, "samples"), points(train, "training items")

@@ -122,7 +122,7 @@ def evaluate(
         held_labels=None if real.held is None else _names(model, prepared.labels(real.held)),
         rng=seed,
     )
-        cause = diagnose(drawn.astype(np.float64), (known if held is None else held).astype(np.float64))
+    cause = diagnose(drawn.astype(np.float64), (known if held is None else held).astype(np.float64))
     return Evaluation(tuple(metrics), samples, labels, real, cause)
 
 
