@@ -9,6 +9,7 @@ import torch
 
 import driftback as db
 from driftback.data.loading import load as load_data
+from driftback.recipes.evaluate import original, real_items
 from driftback.recipes.methods import METHODS
 from driftback.recipes.model import Model
 from driftback.recipes.prepare import prepare
@@ -138,6 +139,36 @@ def test_every_method_fits_draws_and_scores(method: str) -> None:
     assert np.isfinite(x).all()
     assert np.abs(x.mean(0)).max() < 2.0
     assert np.isfinite(model.score_samples(x[:5])).all()
+
+
+def test_where_noise_is_left_at_the_end_it_is_taken_away() -> None:
+    model = db.fit("two-gaussians", n=300, steps=30, method="score-sde-ve", seed=0)
+    frames = list(model.frames(50, seed=0, steps=5))
+    assert [f.t for f in frames[-2:]] == [0.0, 0.0]
+    assert frames[-1].evaluations == model.evaluations(5) == 11
+    assert torch.equal(frames[-1].x, model.denoiser.denoised(frames[-2].x, 0.0))
+    plain = db.fit("two-gaussians", n=300, steps=30, seed=0)
+    assert list(plain.frames(50, seed=0, steps=5))[-1].evaluations == plain.evaluations(5) == 9
+
+
+def test_one_class_is_no_condition() -> None:
+    data = load_data("digits")
+    ones = data.x[data.y == 1][:60]
+    model = db.fit(ones, np.ones(60, int), steps=3, batch=16)
+    assert model.classes == ()
+    assert np.isfinite(model.log_likelihood(ones[:3]).mean)
+
+
+def test_data_that_was_trained_on_is_left_out_of_the_judgement() -> None:
+    model = db.fit("two-moons", n=300, steps=20, seed=0)
+    own = original(model.config)
+    both = load_data("two-moons", n=300)
+    found = real_items(model.config, both)
+    assert found.left_out == len(own.train) == 240
+    assert found.held is not None
+    assert len(found.held) == 60
+    # Planted fault: the training items themselves in place of fresh ones are not taken.
+    assert real_items(model.config, own.train).held is not own.train
 
 
 def test_best_checkpoint_and_history(run: Path) -> None:

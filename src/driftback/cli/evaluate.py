@@ -40,6 +40,8 @@ def evaluate(
     real = recipe.real_items(model.config, other)
     if other is not None and real.held is None:
         say(f"the training items cannot be read again: {data} takes their place, so copies of them cannot be seen")
+    if real.left_out:
+        say(f"{real.left_out} items of {data} were trained on and are left out")
     with progress("drawing", quiet=quiet) as update:
         found = recipe.evaluate(model, real, n=n, seed=seed, progress=lambda done, total: update(done, total, ""))
     bits = recipe.recorded_bits(run) if other is None and checkpoint is options.Checkpoint.last else None

@@ -134,7 +134,8 @@ def _tell(summary: Summary, out: Path, json: bool) -> None:
     show(f"verdict: {summary.verdict}")
     if summary.bits_per_dim is not None:
         error = "" if summary.bits_per_dim_se is None else f" ± {summary.bits_per_dim_se:.3f}"
-        show(f"held-out bits per dimension: {summary.bits_per_dim:.3f}{error}")
+        given = "a variational bound, given the class where the data has classes"
+        show(f"held-out bits per dimension: {summary.bits_per_dim:.3f}{error} ({given})")
     name = "new.csv" if summary.kind == "points" else "new.png"
     show(f"next: driftback sample {shlex.quote(str(out))} -n 100 --out {name}")
     show(f"      driftback evaluate {shlex.quote(str(out))} --report")

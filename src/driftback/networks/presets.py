@@ -70,6 +70,7 @@ def _unet(spec: NetworkSpec, before: int, after: int, event: tuple[int, ...]) ->
 _BODIES = {"mlp": _mlp, "unet": _unet}
 
 
+FEW_ITEMS = 5_000
 MANY_PASSES = 150
 """After so many passes over the data a network starts to know the items by heart."""
 
@@ -80,7 +81,7 @@ def preset(event: tuple[int, ...], items: int, *, passes: float = 0.0, discrete:
     `discrete` adds the table of outputs that a histogram fills. Fewer items, and more `passes` over them, mean more
     dropout; larger pictures are folded, so that a laptop's step stays under a second.
     """
-    dropout = 0.2 if items < 5_000 else 0.1 if items < 50_000 else 0.0
+    dropout = 0.2 if items < FEW_ITEMS else 0.1 if items < 50_000 else 0.0
     if passes > MANY_PASSES:
         dropout = min(0.4, 2 * dropout)
     if len(event) == 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from driftback.networks.presets import build
 from driftback.processes.diffusion import Diffusion
 from driftback.recipes.config import Config
@@ -31,3 +33,14 @@ def encoded_levels(config: Config) -> tuple[float, float, int]:
     """First level, step and number of levels of the encoded data; (0, 0, 0) when it is continuous."""
     values = config.preprocessing.level_values
     return (0.0, 0.0, 0) if values is None else (float(values[0]), float(values[1] - values[0]), len(values))
+
+
+def lowest_ratio(config: Config) -> float:
+    """The noise-to-data ratio under which less than a thousandth of the training took place; never below the process's.
+
+    A denoiser is not asked below it: there it was not trained.
+    """
+    process = Diffusion(METHODS[config.method].schedule(config.spread), (1,), config.spread)
+    u = torch.tensor([1e-3], dtype=torch.float64)
+    t = training_times(config).quantile(u, process)
+    return max(float(process.ratio(t)), float(process.ratio(0.0)))

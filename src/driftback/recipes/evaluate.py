@@ -17,9 +17,9 @@ import torch
 
 from driftback.data.dataset import Dataset
 from driftback.data.loading import load as load_data
-from driftback.data.split import split
+from driftback.data.split import repeats_by_chance, split
 from driftback.errors import BadInput, DriftbackError
-from driftback.evaluation.judge import judge
+from driftback.evaluation.judge import FEWEST_REAL, judge
 from driftback.evaluation.metric import Metric
 from driftback.evaluation.moments import diagnose
 from driftback.files import write_text
@@ -38,6 +38,8 @@ class RealItems:
 
     train: Dataset
     held: Dataset | None
+    left_out: int = 0
+    """How many items were left out because the model was trained on them."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,25 @@ def _read(source: str, reading: Mapping[str, Any]) -> Dataset:
 
 
 def real_items(config: Config, data: Dataset | None) -> RealItems:
-    """The model's own items; or `data` in place of the held-out ones, and of all where its own cannot be read again."""
+    """The model's own items; or `data` in place of the held-out ones, and of all where its own cannot be read again.
+
+    Items of `data` that the model was trained on are left out: beside copies of themselves nothing looks memorised.
+    Where too few are left, `data` being the model's own, the held-out items are taken.
+    """
     if data is None:
         return original(config)
     try:
-        return RealItems(original(config).train, data)
+        own = original(config)
     except BadInput:
         return RealItems(data, None)
+    if repeats_by_chance(data):
+        return RealItems(own.train, data)
+    encode = config.preprocessing.encode
+    known = {item.tobytes() for item in encode(own.train.x).numpy()}
+    new = np.array([item.tobytes() not in known for item in encode(data.x).numpy()])
+    if new.sum() < FEWEST_REAL:
+        return own
+    return RealItems(own.train, data.take(np.flatnonzero(new)), int((~new).sum()))
 
 
 def evaluate(

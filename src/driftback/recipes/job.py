@@ -163,7 +163,7 @@ class Job:
         # Other likelihoods cost thousands of evaluations per item: they wait for `driftback likelihood`.
         if len(self.held) and isinstance(self.state.denoiser.parametrisation, Levels):
             some = self.held.take(np.arange(min(len(self.held), 2 * MOST_MEASURED)))
-            found = model.log_likelihood(some.x, _names(some))
+            found = model.log_likelihood(some.x, _names(some) if model.classes else None)
             bits = model.bits_per_dim(found.mean)
             error = None if found.standard_error is None else -model.bits_per_dim(found.standard_error)
         self.seconds += time.perf_counter() - started
@@ -195,10 +195,10 @@ class Job:
         if len(self.held):
             some = self.held.take(np.arange(min(n, len(self.held))))
             x, y = self.config.preprocessing.encode(some.x), None if self.label is None else torch.from_numpy(some.y)
-            held = level_losses(average, x.to(self.device), _to(y, self.device), law, rng=rng)
+            held = level_losses(average, x.to(self.device), _to(y, self.device), law, cell=self._cell(), rng=rng)
             n = len(x)
         x, y = self.x0[:n], None if self.label is None else self.label[:n]
-        seen = level_losses(average, x.to(self.device), _to(y, self.device), law, rng=rng)
+        seen = level_losses(average, x.to(self.device), _to(y, self.device), law, cell=self._cell(), rng=rng)
         self.state.history.append(Measurement(step.number, seen, held).as_json())
         if self.folder is not None and self.verdict.best_step == step.number:
             path = self.folder / "training" / "best.safetensors"

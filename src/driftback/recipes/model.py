@@ -22,9 +22,9 @@ from driftback.evaluation.likelihood import LogLikelihood, ode_log_likelihood
 from driftback.files import read_tensors, write_tensors
 from driftback.randomness import Rng, as_rng
 from driftback.recipes import config as configs
-from driftback.recipes.assembly import encoded_levels, untrained
+from driftback.recipes.assembly import encoded_levels, lowest_ratio, untrained
 from driftback.recipes.config import Config
-from driftback.samplers.frame import Frame, last
+from driftback.samplers.frame import Frame, denoised_end, last
 from driftback.samplers.grids import karras
 from driftback.samplers.heun import Heun
 from driftback.scores.denoiser import Denoiser
@@ -125,14 +125,15 @@ class Model:
         _, step, count = encoded_levels(self.config)
         # Below a twelfth of a level's width rounding errs once in a billion; continuous data go on to EDM's 0.002.
         low = step / 12 if count and isinstance(self.denoiser.parametrisation, Levels) else 0.004 * spread
-        times = karras(process, steps or self.steps, low=low, high=160 * spread)
+        times = karras(process, steps or self.steps, low=max(low, lowest_ratio(self.config)), high=160 * spread)
         rng = Rng(seed).child("sample").item(first)
         x = process.simple_at(float(times[0])).sample(n, rng=rng.child("start")).to(self.device)
         self.denoiser.network.eval()
         # EDM's churn mends errors of the network with fresh noise; its bounds are the paper's order of magnitude.
         churn = self.churn if churn is None else churn
-        heun = Heun(self._guided(labels, guidance), churn, 0.04 * spread, 13 * spread, 1.003)
-        return heun(x, times, rng=rng)
+        guided = self._guided(labels, guidance)
+        heun = Heun(guided, churn, 0.04 * spread, 13 * spread, 1.003)
+        return denoised_end(guided, heun(x, times, rng=rng))
 
     @property
     def steps(self) -> int:
@@ -189,7 +190,9 @@ class Model:
 
     def evaluations(self, steps: int | None = None, guidance: float = 0.0) -> int:
         """Evaluations of the network per item that `sample` spends."""
-        return (2 * (steps or self.steps) - 1) * (2 if guidance else 1)
+        # The last step is Euler's where it lands on no noise, else Heun's with the denoised points after it.
+        last_step = -1 if float(self.denoiser.process.sigma(0.0)) == 0 else 1
+        return (2 * (steps or self.steps) + last_step) * (2 if guidance else 1)
 
     def log_likelihood(
         self,
@@ -211,6 +214,7 @@ class Model:
         labels = None if y is None else torch.from_numpy(self.class_numbers(y, len(z)))
         bounded = isinstance(self.denoiser.parametrisation, Levels)
         cell = 0.0 if bounded else encoded_levels(self.config)[1]
+        low = max(1e-3, lowest_ratio(self.config) / self.config.spread)
         self.denoiser.network.eval()
         parts = []
         for first in range(0, len(z), self.block):
@@ -221,7 +225,7 @@ class Model:
                 parts.append(variational_bound(given, part, spread=self.config.spread, draws=draws, rng=key))
             else:
                 part = part + cell * (key.child("dequantise").uniform(part.shape).to(part) - 0.5)
-                parts.append(ode_log_likelihood(given, part, spread=self.config.spread, rng=key))
+                parts.append(ode_log_likelihood(given, part, spread=self.config.spread, low=low, rng=key))
             if progress:
                 progress(min(first + self.block, len(z)), len(z))
         # The bound is on a probability already; a density of the encoded data turns into one per raw unit or level.
@@ -263,6 +267,8 @@ def load(folder: str | Path, *, device: str | None = None, checkpoint: str = "la
     config = configs.read(folder)
     denoiser = untrained(config)
     path = {"last": folder / WEIGHTS, "best": folder / "training" / "best.safetensors"}[checkpoint]
+    if checkpoint == "best" and config.held_out == 0:
+        raise BadInput("nothing was held out, so no checkpoint is known to be the best; use the last one")
     weights, _ = read_tensors(path)
     try:
         denoiser.network.load_state_dict(weights)

@@ -167,14 +167,24 @@ def _bits(model: Model, found: Evaluation) -> dict[str, float] | None:
         return None
     levels = np.asarray(grid.values)
     train, held = (_index(levels, d.x) for d in (found.real.train, found.real.held))
-    counts = np.stack([(train == k).sum(0) for k in range(len(levels))]) + 0.5
-    cost = -np.log2(np.take_along_axis(counts / counts.sum(0), held, 0))
+    classes = model.classes
+    pooled = np.stack([(train == k).sum(0) for k in range(len(levels))]) + 0.5
+    pooled = pooled / pooled.sum(0)
+    prepared, cost = model.config.preprocessing, []
+    groups = [prepared.labels(data) if classes else None for data in (found.real.train, found.real.held)]
+    for k in range(max(1, len(classes))):
+        # The histogram of all classes weighs as much as twenty items of one, as in the training's start.
+        seen, asked = ((x if g is None else x[g == k]) for x, g in zip((train, held), groups, strict=True))
+        counts = np.stack([(seen == v).sum(0) for v in range(len(levels))]) + 20 * pooled
+        cost.append(-np.log2(np.take_along_axis(counts / counts.sum(0), asked, 0)))
     return {
         "value": measured.value,
         "half": 0.0 if measured.high is None else measured.high - measured.value,
         "levels": len(levels),
         "uniform": math.log2(len(levels)),
-        "histogram": float(cost.mean()),
+        "histogram": float(np.concatenate(cost).mean()),
+        "given_class": len(classes),
+        "of_class": math.log2(max(1, len(classes))) / math.prod(prepared.event),
     }
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from torch import Tensor
 
 from driftback.randomness import Rng
+from driftback.scores.denoiser import Denoiser
 
 
 @dataclass(frozen=True)
@@ -41,3 +42,15 @@ def last(frames: Iterator[Frame]) -> Frame:
     if not kept:
         raise ValueError("a sampler yielded no frame; give it at least one time")
     return kept[0]
+
+
+def denoised_end(denoiser: Denoiser, frames: Iterator[Frame]) -> Iterator[Frame]:
+    """The same frames, and where noise is left at t = 0 (VE) one more: its points denoised.
+
+    The last step of Song et al. 2021, arXiv 2011.13456, appendix G (Tweedie's formula).
+    """
+    frame = None
+    for frame in frames:
+        yield frame
+    if frame is not None and frame.t == 0 and float(denoiser.process.sigma(0.0)) > 0:
+        yield Frame(0.0, denoiser.denoised(frame.x, 0.0), frame.evaluations + 1)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from driftback.randomness import Rng
 from driftback.scores.learned import LearnedDenoiser
+from driftback.shapes import per_item
 from driftback.training.times import TimeLaw
 
 LEVELS = 8
@@ -34,12 +35,24 @@ class LevelLosses:
 
 @torch.no_grad()
 def level_losses(
-    denoiser: LearnedDenoiser, x0: Tensor, label: Tensor | None, law: TimeLaw, *, rng: Rng, batch: int = 256
+    denoiser: LearnedDenoiser,
+    x0: Tensor,
+    label: Tensor | None,
+    law: TimeLaw,
+    *,
+    rng: Rng,
+    cell: float = 0.0,
+    batch: int = 256,
 ) -> LevelLosses:
-    """The loss of `denoiser` on `x0` (n, *event), each item at one of eight quantiles of `law`, with noise fixed by
-    `rng`.
+    """The loss of `denoiser` on `x0` (n, *event), each item at one of eight quantiles of `law`; `rng` fixes the noise.
+
+    Discrete data are spread over cells of width `cell`, as in training, where that is not 0.
     """
-    network = denoiser.network.eval()
+    network = denoiser.network
+    was_training = network.training
+    network.eval()
+    if cell:
+        x0 = x0 + cell * (rng.child("cell").uniform(x0.shape, dtype=x0.dtype, device=x0.device) - 0.5)
     u = (torch.arange(LEVELS, dtype=torch.float64) + 0.5) / LEVELS
     times = law.quantile(u, denoiser.process)
     level = torch.arange(len(x0)) % LEVELS
@@ -49,12 +62,11 @@ def level_losses(
         part = slice(start, start + batch)
         x, t = x0[part], times[level[part]].to(x0.device)
         alpha, sigma = denoiser.process.alpha(t), denoiser.process.sigma(t)
-        shape = (-1, *[1] * (x.ndim - 1))
-        x_t = alpha.to(x.dtype).reshape(shape) * x + sigma.to(x.dtype).reshape(shape) * noise[part].to(x.device)
+        x_t = per_item(alpha, x) * x + per_item(sigma, x) * noise[part].to(x.device)
         given = denoiser if label is None else denoiser.given(label[part])
         losses.append(denoiser.parametrisation.loss(given.output(x_t, t), x, x_t, alpha, sigma).double().cpu())
     loss = torch.cat(losses)
-    network.train()
+    network.train(was_training)
     present = level.unique().tolist()  # fewer than eight items leave levels out
     ratio = denoiser.process.sigma(times) / denoiser.process.alpha(times)
     return LevelLosses(tuple(float(ratio[k]) for k in present), tuple(float(loss[level == k].mean()) for k in present))
