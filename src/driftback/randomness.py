@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from driftback.errors import BadInput
+
 Key = int | str
 
 
@@ -35,12 +37,16 @@ class Rng:
     """A key for random numbers: `seed`, the names it was split by, and the number of its first item.
 
     `rng.child("noise", 3)` is an independent key; `rng.item(1000)` is the same key seen from item 1,000 on.
-    Seeds and integer names are from 0 to 2^64 - 1.
+    Seeds are from 0 to 2^63 - 1, integer names from 0 to 2^64 - 1. Raises BadInput for another seed.
     """
 
     seed: int
     names: tuple[int, ...] = ()
     first: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 1 << 63:
+            raise BadInput(f"the seed {self.seed} is no whole number from 0 to 2^63 - 1")
 
     def child(self, *names: Key) -> Rng:
         """An independent key named by `names` (integers >= 0 or strings), starting at the same item."""

@@ -255,7 +255,7 @@ def test_nothing_is_replaced_unasked(cli, moons, tmp_path) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").write_text("mine")
     result = cli("fit", "two-moons", *FIT, "--out", tmp_path / "letters", "--force")
-    assert "no model" in result.error
+    assert "no part of a model" in result.error
     assert (tmp_path / "letters" / "dear.txt").read_text() == "mine"
 
 

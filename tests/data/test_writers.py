@@ -130,10 +130,12 @@ def test_taken_places(tmp_path):
         write(POINTS, tmp_path / "folder.csv")
     (tmp_path / "model").mkdir()
     write(PICTURES, tmp_path / "model")  # an empty folder is free
-    (tmp_path / "model" / "config.json").write_text("{}")
-    with pytest.raises(BadInput, match="holds other files"):
-        write(PICTURES, tmp_path / "model", overwrite=True)
-    assert (tmp_path / "model" / "config.json").is_file()
+    write(PICTURES, tmp_path / "model", overwrite=True)  # samples written before may be replaced
+    for own in ("config.json", "IMG_0001.png", "holiday.png"):
+        (tmp_path / "model" / own).write_text("{}")
+        with pytest.raises(BadInput, match=f"holds {own}, which is no sample"):
+            write(PICTURES, tmp_path / "model", overwrite=True)
+        (tmp_path / "model" / own).unlink()
 
 
 def test_home_is_expanded(tmp_path, monkeypatch):

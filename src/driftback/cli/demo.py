@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json as json_text
 import time
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +16,8 @@ from driftback.cli.progress import progress
 
 EXAMPLES = ("driftback demo", "driftback demo --out runs/digits --minutes 10")
 GRID = "grid.png"
+MARK = ".demo"
+"""Says that a demo made the folder, so that the next one may replace it without --force."""
 
 
 def demo(
@@ -36,7 +36,7 @@ def demo(
     """Learn handwritten digits, draw 100 new ones, judge them, and write a report to look at."""
     import numpy as np
 
-    from driftback.files import writing
+    from driftback.files import write_text, writing
     from driftback.pictures.preview import picture_grid
     from driftback.recipes import evaluate as recipe
     from driftback.recipes.model import load
@@ -50,9 +50,10 @@ def demo(
         minutes=None if steps else minutes,
         steps=steps,
         seed=seed,
-        force=force or _is_demo(out),
+        force=force or (out / MARK).is_file(),
         device=device,
     )
+    write_text(out / MARK, "")
     warn(job)
     if not quiet:
         forecast(job)
@@ -84,10 +85,3 @@ def demo(
         if metric.name in ("label agreement", recipe.BITS) or metric.name.startswith("copies"):
             show(f"{metric.name}: {metric.value:.3g}; {metric.verdict}")
     show(f"look at {out / REPORT} and {out / GRID}")
-
-
-def _is_demo(out: Path) -> bool:
-    """Whether an earlier demo made what is in `out`; nothing else is replaced without --force."""
-    with suppress(OSError, ValueError, KeyError):
-        return json_text.loads((out / "config.json").read_text(encoding="utf-8"))["source"] == "digits"
-    return False

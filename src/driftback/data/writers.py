@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -72,6 +73,10 @@ def write(
     return target
 
 
+OWN_NAME = re.compile(r"\d+\.png")
+"""The names of samples in a folder; a folder with any other file is a person's own and never replaced."""
+
+
 def _refuse_taken(target: Path, suffix: str, overwrite: bool) -> None:
     if not target.exists():
         return
@@ -81,8 +86,10 @@ def _refuse_taken(target: Path, suffix: str, overwrite: bool) -> None:
         return
     if not overwrite:
         raise BadInput(f"{target} exists already: choose another name, or allow overwriting")
-    if target.is_dir() and any(p.is_file() and p.suffix.lower() != ".png" for p in target.rglob("*")):
-        raise BadInput(f"{target} holds other files than .png: choose another name")
+    inside = target.rglob("*") if target.is_dir() else ()
+    others = sorted(p.name for p in inside if p.is_file() and not OWN_NAME.fullmatch(p.name))
+    if others:
+        raise BadInput(f"{target} holds {others[0]}, which is no sample written before: choose another name")
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from driftback.data import builtin
 from driftback.data.doctor import check
 from driftback.data.levels import Levels as Grid
 from driftback.data.loading import load as load_data
@@ -29,7 +29,9 @@ from driftback.data.split import split
 from driftback.errors import BadInput
 from driftback.files import write_text
 from driftback.networks.presets import FEW_ITEMS, NetworkSpec, cost, preset
+from driftback.randomness import Rng
 from driftback.recipes import config as configs
+from driftback.recipes import folder as folders
 from driftback.recipes.assembly import training_times, untrained
 from driftback.recipes.config import Config
 from driftback.recipes.job import LOG, Job, read_log
@@ -73,6 +75,7 @@ def prepare(
         raise BadInput(f"a batch of {batch} items trains nothing; give at least 1")
     if learning_rate is not None and not 0 < learning_rate < math.inf:
         raise BadInput(f"a learning rate of {learning_rate:g} trains nothing; give more than 0, such as 0.001")
+    Rng(seed)
     if method is not None:
         method_named(method)
     begun = time.perf_counter()
@@ -104,13 +107,13 @@ def prepare(
         config = old
     else:
         if folder is not None:
-            _refuse(folder, force)
+            folders.refuse(folder, force=force)
         name = method or default_method(prepared.levels)
         spread = float(x0.double().std())
         config = Config(
             library=version("driftback"),
             name=dataset.name,
-            source=str(source) if isinstance(source, str | os.PathLike) else None,
+            source=_recorded(source),
             reading={k: v for k, v in reading.items() if v is not None} | ({"y": y} if isinstance(y, str) else {}),
             method=name,
             preprocessing=prepared,
@@ -135,7 +138,7 @@ def prepare(
         if steps is None:
             law = training_times(config)
             per_step = seconds_per_step(denoiser, x0, label, law, config.plan, device=device)
-            steps = _planned(60 * (5.0 if minutes is None else minutes) - (time.perf_counter() - begun), per_step)
+            steps = _planned(60 * (5.0 if minutes is None else minutes), per_step)
             most = _most_steps(config)
             if steps > most:
                 said.append(
@@ -160,6 +163,7 @@ def prepare(
     if ema.trails(config.plan.steps, config.plan.ema):
         said.append(f"{config.plan.steps} steps are few for averaged weights; samples may trail the training")
     if old and folder is not None:
+        folders.sweep(folder)
         path = folder / "training" / "state.safetensors"
         if path.is_file():
             job.seconds = checkpoint.restore(state, path)
@@ -168,7 +172,7 @@ def prepare(
         said.append(f"going on from step {state.step} of {config.plan.steps}")
     elif folder is not None:
         # Only now, when nothing can go wrong any more, does an old model give way.
-        shutil.rmtree(folder, ignore_errors=True)
+        folders.clear(folder)
         configs.write(config, folder)
         if resume:
             said.append(f"there was nothing to resume in {folder}; starting from the beginning")
@@ -178,6 +182,13 @@ def prepare(
 
 def _discrete(method: str, levels: Grid | None) -> bool:
     return METHODS[method].on_levels and levels is not None
+
+
+def _recorded(source: Any) -> str | None:
+    """Where the data can be read again, from any working directory; None for data in memory."""
+    if not isinstance(source, str | os.PathLike):
+        return None
+    return str(source) if builtin.accepts(source) else str(Path(source).expanduser().resolve())
 
 
 BATCHES = ((4_096, 128), (16_384, 32))
@@ -215,7 +226,7 @@ def _most_steps(config: Config) -> int:
 
 def _planned(seconds: float, per_step: float) -> int:
     """How many steps fit into `seconds`, with the share that measuring, previews and the final likelihood take."""
-    return max(10, int((0.8 * seconds - 3.0) / per_step))
+    return max(10, int((0.8 * seconds - 5.0) / per_step))
 
 
 def _paced(config: Config, steps: int, *, fixed: bool) -> Config:
@@ -247,19 +258,6 @@ def fingerprint(x0: Tensor, label: Tensor | None) -> str:
     digest = hashlib.sha256(x0.numpy().tobytes())
     digest.update(b"" if label is None else label.numpy().tobytes())
     return digest.hexdigest()
-
-
-def _refuse(folder: Path, force: bool) -> None:
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise BadInput(f"{folder} is a file; give --out a folder")
-    if not any(folder.iterdir()):
-        return
-    if not force:
-        raise BadInput(f"{folder} is not empty; go on with --resume, replace it with --force, or give another --out")
-    if not (folder / "config.json").is_file():
-        raise BadInput(f"{folder} is not empty and holds no model, so --force does not delete it; give another --out")
 
 
 def _trim(path: Path, step: int) -> None:
