@@ -68,6 +68,15 @@ def test_fractions_come_back_to_single_precision(x, dtype):
     assert (np.abs(back.astype(np.float64) - x) <= room).all()
 
 
+@pytest.mark.parametrize("tiny", [1.11253693e-308, 5e-324, 1e-170])
+def test_columns_near_nothing_are_no_constants(tiny):
+    x = np.zeros((12, 3))
+    x[0] = tiny, 2.0, 0.0
+    fitted, back = _round_trip(x)
+    assert fitted.scale[0] > 0
+    assert back[0, 0] == pytest.approx(tiny, rel=1e-6)
+
+
 def test_the_round_trip_check_would_notice_a_fault():
     x = np.random.default_rng(0).integers(0, 17, (20, 4, 5))
     fitted = Preprocessing.fit(load(x))

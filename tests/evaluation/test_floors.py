@@ -82,18 +82,18 @@ def test_p_values_are_small_as_rarely_as_they_say() -> None:
 
 
 FAULTS: dict[str, Callable[[], Points]] = {
-    "shift": lambda: eight(400, 7, shift=0.3),
-    "scale": lambda: eight(400, 7, scale=1.2),
-    "a mode dropped": lambda: eight(400, 7, weights=[0.0] + [1 / 7] * 7),
-    "weights changed": lambda: eight(400, 7, weights=[0.2] * 4 + [0.05] * 4),
-    "all the mean": lambda: np.zeros((400, 2)),
+    "shift": lambda: eight(900, 7, shift=0.3),
+    "scale": lambda: eight(900, 7, scale=1.2),
+    "a mode dropped": lambda: eight(900, 7, weights=[0.0] + [1 / 7] * 7),
+    "weights changed": lambda: eight(900, 7, weights=[0.2] * 4 + [0.05] * 4),
+    "all the mean": lambda: np.zeros((900, 2)),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", DISTANCES)
 def test_a_wrong_model_is_worse_than_the_floor(name: str, fault: str) -> None:
-    metric = DISTANCES[name](FAULTS[fault](), eight(400, 8), eight(400, 9))
+    metric = DISTANCES[name](FAULTS[fault](), eight(900, 8), eight(900, 9))
     assert metric.verdict.startswith(WORSE)
     assert metric.low is not None
     assert metric.high is not None

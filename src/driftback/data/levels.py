@@ -72,6 +72,8 @@ def find_levels(x: np.ndarray, low: float, high: float) -> Levels | None:
         stop = high
     else:
         stop = float(values[-1])
+    if stop - start > MOST * step:
+        return None
     count = round((stop - start) / step) + 1
     if count > MOST:
         return None
@@ -80,5 +82,7 @@ def find_levels(x: np.ndarray, low: float, high: float) -> Levels | None:
 
 
 def _fits(start: float, step: float, low: float, high: float) -> bool:
+    if high - low > 2 * MOST * step:  # no grid of so many levels; and a step near 0 would overflow below
+        return False
     steps = np.array([start - low, high - start]) / step
     return bool((np.abs(steps - np.rint(steps)) <= TOLERANCE).all() and steps.sum() + 1 < MOST + 0.5)

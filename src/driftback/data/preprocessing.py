@@ -220,8 +220,11 @@ def _fit_points(dataset: Dataset) -> dict[str, Any]:
         # One scale for all columns, so that the levels are one grid inside too.
         pooled = float(np.sqrt(np.mean(square + (mean - mean.mean()) ** 2)))
         return {"offset": (float(mean.mean()),), "scale": (pooled,), "levels": levels}
+    scale = np.sqrt(square)
+    # The square of a deviation under 1e-154 is 0, and only a column that never changes may have that scale.
+    scale = np.where((scale == 0) & (low < high), high - low, scale)
     whole = [j for j in range(x.shape[1]) if all((x[part, j] == np.rint(x[part, j])).all() for part in blocks(x))]
-    return {"offset": tuple(mean.tolist()), "scale": tuple(np.sqrt(square).tolist()), "whole": tuple(whole)}
+    return {"offset": tuple(mean.tolist()), "scale": tuple(scale.tolist()), "whole": tuple(whole)}
 
 
 def _shares_a_grid(low: np.ndarray, high: np.ndarray) -> bool:
