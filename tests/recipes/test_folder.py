@@ -67,6 +67,26 @@ def test_stale_parts_are_swept_on_resume(tmp_path: Path) -> None:
     assert names(tmp_path / "training") == {"state.safetensors"}
 
 
+def test_a_resume_keeps_to_its_plan(tmp_path: Path) -> None:
+    prepare("two-moons", out=tmp_path, seed=3, **OPTIONS).save()
+    assert prepare("two-moons", out=tmp_path, resume=True, n=100).config.plan.seed == 3
+    for other in ({"steps": 5}, {"seed": 4}, {"method": "flow"}, {"batch": 7}, {"learning_rate": 0.5}):
+        with pytest.raises(db.BadInput, match=f"planned with {next(iter(other))} "):
+            prepare("two-moons", out=tmp_path, resume=True, n=100, **other)
+
+
+def test_a_line_that_a_kill_broke_off_is_cut(tmp_path: Path) -> None:
+    job = prepare("two-moons", out=tmp_path, **OPTIONS)
+    for _ in job.run():
+        pass
+    job.finish()
+    log = tmp_path / "metrics.jsonl"
+    whole = log.read_text()
+    log.write_text(whole + '{"kind": "st')
+    prepare("two-moons", out=tmp_path, resume=True, n=100)
+    assert log.read_text() == whole
+
+
 def test_one_budget_plans_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     from driftback.recipes import prepare as module
 

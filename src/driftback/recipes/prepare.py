@@ -104,6 +104,14 @@ def prepare(
             raise BadInput(
                 f"{folder} was fitted on other data than {dataset.name}; give the same source, or another --out"
             )
+        asked = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "seed": seed or None}
+        planned = old.plan.model_dump() | {"method": old.method}
+        for name, value in (asked | {"method": method}).items():
+            if value is not None and value != planned[name]:
+                raise BadInput(
+                    f"the training in {folder} was planned with {name} {planned[name]}, not {value}: leave it out to "
+                    "go on, or start anew with --force"
+                )
         config = old
     else:
         if folder is not None:
@@ -167,8 +175,7 @@ def prepare(
         path = folder / "training" / "state.safetensors"
         if path.is_file():
             job.seconds = checkpoint.restore(state, path)
-        if state.step < config.plan.steps:
-            _trim(folder / LOG, state.step)
+        _trim(folder / LOG, state.step, finished=state.step == config.plan.steps)
         said.append(f"going on from step {state.step} of {config.plan.steps}")
     elif folder is not None:
         # Only now, when nothing can go wrong any more, does an old model give way.
@@ -260,8 +267,8 @@ def fingerprint(x0: Tensor, label: Tensor | None) -> str:
     return digest.hexdigest()
 
 
-def _trim(path: Path, step: int) -> None:
-    """Cut the measurements of steps that a killed run made after its last checkpoint."""
+def _trim(path: Path, step: int, *, finished: bool) -> None:
+    """Cut a line that a kill broke off, and the measurements of steps after the last checkpoint."""
     if path.is_file():
-        kept = [record for record in read_log(path) if record.get("step", math.inf) <= step]
+        kept = [record for record in read_log(path) if finished or record.get("step", math.inf) <= step]
         write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
