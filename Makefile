@@ -45,5 +45,5 @@ benchmark: install ## each script measures driftback and its rivals in one run
 	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script; done
 
 clean: ## remove .venv and what the tools left; models in runs/ stay
-	@rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
+	@rm -rf .venv .venv-rivals build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
 	@find $(wildcard src tests benchmarks) -name __pycache__ -type d -prune -exec rm -rf {} +
