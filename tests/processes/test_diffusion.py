@@ -6,15 +6,16 @@ import pytest
 import torch
 from scipy import stats
 
-from driftback.processes import SCHEDULES, SDE, Diffusion, Process
+from driftback.processes import SCHEDULES, SDE, Diffusion, Process, SolvedSchedule
 from driftback.randomness import Rng
 
 PAIRS = [(1.0, 0.0), (1.0, 0.6), (0.7, 0.3), (0.5, 0.5 - 1e-6), (0.02, 0.01), (1e-3, 0.0)]
+ALL = {**SCHEDULES, "solved": lambda: SolvedSchedule(lambda t: -(1 + t) / 2, lambda t: 1 + 4 * t)}
 
 
-@pytest.fixture(params=SCHEDULES)
+@pytest.fixture(params=ALL)
 def process(request):
-    return Diffusion(SCHEDULES[request.param](), (2, 3))
+    return Diffusion(ALL[request.param](), (2, 3))
 
 
 def test_a_diffusion_is_a_process_and_an_sde(process):

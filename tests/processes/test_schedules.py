@@ -6,9 +6,24 @@ import numpy as np
 import pytest
 import torch
 
-from driftback.processes import SCHEDULES, VE, VP, Cosine, Diffusion, DiscreteChain, Schedule, SubVP, linear_betas
+from driftback.processes import (
+    SCHEDULES,
+    VE,
+    VP,
+    Cosine,
+    Diffusion,
+    DiscreteChain,
+    Schedule,
+    SolvedSchedule,
+    SubVP,
+    linear_betas,
+)
 
-ALL = {**SCHEDULES, "ddpm": lambda: DiscreteChain(linear_betas(100, 1e-3, 0.2))}
+ALL = {
+    **SCHEDULES,
+    "ddpm": lambda: DiscreteChain(linear_betas(100, 1e-3, 0.2)),
+    "solved": lambda: SolvedSchedule(lambda t: -(1 + t) / 2, lambda t: 1 + 4 * t),
+}
 TIMES = torch.tensor([1e-9, 1e-6, 1e-3, 0.01, 0.1, 0.3, 0.5, 0.77, 0.9, 0.999, 1 - 1e-9, 1.0], dtype=torch.float64)
 
 

@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 from driftback.distributions import Mixture
-from driftback.processes import SCHEDULES, Diffusion, DiscreteChain, Reverse, linear_betas
+from driftback.processes import SCHEDULES, Diffusion, DiscreteChain, Reverse, SolvedSchedule, linear_betas
 from driftback.randomness import Rng
 from driftback.samplers import Ancestral, EulerMaruyama, Heun, Langevin, PredictorCorrector, euler, last, log_snr
 from driftback.scores.denoiser import Denoiser
@@ -28,7 +28,11 @@ SAMPLERS = {
     "predictor-corrector": lambda d: PredictorCorrector(Ancestral(d), Langevin(d)),
 }
 RANDOM = set(SAMPLERS) - {"euler", "heun", "ddim", "probability flow"}
-ALL_SCHEDULES = {**SCHEDULES, "ddpm": lambda: DiscreteChain(linear_betas())}
+ALL_SCHEDULES = {
+    **SCHEDULES,
+    "ddpm": lambda: DiscreteChain(linear_betas()),
+    "solved": lambda: SolvedSchedule(lambda t: -(1 + t) / 2, lambda t: 1 + 24 * t),
+}
 
 TARGET = Mixture(
     torch.tensor([0.3, 0.7]),

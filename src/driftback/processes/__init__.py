@@ -5,6 +5,7 @@ from driftback.processes.diffusion import Diffusion
 from driftback.processes.protocols import Process
 from driftback.processes.schedules import EDM, SCHEDULES, VE, VP, Cosine, Schedule, Straight, SubVP
 from driftback.processes.sde import SDE, Reverse
+from driftback.processes.solved_schedule import SolvedSchedule
 
 __all__ = [
     "EDM",
@@ -18,6 +19,7 @@ __all__ = [
     "Process",
     "Reverse",
     "Schedule",
+    "SolvedSchedule",
     "Straight",
     "SubVP",
     "betas_of",
