@@ -9,9 +9,28 @@ import torch
 from scipy import stats
 
 from driftback.distributions import Mixture
-from driftback.processes import SCHEDULES, Diffusion, DiscreteChain, Reverse, SolvedSchedule, linear_betas
+from driftback.processes import (
+    SCHEDULES,
+    Diffusion,
+    DiscreteChain,
+    Isotropic,
+    ItoReverse,
+    Reverse,
+    SolvedSchedule,
+    linear_betas,
+)
 from driftback.randomness import Rng
-from driftback.samplers import Ancestral, EulerMaruyama, Heun, Langevin, PredictorCorrector, euler, last, log_snr
+from driftback.samplers import (
+    Ancestral,
+    EulerMaruyama,
+    Heun,
+    Langevin,
+    Milstein,
+    PredictorCorrector,
+    euler,
+    last,
+    log_snr,
+)
 from driftback.scores.denoiser import Denoiser
 from driftback.scores.exact import ExactDenoiser
 
@@ -25,6 +44,7 @@ SAMPLERS = {
     "reverse sde": lambda d: EulerMaruyama(Reverse(d.process, d.score)),
     "less noise": lambda d: EulerMaruyama(Reverse(d.process, d.score, noise=0.5)),
     "probability flow": lambda d: EulerMaruyama(Reverse(d.process, d.score, noise=0.0)),
+    "milstein": lambda d: Milstein(ItoReverse(Isotropic(d.process), d.score)),
     "predictor-corrector": lambda d: PredictorCorrector(Ancestral(d), Langevin(d)),
 }
 RANDOM = set(SAMPLERS) - {"euler", "heun", "ddim", "probability flow"}

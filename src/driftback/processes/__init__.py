@@ -2,6 +2,7 @@
 
 from driftback.processes.ddpm import DiscreteChain, betas_of, linear_betas
 from driftback.processes.diffusion import Diffusion
+from driftback.processes.nonlinear import Isotropic, ItoReverse, ItoSDE, NonlinearSDE, divergence
 from driftback.processes.protocols import Process
 from driftback.processes.schedules import EDM, SCHEDULES, VE, VP, Cosine, Schedule, Straight, SubVP
 from driftback.processes.sde import SDE, Reverse
@@ -16,6 +17,10 @@ __all__ = [
     "Cosine",
     "Diffusion",
     "DiscreteChain",
+    "Isotropic",
+    "ItoReverse",
+    "ItoSDE",
+    "NonlinearSDE",
     "Process",
     "Reverse",
     "Schedule",
@@ -23,5 +28,6 @@ __all__ = [
     "Straight",
     "SubVP",
     "betas_of",
+    "divergence",
     "linear_betas",
 ]

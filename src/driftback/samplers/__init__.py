@@ -6,6 +6,7 @@ from driftback.samplers.frame import Frame, Sampler, last
 from driftback.samplers.grids import GRIDS, karras, log_snr, uniform
 from driftback.samplers.heun import Heun, euler
 from driftback.samplers.langevin import Langevin, PredictorCorrector
+from driftback.samplers.milstein import Milstein
 
 __all__ = [
     "GRIDS",
@@ -14,6 +15,7 @@ __all__ = [
     "Frame",
     "Heun",
     "Langevin",
+    "Milstein",
     "PredictorCorrector",
     "Sampler",
     "euler",
