@@ -2,6 +2,7 @@
 
 from driftback.processes.ddpm import DiscreteChain, betas_of, linear_betas
 from driftback.processes.diffusion import Diffusion
+from driftback.processes.linear import LinearSDE
 from driftback.processes.nonlinear import Isotropic, ItoReverse, ItoSDE, NonlinearSDE, divergence
 from driftback.processes.protocols import Process
 from driftback.processes.schedules import EDM, SCHEDULES, VE, VP, Cosine, Schedule, Straight, SubVP
@@ -20,6 +21,7 @@ __all__ = [
     "Isotropic",
     "ItoReverse",
     "ItoSDE",
+    "LinearSDE",
     "NonlinearSDE",
     "Process",
     "Reverse",
