@@ -2,6 +2,7 @@
 
 from driftback.processes.ddpm import DiscreteChain, betas_of, linear_betas
 from driftback.processes.diffusion import Diffusion
+from driftback.processes.fokker_planck import Recording, axis, record
 from driftback.processes.linear import LinearSDE
 from driftback.processes.nonlinear import Isotropic, ItoReverse, ItoSDE, NonlinearSDE, divergence
 from driftback.processes.protocols import Process
@@ -24,12 +25,15 @@ __all__ = [
     "LinearSDE",
     "NonlinearSDE",
     "Process",
+    "Recording",
     "Reverse",
     "Schedule",
     "SolvedSchedule",
     "Straight",
     "SubVP",
+    "axis",
     "betas_of",
     "divergence",
     "linear_betas",
+    "record",
 ]
