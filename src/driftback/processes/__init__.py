@@ -9,6 +9,15 @@ from driftback.processes.protocols import Process
 from driftback.processes.schedules import EDM, SCHEDULES, VE, VP, Cosine, Schedule, Straight, SubVP
 from driftback.processes.sde import SDE, Reverse
 from driftback.processes.solved_schedule import SolvedSchedule
+from driftback.processes.terminal import (
+    Mismatch,
+    matched_gaussian,
+    matched_to_cloud,
+    mismatch_by_quadrature,
+    mismatch_by_sampling,
+    mismatch_of_cloud,
+    mismatch_of_gaussian,
+)
 
 __all__ = [
     "EDM",
@@ -23,6 +32,7 @@ __all__ = [
     "ItoReverse",
     "ItoSDE",
     "LinearSDE",
+    "Mismatch",
     "NonlinearSDE",
     "Process",
     "Recording",
@@ -35,5 +45,11 @@ __all__ = [
     "betas_of",
     "divergence",
     "linear_betas",
+    "matched_gaussian",
+    "matched_to_cloud",
+    "mismatch_by_quadrature",
+    "mismatch_by_sampling",
+    "mismatch_of_cloud",
+    "mismatch_of_gaussian",
     "record",
 ]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from driftback.distributions.gaussian import IsotropicGaussian
+from driftback.distributions.mixture import Mixture
 from driftback.processes.schedules import Schedule
 from driftback.randomness import Rng, as_rng
 from driftback.shapes import as_time, per_item
@@ -73,6 +74,10 @@ class Diffusion:
         t = as_time(t, x0)
         noise = as_rng(rng).normal(x0.shape, dtype=x0.dtype, device=x0.device)
         return per_item(self.alpha(t), x0) * x0 + per_item(self.sigma(t), x0) * noise
+
+    def marginal(self, mixture: Mixture, t: float | Tensor) -> Mixture:
+        """The exact law of x_t when x_0, flattened, is drawn from `mixture`; `t` is one time."""
+        return mixture.noised(self.alpha(t), self.sigma(t))
 
     def bridge_moments(self, x0: Tensor, x_t: Tensor, t: float | Tensor, s: float | Tensor) -> tuple[Tensor, Tensor]:
         """Mean (n, *event) and standard deviation (float64, as `t`) of x_s given x_0 and x_t, for 0 <= s < t <= 1."""

@@ -1,8 +1,8 @@
 """All the distributions on the way, recorded on a grid in one or two dimensions: the Fokker-Planck equation, solved.
 
 dp/dt = -sum_i d(f_i p)/dx_i + 1/2 sum_i d^2(D_i p)/dx_i^2 with D_i = (G G^T)_ii (Risken 1989, 'The Fokker-Planck
-Equation', 4.94). The flux (f - D'/2) p - D/2 p' between two cells is exact for a constant coefficient (Scharfetter and
-Gummel 1969; Chang and Cooper 1970), so no mass is lost and no density turns negative; in time, the trapezoidal rule.
+Equation', section 4.7). The flux (f - D'/2) p - D/2 p' between two cells is exact for constant coefficients, so that
+no mass is lost and no density turns negative (Scharfetter and Gummel 1969; Chang and Cooper 1970).
 """
 
 from __future__ import annotations

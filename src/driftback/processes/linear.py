@@ -1,7 +1,7 @@
 """Linear SDEs, dx = (F(t) x + u(t)) dt + G(t) dW with matrices: the marginals of every mixture, exactly.
 
 x_t = Phi x_0 + m + noise of covariance C with dPhi/dt = F Phi, dm/dt = F m + u and dC/dt = F C + C F^T + G G^T, from
-Phi = I, m = 0, C = 0 (Särkkä and Solin 2019, 'Applied Stochastic Differential Equations', equations 6.2 and 6.9). They
+Phi = I, m = 0, C = 0 (Särkkä and Solin 2019, 'Applied Stochastic Differential Equations', chapter 6). They
 are integrated by the rule DOP853 (Hairer, Norsett and Wanner 1993, II.5), from t = 0 once and for all times.
 """
 

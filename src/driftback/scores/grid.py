@@ -1,8 +1,8 @@
 """The way back from a recording of all the distributions: the score of the density that was solved for on a grid.
 
 log p is interpolated by cubic splines in x and in t, so grad log p is smooth, and Tweedie's formula makes a denoiser of
-it: E[x_0 | x_t] = (x_t + sigma^2 grad log p_t) / alpha (Efron 2011, 'Tweedie's formula and selection bias', equation
-1.4). Nothing is learned: with the densities recorded on the way forward, the way back is known.
+it: E[x_0 | x_t] = (x_t + sigma^2 grad log p_t) / alpha (Efron 2011, 'Tweedie's formula and selection bias'). Nothing is
+learned: with the densities recorded on the way forward, the way back is known.
 """
 
 from __future__ import annotations
