@@ -18,6 +18,7 @@ from driftback.processes import (
     mismatch_by_sampling,
     mismatch_of_cloud,
     mismatch_of_gaussian,
+    terminal,
 )
 
 PAIR = Mixture(torch.ones(2), torch.tensor([[-2.0, 0.0], [2.0, 0.0]]), 0.25 * torch.eye(2).expand(2, 2, 2))
@@ -117,6 +118,16 @@ def test_the_bound_of_a_cloud_is_above_the_truth(name):
     # Planted: bounds that forget where the points are lie below the truth.
     assert truth(points) > mismatch_of_cloud(process, 0 * points, process.simple).nats
     assert mismatch_of_cloud(process, points[:1], process.simple).nats == pytest.approx(truth(points[:1]), abs=1e-9)
+
+
+def test_chunks_change_nothing(monkeypatch):
+    process, points = Diffusion(VP(), (2,)), PAIR.sample(5, rng=0)
+    whole = mismatch_of_cloud(process, points, START).nats, mismatch_of_gaussian(GAUSSIAN, START).nats
+    monkeypatch.setattr(terminal, "ENTRIES", 2)
+    parts = mismatch_of_cloud(process, points, START).nats, mismatch_of_gaussian(GAUSSIAN, START).nats
+    assert parts == pytest.approx(whole, rel=1e-12)
+    monkeypatch.setattr(terminal, "_precision_rows", lambda start, d: ())
+    assert mismatch_of_cloud(process, points, START).nats != pytest.approx(whole[0], rel=1e-3)
 
 
 def test_pictures_have_a_bound_too():

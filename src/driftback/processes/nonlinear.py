@@ -62,7 +62,7 @@ class NonlinearSDE:
 
 @dataclass(frozen=True)
 class Isotropic:
-    """`sde`, whose one coefficient g(t) serves all numbers, seen as an ItoSDE with G = g(t) I and k = d noises."""
+    """`sde`, whose one coefficient g(t) serves all numbers, as an ItoSDE: G = g(t) I, d^2 numbers an item."""
 
     sde: SDE
 

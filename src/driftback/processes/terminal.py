@@ -9,6 +9,7 @@ integral; for a cloud of points it is at most the mean of the points' own KL, fo
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -25,6 +26,9 @@ from driftback.randomness import Rng, as_rng
 
 NODES, REACH = 400, 12.0
 """Nodes of the trapezoidal rule along each axis, and how many deviations beyond its means a mixture is integrated."""
+
+ENTRIES = 1 << 22
+"""How many float64 numbers of a precision matrix are held at a time: 32 MiB."""
 
 
 class Start(Source, Density, Protocol):
@@ -49,7 +53,7 @@ def mismatch_of_gaussian(law: Gaussian, start: Normal) -> Mismatch:
     d, covariance = len(law.mean), law.covariance.double()
     entropy = (d * (1 + LOG_TWO_PI) + float(torch.linalg.slogdet(covariance)[1])) / 2
     # log start is a quadratic: its mean is its value at the mean less half of its curvature times the covariance.
-    curvature = float((_precision(start, d) * covariance).sum())
+    curvature = sum(float((part * covariance[rows]).sum()) for rows, part in _precision_rows(start, d))
     return Mismatch(curvature / 2 - entropy - float(start.log_prob(law.mean[None])[0]), 0.0, "exact")
 
 
@@ -95,7 +99,7 @@ def mismatch_of_cloud(process: Diffusion, points: Tensor, start: Normal, *, t: f
         raise BadInput(f"there is no noise at t = {t}, and a cloud without noise has no density; give a later t")
     d = math.prod(cloud.event_shape)
     entropy = d * (math.log(sigma) + (1 + LOG_TWO_PI) / 2)
-    curvature = sigma**2 * float(_precision(start, d).trace())
+    curvature = sigma**2 * sum(float(part.gather(1, rows[:, None]).sum()) for rows, part in _precision_rows(start, d))
     heights = float(start.log_prob(alpha * points.double().reshape(-1, *start.event_shape)).mean())
     return Mismatch(curvature / 2 - entropy - heights, 0.0, "upper bound")
 
@@ -123,10 +127,15 @@ def _gaussian(mean: Tensor, covariance: Tensor, diagonal: bool) -> Gaussian:
     return Gaussian(mean, torch.diag(covariance.diagonal()) if diagonal else (covariance + covariance.T) / 2)
 
 
-def _precision(start: Normal, d: int) -> Tensor:
-    """The matrix of a straight score, -P (x - m), from its values at 0 and at the unit vectors."""
+def _precision_rows(start: Normal, d: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The matrix P of a straight score -P (x - m), from its values at 0 and at unit vectors: rows, some at a time."""
     if math.prod(start.event_shape) != d:
         raise BadInput(f"a start on {start.event_shape} does not fit a law of {d} numbers; give one of as many")
-    units = torch.cat([torch.zeros(1, d), torch.eye(d)]).double().reshape(d + 1, *start.event_shape)
-    score = start.score(units).flatten(1)
-    return score[:1] - score[1:]
+
+    def score(x: Tensor) -> Tensor:
+        return start.score(x.reshape(-1, *start.event_shape)).flatten(1)
+
+    level = score(torch.zeros(1, d, dtype=torch.float64))
+    for rows in torch.arange(d).split(max(1, ENTRIES // d)):
+        units = torch.nn.functional.one_hot(rows, d).double()
+        yield rows, level - score(units)
