@@ -1,7 +1,7 @@
 """Milstein's rule for noise that depends on the point: Euler-Maruyama and one term more, strong order 1 for 1/2.
 
 x <- x + f h + sum_j G_j dW_j + 1/2 sum_ij (G_i . grad) G_j (dW_i dW_j - delta_ij |h|), with G_j the effect of noise j
-(Milstein 1974; Kloeden and Platen 1992, 'Numerical Solution of SDEs', equation 10.3.16). Backwards, h < 0, only the
+(Milstein 1974; Kloeden and Platen 1992, 'Numerical Solution of SDEs', section 10.3). Backwards, h < 0, only the
 drift turns its sign: dW^2 is |h| on average in both directions.
 """
 
