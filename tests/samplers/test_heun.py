@@ -10,6 +10,7 @@ from driftback.errors import BadInput
 from driftback.processes import SCHEDULES, Diffusion
 from driftback.randomness import Rng
 from driftback.samplers import Ancestral, Heun, euler, karras, last, log_snr
+from driftback.samplers.levels import levels_of, step_noise
 from driftback.scores.exact import ExactDenoiser
 
 TARGET = Mixture(torch.tensor([0.4, 0.6]), torch.tensor([[-1.0, 0.5], [1.0, -0.3]]), 0.1 * torch.eye(2).expand(2, 2, 2))
@@ -19,12 +20,12 @@ def denoiser(name):
     return ExactDenoiser(Diffusion(SCHEDULES[name](), (2,)), TARGET)
 
 
-def algorithm_two(denoise, x, sigmas, churn, low, high, noise, rng):
-    """Karras et al. 2022, algorithm 2, line by line."""
+def algorithm_two(denoise, x, sigmas, churn, low, high, noise, noises):
+    """Karras et al. 2022, algorithm 2, line by line, with the standard normal `noises` of its steps."""
     steps = len(sigmas) - 1
     for i in range(steps):
         gamma = min(churn / steps, math.sqrt(2) - 1) if low <= sigmas[i] <= high else 0.0
-        eps = noise * rng.child("noise", i).normal(x.shape, dtype=x.dtype)
+        eps = noise * next(noises)
         raised = sigmas[i] + gamma * sigmas[i]
         x_hat = x + math.sqrt(raised**2 - sigmas[i] ** 2) * eps
         d = (x_hat - denoise(x_hat, raised)) / raised
@@ -40,7 +41,8 @@ def test_heun_is_the_papers_algorithm(churn):
     edm = denoiser("edm")
     times = karras(edm.process, 12, high=50.0)
     x = 50 * Rng(0).normal((8, 2), dtype=torch.float64)
-    expected = algorithm_two(lambda y, s: edm.denoised(y, s / 80), x, (80 * times).tolist(), *churn, Rng(1))
+    noises = step_noise(levels_of(edm.process, times), x, Rng(1))
+    expected = algorithm_two(lambda y, s: edm.denoised(y, s / 80), x, (80 * times).tolist(), *churn, noises)
     ours = last(Heun(edm, *churn)(x, times, rng=1)).x
     assert torch.allclose(ours, expected, rtol=1e-9, atol=1e-9)
     assert not torch.allclose(last(euler(edm)(x, times, rng=1)).x, expected, atol=1e-4)

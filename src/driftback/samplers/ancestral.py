@@ -18,6 +18,7 @@ from torch import Tensor
 from driftback.errors import BadInput
 from driftback.randomness import Rng, as_rng
 from driftback.samplers.frame import Frame
+from driftback.samplers.levels import levels_of, step_noise
 from driftback.scores.denoiser import Denoiser
 
 
@@ -35,15 +36,14 @@ class Ancestral:
     @torch.no_grad()
     def __call__(self, x: Tensor, times: Tensor, *, rng: Rng | int | None = None) -> Iterator[Frame]:
         """Yield one frame per entry of `times` (steps + 1,), the first being `x` (n, *event) itself."""
-        rng, process, ts = as_rng(rng), self.denoiser.process, times.tolist()
-        yield Frame(ts[0], x)
-        for k, (t, s) in enumerate(pairwise(ts)):
-            alpha_t, alpha_s = float(process.alpha(t)), float(process.alpha(s))
-            sigma_t, sigma_s = float(process.sigma(t)), float(process.sigma(s))
-            rho = (alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2
-            fresh = self.eta * sigma_s * math.sqrt(1 - rho)
-            kept = sigma_s * math.sqrt(1 - self.eta**2 * (1 - rho)) / sigma_t
-            x = kept * x + (alpha_s - kept * alpha_t) * self.denoiser.denoised(x, t)
+        levels = levels_of(self.denoiser.process, times)
+        noises = step_noise(levels, x, as_rng(rng))
+        yield Frame(levels[0].t, x)
+        for k, (now, after) in enumerate(pairwise(levels)):
+            rho = (now.alpha * after.sigma / (after.alpha * now.sigma)) ** 2
+            fresh = self.eta * after.sigma * math.sqrt(1 - rho)
+            kept = after.sigma * math.sqrt(1 - self.eta**2 * (1 - rho)) / now.sigma
+            x = kept * x + (after.alpha - kept * now.alpha) * self.denoiser.denoised(x, now.t)
             if fresh:
-                x = x + fresh * rng.child("noise", k).normal(x.shape, dtype=x.dtype, device=x.device)
-            yield Frame(s, x, k + 1)
+                x = torch.add(x, next(noises), alpha=fresh)
+            yield Frame(after.t, x, k + 1)

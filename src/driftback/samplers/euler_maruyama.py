@@ -7,7 +7,7 @@ x the rule converges with order 1 (Kloeden and Platen 1992, 'Numerical Solution 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from driftback.errors import BadInput
 from driftback.processes.sde import SDE
 from driftback.randomness import Rng, as_rng
+from driftback.samplers.brownian import EQUAL, increments
 from driftback.samplers.frame import Frame
 
 
@@ -33,17 +34,25 @@ class EulerMaruyama:
     @torch.no_grad()
     def __call__(self, x: Tensor, times: Tensor, *, rng: Rng | int | None = None) -> Iterator[Frame]:
         """Yield one frame per entry of `times` (steps + 1,), the first being `x` (n, *event) itself."""
-        rng, ts = as_rng(rng), times.tolist()
+        ts = times.tolist()
+        noises = path(x, ts, rng)
         yield Frame(ts[0], x)
         for k, (t, s) in enumerate(pairwise(ts)):
-            time = torch.tensor(t, dtype=torch.float64)
-            diffusion = float(self.sde.diffusion(time))
-            if not math.isfinite(diffusion):
-                raise BadInput(
-                    f"the SDE is singular at t = {t}; start its grid a little earlier, for instance at 0.999"
-                )
-            x = x + self.sde.drift(x, time) * (s - t)
+            diffusion = diffusion_at(self.sde, t)
+            x = x + self.sde.drift(x, torch.tensor(t, dtype=torch.float64)) * (s - t)
             if diffusion:
-                noise = rng.child("noise", k).normal(x.shape, dtype=x.dtype, device=x.device)
-                x = x + diffusion * math.sqrt(abs(s - t)) * noise
+                x = x + diffusion * math.sqrt(abs(s - t)) * next(noises)
             yield Frame(s, x, k + 1)
+
+
+def diffusion_at(sde: SDE, t: float) -> float:
+    """The diffusion coefficient at time `t`. BadInput where it is not finite."""
+    diffusion = float(sde.diffusion(torch.tensor(t, dtype=torch.float64)))
+    if not math.isfinite(diffusion):
+        raise BadInput(f"the SDE is singular at t = {t}; start its grid a little earlier, for instance at 0.999")
+    return diffusion
+
+
+def path(x: Tensor, times: Sequence[float], rng: Rng | int | None) -> Iterator[Tensor]:
+    """Standard normal noise in the shape of `x` (n, *event) for each step between `times`, from one Brownian path."""
+    return increments(times, x.shape, EQUAL, rng=as_rng(rng).child("noise"), dtype=x.dtype, device=x.device)

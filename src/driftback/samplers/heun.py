@@ -17,7 +17,9 @@ from torch import Tensor
 
 from driftback.errors import BadInput
 from driftback.randomness import Rng, as_rng
+from driftback.samplers.exponential import Level
 from driftback.samplers.frame import Frame
+from driftback.samplers.levels import levels_of, step_noise
 from driftback.scores.denoiser import Denoiser
 
 
@@ -46,36 +48,34 @@ class Heun:
     @torch.no_grad()
     def __call__(self, x: Tensor, times: Tensor, *, rng: Rng | int | None = None) -> Iterator[Frame]:
         """Yield one frame per entry of `times` (steps + 1,), the first being `x` (n, *event) itself."""
-        rng, evaluations, ts = as_rng(rng), 0, times.tolist()
-        yield Frame(ts[0], x)
-        for k, (t, s) in enumerate(pairwise(ts)):
-            if self.churn:
-                t, x = self._churned(x, t, len(ts) - 1, rng.child("noise", k))
-            x, spent = self._step(x, t, s)
+        levels, evaluations = levels_of(self.denoiser.process, times), 0
+        noises = step_noise(levels, x, as_rng(rng))
+        yield Frame(levels[0].t, x)
+        for now, after in pairwise(levels):
+            raised, x = self._churned(x, now, len(levels) - 1, next(noises)) if self.churn else (now, x)
+            x, spent = self._step(x, raised, after)
             evaluations += spent
-            yield Frame(s, x, evaluations)
+            yield Frame(after.t, x, evaluations)
 
-    def _churned(self, x: Tensor, t: float, steps: int, rng: Rng) -> tuple[float, Tensor]:
+    def _churned(self, x: Tensor, now: Level, steps: int, noise: Tensor) -> tuple[Level, Tensor]:
         process = self.denoiser.process
-        ratio, top = float(process.ratio(t)), float(process.ratio(1.0))
-        if not self.churn_low <= ratio <= self.churn_high or ratio >= top:
-            return t, x
-        raised = min(ratio * (1 + min(self.churn / steps, math.sqrt(2) - 1)), top)
-        later = min(float(process.time_of(raised)), 1.0)
-        alpha, alpha_later = float(process.alpha(t)), float(process.alpha(later))
-        deviation = alpha_later * math.sqrt(raised**2 - ratio**2) * self.churn_noise
-        return later, alpha_later / alpha * x + deviation * rng.normal(x.shape, dtype=x.dtype, device=x.device)
+        top = float(process.ratio(1.0))
+        if not self.churn_low <= now.ratio <= self.churn_high or now.ratio >= top:
+            return now, x
+        raised = min(now.ratio * (1 + min(self.churn / steps, math.sqrt(2) - 1)), top)
+        later = process.time_of(raised).clamp(max=1.0)
+        level = Level(float(later), float(process.alpha(later)), float(process.sigma(later)))
+        deviation = level.alpha * math.sqrt(raised**2 - now.ratio**2) * self.churn_noise
+        return level, torch.add(level.alpha / now.alpha * x, noise, alpha=deviation)
 
-    def _step(self, x: Tensor, t: float, s: float) -> tuple[Tensor, int]:
-        process = self.denoiser.process
-        alpha_t, alpha_s = float(process.alpha(t)), float(process.alpha(s))
-        sigma_t, sigma_s = float(process.sigma(t)), float(process.sigma(s))
-        denoised = self.denoiser.denoised(x, t)
+    def _step(self, x: Tensor, now: Level, after: Level) -> tuple[Tensor, int]:
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = (now.alpha, now.sigma), (after.alpha, after.sigma)
+        denoised = self.denoiser.denoised(x, now.t)
         # Euler in r: y + (r_s - r_t) noise, with the noise written out, so that neither 1 / alpha nor 1 / r occurs.
         euler = sigma_s / sigma_t * x + (alpha_s - alpha_t * sigma_s / sigma_t) * denoised
         if not self.correct or sigma_s == 0:
             return euler, 1
-        denoised_s = self.denoiser.denoised(euler, s)
+        denoised_s = self.denoiser.denoised(euler, after.t)
         if alpha_t == 0:
             return sigma_s / sigma_t * x + alpha_s * (denoised + denoised_s) / 2, 2
         slope = (x - alpha_t * denoised) / sigma_t + (euler - alpha_s * denoised_s) / sigma_s

@@ -1,0 +1,100 @@
+"""Published solvers under their names: each is one of this room's classes with its numbers, and what it claims.
+
+`SAMPLERS` maps a name to a `Named`: how to make the sampler from a denoiser, the order that it claims on the
+probability-flow ODE (None where it has noise), and the share of noise that it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from driftback.processes.sde import Reverse
+from driftback.samplers.adaptive import Adaptive
+from driftback.samplers.adaptive_sde import AdaptiveSDE
+from driftback.samplers.ancestral import Ancestral
+from driftback.samplers.euler_maruyama import EulerMaruyama
+from driftback.samplers.exponential import NOISE, log_ratio, plain_ratio
+from driftback.samplers.frame import Sampler
+from driftback.samplers.heun import Heun, euler
+from driftback.samplers.langevin import Langevin, PredictorCorrector
+from driftback.samplers.multistep import Multistep
+from driftback.samplers.runge_kutta import RungeKutta
+from driftback.samplers.singlestep import SingleStep
+from driftback.samplers.stochastic_heun import StochasticHeun
+from driftback.scores.denoiser import Denoiser
+
+
+def dpm_solver(denoiser: Denoiser, order: int = 2, *, noise: float = 0.0) -> Multistep:
+    """DPM-Solver++ in its multistep form, 2M and 3M; with noise 1 its SDE (Lu et al. 2022, arXiv 2211.01095)."""
+    return Multistep(denoiser, order, log_ratio, noise=noise, halved=True, taper=noise == 0)
+
+
+def unipc(denoiser: Denoiser, order: int = 3) -> Multistep:
+    """UniPC with B(h) = e^h - 1 for D (Zhao et al. 2023, arXiv 2302.04867)."""
+    return Multistep(denoiser, order, log_ratio, correct=True, halved=True, taper=True)
+
+
+def deis(denoiser: Denoiser, order: int = 3) -> Multistep:
+    """DEIS with polynomials in log r through eps (Zhang and Chen 2023, arXiv 2204.13902, section 3.3)."""
+    return Multistep(denoiser, order, log_ratio, NOISE, taper=True)
+
+
+def lms(denoiser: Denoiser, order: int = 4) -> Multistep:
+    """The linear multistep method of k-diffusion: polynomials in r itself through eps."""
+    return Multistep(denoiser, order, plain_ratio, NOISE, taper=True)
+
+
+def seeds(denoiser: Denoiser, order: int = 3) -> SingleStep:
+    """SEEDS (Gonzalez et al. 2023, arXiv 2305.14267)."""
+    return SingleStep(denoiser, order, NOISE, noise=1.0)
+
+
+@dataclass(frozen=True)
+class Named:
+    """A sampler by name: how to `make` it, the `order` that it claims as a solver of the ODE, and its source."""
+
+    make: Callable[[Denoiser], Sampler]
+    order: int | None
+    source: str
+    evaluations: int = 1
+    """Evaluations per step."""
+    adaptive: bool = False
+
+
+SAMPLERS: dict[str, Named] = {
+    "euler": Named(euler, 1, "Song et al. 2021, arXiv 2010.02502: DDIM"),
+    "heun": Named(Heun, 2, "Karras et al. 2022, arXiv 2206.00364, algorithm 1", 2),
+    "rk4": Named(RungeKutta, 4, "Kutta 1901", 4),
+    "dpm-1": Named(lambda d: dpm_solver(d, 1), 1, "Lu et al. 2022, arXiv 2211.01095"),
+    "dpm-2m": Named(lambda d: dpm_solver(d, 2), 2, "Lu et al. 2022, arXiv 2211.01095, algorithm 2"),
+    "dpm-3m": Named(lambda d: dpm_solver(d, 3), 3, "Lu et al. 2022, arXiv 2211.01095"),
+    "dpm-2s": Named(lambda d: SingleStep(d, 2), 2, "Lu et al. 2022, arXiv 2211.01095, algorithm 1", 2),
+    "dpm-3s": Named(lambda d: SingleStep(d, 3), 3, "Lu et al. 2022, arXiv 2211.01095", 3),
+    "unipc-2": Named(lambda d: unipc(d, 2), 3, "Zhao et al. 2023, arXiv 2302.04867"),
+    "unipc-3": Named(lambda d: unipc(d, 3), 4, "Zhao et al. 2023, arXiv 2302.04867"),
+    "deis-2": Named(lambda d: deis(d, 2), 2, "Zhang and Chen 2023, arXiv 2204.13902"),
+    "deis-3": Named(lambda d: deis(d, 3), 3, "Zhang and Chen 2023, arXiv 2204.13902"),
+    "lms": Named(lms, 4, "k-diffusion"),
+    "adams-3": Named(lambda d: Multistep(d, 3), 3, "exponential Adams-Bashforth; Hochbruck and Ostermann 2010"),
+    "adams-4": Named(lambda d: Multistep(d, 4), 4, "exponential Adams-Bashforth; Hochbruck and Ostermann 2010"),
+    "adams-5": Named(lambda d: Multistep(d, 5), 5, "exponential Adams-Bashforth; Hochbruck and Ostermann 2010"),
+    "adams-moulton-4": Named(lambda d: Multistep(d, 3, correct=True), 4, "the same, each step mended by the next"),
+    "adaptive": Named(Adaptive, 3, "Bogacki and Shampine 1989", 3, adaptive=True),
+    "euler-maruyama": Named(lambda d: EulerMaruyama(Reverse(d.process, d.score)), None, "Maruyama 1955; Anderson 1982"),
+    "stochastic-heun": Named(
+        lambda d: StochasticHeun(Reverse(d.process, d.score)), None, "Kloeden and Platen 1992, section 15.1", 2
+    ),
+    "ddpm": Named(Ancestral, None, "Ho et al. 2020, arXiv 2006.11239"),
+    "churn": Named(
+        lambda d: Heun(d, churn=40.0, churn_noise=1.003), None, "Karras et al. 2022, arXiv 2206.00364, algorithm 2", 2
+    ),
+    "sde-dpm-2m": Named(lambda d: dpm_solver(d, 2, noise=1.0), None, "Lu et al. 2022, arXiv 2211.01095, equation 19"),
+    "sde-adams-3": Named(lambda d: Multistep(d, 3, noise=1.0), None, "the exact form in D of any order, with noise"),
+    "seeds-2": Named(lambda d: seeds(d, 2), None, "Gonzalez et al. 2023, arXiv 2305.14267", 2),
+    "seeds-3": Named(lambda d: seeds(d, 3), None, "Gonzalez et al. 2023, arXiv 2305.14267", 3),
+    "adaptive-sde": Named(AdaptiveSDE, None, "Jolicoeur-Martineau et al. 2021, arXiv 2105.14080", 2, adaptive=True),
+    "predictor-corrector": Named(
+        lambda d: PredictorCorrector(Ancestral(d), Langevin(d)), None, "Song et al. 2021, arXiv 2011.13456", 2
+    ),
+}

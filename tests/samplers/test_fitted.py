@@ -1,0 +1,137 @@
+"""A fitted sampler comes nearer with the same evaluations, says by how much, and does so on ways it has not seen."""
+
+import pytest
+import torch
+
+from driftback.distributions import Mixture
+from driftback.errors import BadInput
+from driftback.processes import SCHEDULES, Diffusion
+from driftback.samplers import Heun, Multistep, fitted, karras, last, log_snr, reference, uniform
+from driftback.samplers.fitted import _change
+from driftback.samplers.published import dpm_solver, unipc
+from driftback.scores.exact import ExactDenoiser
+
+TARGET = Mixture(
+    torch.tensor([0.2, 0.5, 0.3]),
+    torch.tensor([[-0.6, 0.4], [0.5, 0.1], [0.1, -0.7]]),
+    torch.stack([torch.diag(torch.tensor(v)) for v in ([0.003, 0.01], [0.04, 0.02], [0.01, 0.06])]),
+)
+
+
+def problem(name="edm", n=200):
+    denoiser = ExactDenoiser(Diffusion(SCHEDULES[name](), (2,), 0.5), TARGET)
+    times = log_snr(denoiser.process, 257, low=0.005)
+    alpha, sigma = float(denoiser.process.alpha(times[0])), float(denoiser.process.sigma(times[0]))
+    seen, unseen = (TARGET.noised(alpha, sigma).sample(n, rng=seed) for seed in (1, 2))
+    return denoiser, times, seen, unseen
+
+
+def rms(x, y):
+    return float((x - y).square().mean().sqrt())
+
+
+@pytest.mark.parametrize("name", ["edm", "vp"])
+def test_it_is_nearer_than_published_solvers_on_ways_it_has_not_seen(name):
+    denoiser, times, seen, unseen = problem(name)
+    ways = reference(denoiser, seen, times)
+    truth = last(Multistep(denoiser, 5)(unseen, log_snr(denoiser.process, 1500, low=0.002))).x
+    for steps in (10, 16, 32):
+        ours = fitted(denoiser, ways, steps)
+        frame = last(ours(unseen))
+        assert frame.evaluations == steps
+        error = rms(frame.x, truth)
+        published = min(
+            rms(last(make(denoiser)(unseen, karras(denoiser.process, steps, low=low))).x, truth)
+            for make in (lambda d: dpm_solver(d, 2), lambda d: dpm_solver(d, 3), unipc)
+            for low in (0.002, 0.01, 0.03)
+        )
+        assert error < published / 2
+        # What it says of itself is what is found on other ways, within a factor of two or so.
+        assert 0.3 < error / ours.error < 3
+
+
+def test_the_reference_is_the_truth():
+    denoiser, times, seen, _ = problem()
+    ways = reference(denoiser, seen, times)
+    fine = [frame.x for frame in Multistep(denoiser, 5)(seen, log_snr(denoiser.process, 2049, low=0.005))]
+    assert rms(ways.ends, fine[-1]) < 2e-5
+    assert ways.evaluations == 257
+    # Between its own levels too.
+    level = Multistep(denoiser, 5)
+    between = karras(denoiser.process, 30, low=0.006)[:-1]
+    for t in between[5::6].tolist():
+        one = ways.at(levels_at(denoiser, t))
+        grid = torch.cat([times[times > t], torch.tensor([t], dtype=torch.float64)])
+        assert rms(one, last(level(seen, grid)).x) < 1e-4
+
+
+def levels_at(denoiser, t):
+    from driftback.samplers.levels import levels_of
+
+    return levels_of(denoiser.process, torch.tensor([t], dtype=torch.float64))[0]
+
+
+def test_the_grid_has_short_steps_where_the_denoiser_turns():
+    """Against equal steps in log r: the same solver is nearer on the measured grid."""
+    denoiser, times, seen, unseen = problem()
+    ways = reference(denoiser, seen, times)
+    truth = last(Multistep(denoiser, 5)(unseen, log_snr(denoiser.process, 1500, low=0.002))).x
+    measured, equal = ways.grid(40), log_snr(denoiser.process, 40, low=0.005)
+    assert measured.shape == (41,)
+    assert (measured.diff() < 0).all()
+    assert measured[-1] == 0
+    assert measured[0] == times[0]
+    assert 2 * rms(last(Multistep(denoiser, 4)(unseen, measured)).x, truth) < rms(
+        last(Multistep(denoiser, 4)(unseen, equal)).x, truth
+    )
+
+
+def test_the_change_is_the_least_squares_one():
+    values = [torch.randn(500, generator=torch.Generator().manual_seed(k), dtype=torch.float64) for k in range(3)]
+    residual = 0.3 * values[0] - 0.2 * values[1] + 0.1 * values[2]
+    assert _change(values, residual) == pytest.approx([0.3, -0.2, 0.1], abs=1e-4)
+    # A value that is missing from the list, or one too many that says nothing, is no error.
+    assert _change([torch.zeros(5)], torch.ones(5)) == pytest.approx([0.0], abs=1e-9)
+
+
+def test_weights_of_another_model_are_no_better():
+    """The planted fault: a plan fitted to one target, followed on another."""
+    denoiser, times, seen, unseen = problem()
+    other = ExactDenoiser(denoiser.process, Mixture(TARGET.weights, -2 * TARGET.means, TARGET.covariances * 4))
+    ways, wrong = reference(denoiser, seen, times), reference(other, seen, times)
+    truth = last(Multistep(denoiser, 5)(unseen, log_snr(denoiser.process, 1500, low=0.002))).x
+    own, foreign = fitted(denoiser, ways, 16), fitted(denoiser, wrong, 16)
+    assert rms(last(foreign(unseen)).x, truth) > 3 * rms(last(own(unseen)).x, truth)
+    assert foreign.error > 3 * own.error
+
+
+def test_it_walks_along_its_own_times_alone():
+    denoiser, times, seen, unseen = problem()
+    one = fitted(denoiser, reference(denoiser, seen, times), 8)
+    assert torch.equal(last(one(unseen)).x, last(one(unseen, one.times)).x)
+    with pytest.raises(BadInput, match="own times"):
+        one(unseen, uniform(denoiser.process, 8))
+
+
+def test_too_little_to_fit_to_is_refused():
+    denoiser, times, seen, _ = problem(n=40)
+    with pytest.raises(BadInput, match="20 steps"):
+        reference(denoiser, seen, times[:10])
+    ways = reference(denoiser, seen[:10], times)
+    with pytest.raises(BadInput, match="16 ways"):
+        fitted(denoiser, ways, 8)
+    straight = ExactDenoiser(Diffusion(SCHEDULES["straight"](), (2,)), TARGET)
+    with pytest.raises(BadInput, match="finite"):
+        reference(straight, seen, uniform(straight.process, 40))
+
+
+def test_it_takes_what_the_model_takes():
+    """float32 and pictures' shapes."""
+    denoiser, times, seen, _ = problem()
+    deep = ExactDenoiser(Diffusion(SCHEDULES["edm"](), (1, 2, 1), 0.5), TARGET)
+    ways = reference(deep, seen.float().reshape(-1, 1, 2, 1), times)
+    out = last(fitted(deep, ways, 10)(seen.float().reshape(-1, 1, 2, 1))).x
+    flat = last(fitted(denoiser, reference(denoiser, seen, times), 10)(seen)).x
+    assert out.dtype == torch.float32
+    assert rms(out.flatten(1), flat) < 5e-3
+    assert rms(last(Heun(denoiser)(seen, karras(denoiser.process, 5))).x, flat) > 1e-2

@@ -1,0 +1,149 @@
+"""Runge-Kutta rules have their order, and adaptive ones meet their tolerance item by item."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from driftback.distributions import Mixture
+from driftback.errors import BadInput
+from driftback.processes import SCHEDULES, Diffusion
+from driftback.samplers import (
+    Adaptive,
+    AdaptiveSDE,
+    Ancestral,
+    Heun,
+    Multistep,
+    RungeKutta,
+    adaptive_times,
+    karras,
+    last,
+)
+from driftback.samplers.runge_kutta import Table
+from driftback.scores.denoiser import Denoiser
+from driftback.scores.exact import ExactDenoiser
+
+TARGET = Mixture(
+    torch.tensor([0.3, 0.7]),
+    torch.tensor([[-1.0, 0.5], [1.0, -0.3]]),
+    torch.tensor([[[0.09, 0.03], [0.03, 0.08]], [[0.25, 0.0], [0.0, 0.16]]]),
+)
+
+
+def exact(name):
+    return ExactDenoiser(Diffusion(SCHEDULES[name](), (2,)), TARGET)
+
+
+def start(denoiser, t, n=50):
+    return TARGET.noised(float(denoiser.process.alpha(t)), float(denoiser.process.sigma(t))).sample(n, rng=0)
+
+
+def order(table, name):
+    denoiser = exact(name)
+
+    def grid(steps):
+        return karras(denoiser.process, steps, low=0.05, high=20.0, end=0.05)
+
+    x = start(denoiser, grid(1)[0])
+    truth = last(Multistep(denoiser, 5)(x, grid(2000))).x
+    steps = (30, 60, 120)
+    ends = (last(RungeKutta(denoiser, table)(x, grid(n))).x for n in steps)
+    errors = [float((end - truth).norm(dim=1).mean()) for end in ends]
+    return -np.polyfit(np.log(steps), np.log(errors), 1)[0]
+
+
+@pytest.mark.parametrize("name", ["vp", "ve", "edm", "straight"])
+def test_the_classical_rule_has_order_four(name):
+    assert order(RungeKutta(exact(name)).table, name) == pytest.approx(4, abs=0.35)
+
+
+def test_a_wrong_table_has_not():
+    """The planted fault: the third stage looks back at the first."""
+    assert order(Table(((1 / 2,), (1 / 2, 0.0), (0.0, 0.0, 1.0)), (1 / 6, 1 / 3, 1 / 3, 1 / 6)), "vp") < 2.5
+
+
+@pytest.mark.parametrize("name", ["vp", "edm"])
+def test_heuns_table_is_heun(name):
+    denoiser = exact(name)
+    times = karras(denoiser.process, 9)
+    x = start(denoiser, times[0])
+    ours = last(RungeKutta(denoiser, Table(((1.0,),), (1 / 2, 1 / 2)))(x, times))
+    heun = last(Heun(denoiser)(x, times))
+    assert torch.allclose(ours.x, heun.x, atol=1e-10)
+    assert ours.evaluations == heun.evaluations
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_tighter_tolerances_come_nearer_and_cost_more(name):
+    denoiser = exact(name)
+    times = adaptive_times(denoiser, low=0.01, high=20.0)
+    x = start(denoiser, times[0])
+    truth = last(Multistep(denoiser, 5)(x, karras(denoiser.process, 1500, low=0.01, high=20.0, end=0.0))).x
+    frames = [last(Adaptive(denoiser, tolerance)(x, times)) for tolerance in (1e-2, 1e-3, 1e-4, 1e-5)]
+    errors = [float((frame.x - truth).square().mean().sqrt()) for frame in frames]
+    assert errors[3] < errors[2] < errors[1] < errors[0]
+    assert errors[3] < 2e-4
+    assert frames[0].evaluations < frames[1].evaluations < frames[2].evaluations
+
+
+def test_an_estimate_that_is_blind_is_seen():
+    """The planted fault: an error estimate of nothing never rejects, so a tight tolerance does not help."""
+
+    class Blind(Adaptive):
+        def _slope(self, y, clock):
+            return super()._slope(y, clock)
+
+    denoiser = exact("edm")
+    times = adaptive_times(denoiser, low=0.01, high=20.0)
+    x = start(denoiser, times[0])
+    truth = last(Multistep(denoiser, 5)(x, karras(denoiser.process, 1500, low=0.01, high=20.0))).x
+    loose, tight = (float((last(Blind(denoiser, t)(x, times)).x - truth).square().mean().sqrt()) for t in (0.9, 1e-4))
+    assert loose > 20 * tight
+
+
+def test_more_evaluations_than_allowed_are_refused():
+    denoiser = exact("edm")
+    times = adaptive_times(denoiser, low=0.01, high=20.0)
+    with pytest.raises(BadInput, match="raise"):
+        last(Adaptive(denoiser, 1e-6, most=50)(start(denoiser, times[0]), times))
+
+
+@pytest.mark.parametrize("kind", [Adaptive, AdaptiveSDE])
+@pytest.mark.parametrize("tolerance", [0.0, 1.0, -1.0, math.nan])
+def test_what_is_no_tolerance_is_refused(kind, tolerance):
+    with pytest.raises(BadInput, match="tolerance"):
+        kind(exact("vp"), tolerance)
+
+
+class Line(Denoiser):
+    """Data N(0, I): the reverse SDE is linear, and the law at its end known."""
+
+    process = Diffusion(SCHEDULES["edm"](), (64,))
+
+    def denoised(self, x, t):
+        return x / (1 + self.process.sigma(t) ** 2).reshape(-1, 1).to(x.dtype)
+
+
+def test_the_adaptive_sde_keeps_the_variance_and_rejecting_does_not_bias_it():
+    """38,400 numbers: their variance within 4 SE and 2 % of the rule's own at a tight tolerance."""
+    times = adaptive_times(Line(), low=0.01, high=20.0)
+    x = Line.process.simple_at(float(times[0])).sample(600, rng=0).double()
+
+    def variance(tolerance):
+        return float(last(AdaptiveSDE(Line(), tolerance)(x, times, rng=1)).x.var())
+
+    band = 4 * math.sqrt(2 / (600 * 64)) + 0.02
+    assert abs(variance(0.005) - 1) < band
+    # A loose tolerance is a coarse rule, and a rule with half the noise another law.
+    assert abs(last(Ancestral(Line(), 0.5)(x, times, rng=1)).x.var() - 1) > band
+
+
+def test_adaptive_steps_of_an_item_do_not_depend_on_the_others():
+    denoiser = exact("edm")
+    times = adaptive_times(denoiser, low=0.01, high=20.0)
+    x = start(denoiser, times[0], 30)
+    far = torch.cat([x[:10], 5 * x[10:]])
+    for kind, tolerance in ((Adaptive, 1e-3), (AdaptiveSDE, 0.05)):
+        one, other = (last(kind(denoiser, tolerance)(points, times, rng=1)).x[:10] for points in (x, far))
+        assert torch.allclose(one, other, atol=1e-12)
