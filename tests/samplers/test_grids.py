@@ -7,7 +7,7 @@ import torch
 
 from driftback.errors import BadInput
 from driftback.processes import SCHEDULES, Diffusion, DiscreteChain, linear_betas
-from driftback.samplers import GRIDS, karras, log_snr, uniform
+from driftback.samplers import GRIDS, cosine, karras, log_snr, uniform
 
 ALL = {**SCHEDULES, "ddpm": lambda: DiscreteChain(linear_betas())}
 
@@ -44,6 +44,14 @@ def test_karras_is_the_papers_grid():
 def test_log_snr_steps_are_equal_factors(process):
     ratio = process.ratio(log_snr(process, 12, low=0.05, high=10.0, end=0.05))
     assert torch.allclose(ratio[1:] / ratio[:-1], torch.full((12,), (0.05 / 10) ** (1 / 12), dtype=torch.float64))
+
+
+def test_the_cosine_grid_is_equal_steps_of_the_cosine_schedule():
+    """Without its offset: from t to t in equal steps, so that arctan of the ratio falls in equal steps."""
+    process = Diffusion(SCHEDULES["cosine"](offset=0.0), (2,))
+    times = cosine(process, 12, low=0.05, high=10.0, end=0.05)
+    assert torch.allclose(times.diff(), times.diff()[0].expand(12), atol=1e-12)
+    assert not torch.allclose(*(log_snr(process, 12, low=0.05, high=10.0, end=0.05).diff()[i] for i in (0, -1)))
 
 
 def test_infinite_rho_is_log_snr(process):

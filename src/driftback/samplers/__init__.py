@@ -6,7 +6,7 @@ from driftback.samplers.ancestral import Ancestral
 from driftback.samplers.euler_maruyama import EulerMaruyama
 from driftback.samplers.fitted import Fitted, fitted
 from driftback.samplers.frame import Frame, Sampler, last
-from driftback.samplers.grids import GRIDS, karras, log_snr, uniform
+from driftback.samplers.grids import GRIDS, cosine, karras, log_snr, uniform
 from driftback.samplers.heun import Heun, euler
 from driftback.samplers.langevin import Langevin, PredictorCorrector
 from driftback.samplers.milstein import Milstein
@@ -37,6 +37,7 @@ __all__ = [
     "SingleStep",
     "StochasticHeun",
     "adaptive_times",
+    "cosine",
     "euler",
     "fitted",
     "karras",

@@ -2,11 +2,12 @@
 
 The weights of a multistep method are right for polynomials. The D of a model is not any function, though: a few of its
 ways, followed closely once (`driftback.samplers.reference`), tell which combination of the last evaluations leads best
-to where the way really goes. Step by step, x_s = carry x_t + sum_j (w_j + delta_j) D_j is fitted to the true x_s by
-least squares over these ways, the delta_j being a few numbers shared by all items and coordinates, each step beginning
-where the fitted steps before it have led. The size of the corrections is kept in check by a ridge on the backward
-differences, so that D which is a polynomial is treated as before. Compare Shaul et al. 2024, arXiv 2403.01329 (bespoke
-non-stationary solvers) and Zhou et al. 2024, arXiv 2312.00094, which train such coefficients by gradient descent.
+to where the way really goes. Step by step, x_s = (carry + b) x_t + sum_j (w_j + delta_j) D_j is fitted to the true x_s
+by least squares over these ways, and so is the mending of the step when D at its end is known; b and the delta_j are a
+few numbers shared by all items and coordinates, and each step begins where the fitted steps before it have led. A ridge
+on b and on the backward differences keeps the corrections in check, so that a D which is a polynomial is treated as
+before. Compare Shaul et al. 2024, arXiv 2403.01329 (bespoke non-stationary solvers) and Zhou et al. 2024, arXiv
+2312.00094, which train such coefficients by gradient descent.
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ from driftback.errors import BadInput
 from driftback.randomness import Rng
 from driftback.samplers.frame import Frame, last
 from driftback.samplers.levels import levels_of
-from driftback.samplers.multistep import Multistep, Step, follow
+from driftback.samplers.multistep import Mend, Multistep, Step, combined, follow
 from driftback.samplers.reference import Reference
 from driftback.scores.denoiser import Denoiser
 
 RIDGE = 1e-6
 """The ridge on each difference, as a share of its own size."""
-GRIDS = ((2, 0.02), (2, 0.1), (4, 0.02), (4, 0.15))
+GRIDS = ((2, 0.02), (2, 0.1), (3, 0.05), (4, 0.02), (4, 0.15))
 """(order, floor) of the grids that are tried, as `Reference.grid` takes them."""
+ORDERS = (4, 5, 6)
+"""The orders that are tried: one more than this many values are at hand when a step is mended."""
 
 
 @dataclass(frozen=True)
@@ -52,58 +55,83 @@ class Fitted:
         return follow(self.denoiser, levels_of(self.denoiser.process, self.times), self.plan, x, rng=rng)
 
 
-def fitted(denoiser: Denoiser, ways: Reference, steps: int, *, order: int = 5) -> Fitted:
-    """The best of the fitted samplers of `steps` steps, by the error on the second half of `ways`.
+def fitted(
+    denoiser: Denoiser,
+    ways: Reference,
+    steps: int,
+    *,
+    orders: Sequence[int] = ORDERS,
+    grids: Sequence[tuple[int, float]] = GRIDS,
+) -> Fitted:
+    """The fitted sampler of `steps` steps whose order and grid are best for `ways`.
 
-    Both the weights and the grid are fitted to the first half. BadInput unless there are 1 step and 16 ways or more.
+    Each candidate is fitted to one half of the ways and judged by its error on the other; the best one is then fitted
+    to all. Costs `steps` evaluations per way and candidate. BadInput unless there are 1 step and 16 ways or more.
     """
     n = ways.ways.shape[1]
     if steps < 1 or n < 16:
         raise BadInput(f"{steps} steps cannot be fitted to {n} ways; ask for 1 step or more, and give 16 ways")
-    candidates = []
-    for smooth, floor in GRIDS if steps > 2 else GRIDS[:1]:
+    best, chosen = math.inf, None
+    for smooth, floor in grids if steps > 2 else grids[:1]:
         times = ways.grid(steps, order=smooth, floor=floor)
-        base = Multistep(denoiser, order=order)
-        plan = fitted_plan(base, times, ways, slice(0, n // 2))
-        for one in (plan, base.plan(levels_of(denoiser.process, times))):
-            trial = Fitted(denoiser, times, one, math.inf)
-            end = last(trial(ways.ways[0, n // 2 :]))
-            error = float((end.x - ways.ends[n // 2 :]).double().square().mean().sqrt())
-            candidates.append(replace(trial, error=error if math.isfinite(error) else math.inf))
-    return min(candidates, key=lambda one: one.error)
+        for order in orders:
+            method = Multistep(denoiser, order=order, correct=True)
+            plan = fitted_plan(method, times, ways, slice(0, n // 2))
+            end = last(Fitted(denoiser, times, plan, math.inf)(ways.ways[0, n // 2 :])).x
+            error = float((end - ways.ends[n // 2 :]).double().square().mean().sqrt())
+            if error < best:
+                best, chosen = error, (method, times)
+    if chosen is None:
+        raise BadInput("no step of the model leads to finite points; look at it with driftback verify")
+    method, times = chosen
+    return Fitted(denoiser, times, fitted_plan(method, times, ways, slice(0, n)), best)
 
 
 @torch.no_grad()
 def fitted_plan(method: Multistep, times: Tensor, ways: Reference, some: slice) -> tuple[Step, ...]:
     """The plan of `method` at `times` with its weights fitted to the ways numbered `some`."""
     levels = levels_of(method.denoiser.process, times)
-    x, past, plan = ways.ways[0, some], [], []
+    plan: list[Step] = []
+    past: list[Tensor] = []
+    x = before = ways.ways[0, some]
     for k, step in enumerate(method.plan(levels)):
         past.append(method.denoiser.denoised(x, levels[k].t))
-        past = past[-len(step.weights) :]
-        target = ways.ends[some] if k + 2 == len(levels) else ways.at(levels[k + 1])[some]
-        out = x * step.carry
-        for factor, value in zip(step.weights, past, strict=True):
-            out = torch.add(out, value, alpha=factor)
-        change = _change(past, target - out)
-        for factor, value in zip(change, past, strict=True):
-            out = torch.add(out, value, alpha=factor)
-        plan.append(replace(step, weights=tuple(w + d for w, d in zip(step.weights, change, strict=True))))
-        x = out
+        if plan and plan[-1].mend is not None:
+            carry, factors = _fit(before, plan[-1].mend.carry, past, plan[-1].mend.weights, ways.at(levels[k])[some])
+            plan[-1] = replace(plan[-1], mend=Mend(carry, factors))
+            x = combined(before, carry, past, factors)
+        target = ways.ends if k + 2 == len(levels) else ways.at(levels[k + 1])
+        carry, factors = _fit(x, step.carry, past, step.weights, target[some])
+        plan.append(replace(step, carry=carry, weights=factors))
+        before, x = x, combined(x, carry, past, factors)
+        past = past[-method.order :]
     return tuple(plan)
 
 
-def _change(past: Sequence[Tensor], residual: Tensor) -> list[float]:
-    """The factors on `past` (oldest first) whose sum comes nearest to `residual`, with a ridge on the differences."""
-    count = len(past)
-    # Row m: the m-th backward difference, as factors on the values.
-    rows = np.zeros((count, count))
+def _fit(
+    x: Tensor, carry: float, past: Sequence[Tensor], factors: Sequence[float], target: Tensor
+) -> tuple[float, tuple[float, ...]]:
+    """`carry` and `factors`, changed so that their combination comes nearest to `target`."""
+    used = past[len(past) - len(factors) :]
+    change = least_change([x - used[-1], *used], target - combined(x, carry, past, factors))
+    added = [*change[1:-1], change[-1] - change[0]]
+    return carry + change[0], tuple(w + d for w, d in zip(factors, added, strict=True))
+
+
+def least_change(parts: Sequence[Tensor], residual: Tensor) -> list[float]:
+    """The factors on `parts` whose sum comes nearest to `residual`.
+
+    The first part stands alone, the others are values in order, oldest first; the ridge is on their differences.
+    """
+    count = len(parts) - 1
+    # Row m + 1: the m-th backward difference, as factors on the values.
+    rows = np.eye(count + 1)
     for m in range(count):
-        rows[m, count - 1 - m :] = [(-1) ** (m - i) * math.comb(m, i) for i in range(m + 1)]
-    values = torch.stack([value.double().flatten() for value in past])
-    gram, right = (values @ values.T).cpu().numpy(), (values @ residual.double().flatten()).cpu().numpy()
+        rows[m + 1] = 0
+        rows[m + 1, count - m :] = [(-1) ** (m - i) * math.comb(m, i) for i in range(m + 1)]
+    flat = torch.stack([part.double().flatten() for part in parts])
+    gram, right = (flat @ flat.T).cpu().numpy(), (flat @ residual.double().flatten()).cpu().numpy()
     gram, right = rows @ gram @ rows.T, rows @ right
-    size = np.diag(gram)
-    scale = np.sqrt(np.where(size > 0, size, 1.0))
-    shrunk = gram / np.outer(scale, scale) + RIDGE * np.eye(count)
+    scale = np.sqrt(np.where(np.diag(gram) > 0, np.diag(gram), 1.0))
+    shrunk = gram / np.outer(scale, scale) + RIDGE * np.eye(count + 1)
     return list((rows.T @ (np.linalg.solve(shrunk, right / scale) / scale)).tolist())

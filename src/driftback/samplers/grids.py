@@ -42,6 +42,14 @@ def log_snr(process: Diffusion, steps: int, *, low: float = 0.002, high: float =
     return _by_ratio(process, steps, low, high, end, torch.log, torch.exp)
 
 
+def cosine(process: Diffusion, steps: int, *, low: float = 0.002, high: float = 80.0, end: float = 0.0) -> Tensor:
+    """Times at which the angle arctan(ratio) falls in equal steps, then to `end`: as `karras`.
+
+    They are the equal steps in t of the cosine schedule (Nichol and Dhariwal 2021, arXiv 2102.09672, section 3.2).
+    """
+    return _by_ratio(process, steps, low, high, end, torch.atan, torch.tan)
+
+
 def _by_ratio(
     process: Diffusion,
     steps: int,
@@ -73,4 +81,4 @@ def _checked(steps: int) -> int:
     return steps
 
 
-GRIDS: dict[str, Callable[..., Tensor]] = {"uniform": uniform, "karras": karras, "log-snr": log_snr}
+GRIDS: dict[str, Callable[..., Tensor]] = {"uniform": uniform, "karras": karras, "log-snr": log_snr, "cosine": cosine}

@@ -10,7 +10,7 @@ that led to it, as in an implicit (Adams-Moulton) method, and to begin the next 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -28,14 +28,22 @@ from driftback.scores.denoiser import Denoiser
 
 
 @dataclass(frozen=True)
+class Mend:
+    """How a step is taken again when the value at its end is known: the factors on x and on the last values."""
+
+    carry: float
+    weights: tuple[float, ...]
+    """Oldest first, the last one for the value at the step's end."""
+
+
+@dataclass(frozen=True)
 class Step:
-    """One step of a plan: the factors on x, on the last values (oldest first), on fresh noise, and of the corrector."""
+    """One step of a plan: the factors on x, on the last values (oldest first) and on fresh noise, and its `mend`."""
 
     carry: float
     weights: tuple[float, ...]
     deviation: float = 0.0
-    corrected: tuple[float, ...] = ()
-    """The factors on the last values and the one at the step's end; empty for no correction."""
+    mend: Mend | None = None
     form: Form = DATA
 
 
@@ -89,23 +97,26 @@ def follow(
     yield Frame(levels[0].t, x)
     longest = max((len(step.weights) for step in plan), default=0)
     past: list[Tensor] = []
-    kept, mending = x, tuple[float, ...]()
+    before, shaken, mend = x, None, None
     for k, step in enumerate(plan):
         past.append(step.form.value(x, denoiser.denoised(x, levels[k].t), levels[k]))
-        if mending:
-            x = _added(kept, mending, past[-len(mending) :])
-        kept = x * step.carry
-        if step.deviation:
-            kept = torch.add(kept, next(noises), alpha=step.deviation)
-        x, mending = _added(kept, step.weights, past[-len(step.weights) :]), step.corrected
+        if mend is not None:
+            x = combined(before, mend.carry, past, mend.weights, shaken)
+        before, mend = x, step.mend
+        shaken = next(noises) * step.deviation if step.deviation else None
+        x = combined(before, step.carry, past, step.weights, shaken)
         del past[:-longest]
         yield Frame(levels[k + 1].t, x, k + 1)
 
 
-def _added(x: Tensor, factors: tuple[float, ...], values: list[Tensor]) -> Tensor:
-    for factor, value in zip(factors, values, strict=True):
-        x = torch.add(x, value, alpha=factor)
-    return x
+def combined(
+    x: Tensor, carry: float, past: Sequence[Tensor], factors: Sequence[float], shaken: Tensor | None = None
+) -> Tensor:
+    """carry x + shaken + the last of `past` times `factors`, oldest first: the shape of `x`."""
+    out = x * carry if shaken is None else torch.add(shaken, x, alpha=carry)
+    for factor, value in zip(factors, past[len(past) - len(factors) :], strict=True):
+        out = torch.add(out, value, alpha=factor)
+    return out
 
 
 @lru_cache(maxsize=64)
@@ -129,9 +140,10 @@ def _planned(
         regular = bool(np.isfinite(ends).all()) and own is form
         known = [ratio for ratio in known if np.isfinite(clock(np.array(ratio)))] if regular else known[-1:]
         factors = weights(own, clock, noise, now, after, known, halved=halved)
-        mended = tuple[float, ...]()
-        if correct and regular and after.sigma > 0:
-            mended = tuple(weights(own, clock, noise, now, after, [*known, after.ratio], halved=halved))
         carry, deviation = own.carry(now, after, noise), own.deviation(now, after, noise)
-        plan.append(Step(carry, tuple(factors), deviation, mended, own))
+        mend = None
+        if correct and regular and after.sigma > 0:
+            again = weights(own, clock, noise, now, after, [*known, after.ratio], halved=halved)
+            mend = Mend(carry, tuple(again))
+        plan.append(Step(carry, tuple(factors), deviation, mend, own))
     return tuple(plan)
