@@ -162,7 +162,7 @@ class Job:
         bits = error = None
         # Other likelihoods cost thousands of evaluations per item: they wait for `driftback likelihood`.
         if len(self.held) and isinstance(self.state.denoiser.parametrisation, Levels):
-            some = self.held.take(np.arange(min(len(self.held), 2 * MOST_MEASURED)))
+            some = self.held.take(_chosen(len(self.held), 2 * MOST_MEASURED, "held-out"))
             found = model.log_likelihood(some.x, _names(some) if model.classes else None)
             bits = model.bits_per_dim(found.mean)
             error = None if found.standard_error is None else -model.bits_per_dim(found.standard_error)
@@ -193,11 +193,12 @@ class Job:
         n = min(MOST_MEASURED, len(self.x0), max(len(self.held), 64))
         held = None
         if len(self.held):
-            some = self.held.take(np.arange(min(n, len(self.held))))
+            some = self.held.take(_chosen(len(self.held), n, "held-out"))
             x, y = self.config.preprocessing.encode(some.x), None if self.label is None else torch.from_numpy(some.y)
             held = level_losses(average, x.to(self.device), _to(y, self.device), law, cell=self._cell(), rng=rng)
             n = len(x)
-        x, y = self.x0[:n], None if self.label is None else self.label[:n]
+        seen_items = torch.from_numpy(_chosen(len(self.x0), n, "training"))
+        x, y = self.x0[seen_items], None if self.label is None else self.label[seen_items]
         seen = level_losses(average, x.to(self.device), _to(y, self.device), law, cell=self._cell(), rng=rng)
         self.state.history.append(Measurement(step.number, seen, held).as_json())
         if self.folder is not None and self.verdict.best_step == step.number:
@@ -240,6 +241,15 @@ def last_summary(folder: Path) -> Summary | None:
     """The summary that the training in `folder` ended with, None if it has not."""
     ends = [record["summary"] for record in read_log(folder / LOG) if record.get("kind") == "end"]
     return Summary(**ends[-1]) if ends else None
+
+
+def _chosen(items: int, most: int, name: str) -> np.ndarray:
+    """The numbers of the items to measure, (n,) int64: all, or `most` of them, always the same ones, wherever in the
+    data they stand: data often come ordered by class.
+    """
+    if items <= most:
+        return np.arange(items)
+    return Rng(0).child("measured", name).generator().permutation(items)[:most]
 
 
 def _falls(step: int, steps: int, times: int) -> bool:
