@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from driftback.errors import BadInput, DamagedModel
+
+PART = re.compile(r"\..+\.(\d+)\.part(\.\w+)?")
+"""The names of the temporary files that `writing` makes, with the number of the process that writes."""
 
 
 @contextmanager

@@ -1,5 +1,8 @@
 """Only what driftback wrote is ever deleted, and a folder that a kill left half-made is no dead end."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,9 @@ from driftback.recipes import folder
 from driftback.recipes.prepare import prepare
 
 OPTIONS = {"n": 100, "steps": 2}
+GONE = subprocess.Popen([sys.executable, "-c", ""])
+GONE.wait()
+"""A process that has ended: its number is as good as free."""
 
 
 def names(path: Path) -> set[str]:
@@ -26,7 +32,7 @@ def test_a_folder_of_others_is_never_deleted(tmp_path: Path, foreign: str) -> No
 
 
 @pytest.mark.parametrize("resume", [False, True])
-@pytest.mark.parametrize("left", [".config.7.part.json", "weights.safetensors", ".demo"])
+@pytest.mark.parametrize("left", [f".config.{GONE.pid}.part.json", "weights.safetensors", ".demo"])
 def test_what_a_kill_left_counts_as_empty(tmp_path: Path, left: str, resume: bool) -> None:
     (tmp_path / left).write_text("")
     prepare("two-moons", out=tmp_path, resume=resume, **OPTIONS)
@@ -62,9 +68,56 @@ def test_config_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_stale_parts_are_swept_on_resume(tmp_path: Path) -> None:
     job = prepare("two-moons", out=tmp_path, **OPTIONS)
     job.save()
-    (tmp_path / "training" / ".state.99.part.safetensors").write_text("")
+    (tmp_path / "training" / f".state.{GONE.pid}.part.safetensors").write_text("")
+    # What another process is writing, and what only looks alike, stays.
+    other = tmp_path / "training" / f".best.{os.getppid()}.part.safetensors"
+    alike = tmp_path / "training" / ".my.parts.txt"
+    for path in (other, alike):
+        path.write_text("")
     prepare("two-moons", out=tmp_path, resume=True, **OPTIONS)
-    assert names(tmp_path / "training") == {"state.safetensors"}
+    assert names(tmp_path / "training") == {"state.safetensors", other.name, alike.name}
+
+
+@pytest.mark.parametrize("name", [".partners.txt", ".my.part2", ".7.part", ".a.b.part.txt", ".config.7.part.json.txt"])
+def test_a_hidden_file_of_others_is_never_deleted(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    for force in (False, True):
+        with pytest.raises(db.BadInput, match="which is no part of a model"):
+            prepare("two-moons", out=tmp_path, force=force, **OPTIONS)
+    folder.clear(tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_deeper_folders_are_not_searched(tmp_path: Path) -> None:
+    deep = tmp_path / "notes" / f".config.{GONE.pid}.part.json"
+    deep.parent.mkdir()
+    deep.write_text("mine")
+    folder.clear(tmp_path)
+    assert deep.read_text() == "mine"
+
+
+def test_two_trainings_in_one_folder(tmp_path: Path) -> None:
+    """The second is refused in one line, and leaves what the first writes alone."""
+    program = (
+        "import sys\nfrom driftback.recipes.prepare import prepare\n"
+        "run = prepare('two-moons', out=sys.argv[1], n=100, steps=100).run()\n"
+        "next(run)\nprint('training', flush=True)\nsys.stdin.read()\n"
+    )
+    first = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert first.stdout is not None
+    assert first.stdout.readline() == "training\n"
+    for options in ({"resume": True, "n": 100}, {"force": True, **OPTIONS}):
+        with pytest.raises(db.BadInput, match="another driftback is training in") as caught:
+            prepare("two-moons", out=tmp_path, **options)
+        assert "\n" not in str(caught.value)
+    assert "config.json" in names(tmp_path)
+    first.kill()
+    first.wait()
+    # A killed training holds nothing.
+    prepare("two-moons", out=tmp_path, resume=True, n=100)
+    first.communicate()
 
 
 def test_a_resume_keeps_to_its_plan(tmp_path: Path) -> None:

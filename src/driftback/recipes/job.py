@@ -23,6 +23,7 @@ from driftback.errors import TrainingStopped
 from driftback.files import write_tensors
 from driftback.pictures.preview import preview
 from driftback.randomness import Rng
+from driftback.recipes import folder as folders
 from driftback.recipes.assembly import encoded_levels, training_times
 from driftback.recipes.config import Config
 from driftback.recipes.model import WEIGHTS, Model
@@ -106,8 +107,13 @@ class Job:
         self, *, stop: Callable[[], bool] = lambda: False, checkpoint_seconds: float = CHECKPOINT_SECONDS
     ) -> Iterator[Progress]:
         """Train to the end, or until `stop()` is true after a step; then a checkpoint has been written and nothing is
-        lost. A checkpoint is also written every `checkpoint_seconds`.
+        lost. A checkpoint is also written every `checkpoint_seconds`. Raises BadInput if another process trains in
+        the folder.
         """
+        with folders.locked(self.folder):
+            yield from self._run(stop, checkpoint_seconds)
+
+    def _run(self, stop: Callable[[], bool], checkpoint_seconds: float) -> Iterator[Progress]:
         plan, started, written = self.config.plan, time.perf_counter() - self.seconds, time.perf_counter()
         losses: list[float] = []
         try:

@@ -171,7 +171,8 @@ def prepare(
     if ema.trails(config.plan.steps, config.plan.ema):
         said.append(f"{config.plan.steps} steps are few for averaged weights; samples may trail the training")
     if old and folder is not None:
-        folders.sweep(folder)
+        with folders.locked(folder):
+            folders.sweep(folder)
         path = folder / "training" / "state.safetensors"
         if path.is_file():
             job.seconds = checkpoint.restore(state, path)
@@ -179,8 +180,9 @@ def prepare(
         said.append(f"going on from step {state.step} of {config.plan.steps}")
     elif folder is not None:
         # Only now, when nothing can go wrong any more, does an old model give way.
-        folders.clear(folder)
-        configs.write(config, folder)
+        with folders.locked(folder):
+            folders.clear(folder)
+            configs.write(config, folder)
         if resume:
             said.append(f"there was nothing to resume in {folder}; starting from the beginning")
     job.seconds += time.perf_counter() - begun
