@@ -20,6 +20,9 @@ from driftback.data.layouts import LAYOUTS, layout_of
 from driftback.data.levels import Levels, find_levels
 from driftback.errors import BadInput
 
+LARGEST = 1e150
+"""Beyond it the squares that deviations are made of overflow, and so would the sum of many."""
+
 
 class Preprocessing(BaseModel):
     """What is done to the data, as numbers: a frozen record that goes through JSON and comes back the same.
@@ -51,6 +54,8 @@ class Preprocessing(BaseModel):
         if not len(x) or not math.prod(dataset.event_shape):
             raise BadInput(f"{dataset.name} holds no values (shape {x.shape}): give at least one item")
         _refuse_not_finite(x)
+        if too_large(x):
+            raise BadInput(f"{dataset.name} holds values beyond {LARGEST:g}, whose squares overflow: {SCALE_DOWN}")
         fitted = _FITS[dataset.kind](dataset)
         return cls(
             kind=dataset.kind,
@@ -81,7 +86,8 @@ class Preprocessing(BaseModel):
     def encode(self, x: Any) -> Tensor:
         """Raw items (n, *event) as a float32 tensor (n, *internal_event).
 
-        Raises BadInput for another shape, NaN or infinity, and values off the levels or outside the range.
+        Raises BadInput for another shape, NaN or infinity, values off the levels or outside the range, and values so
+        far from the data that float32 cannot hold them.
         """
         x = np.asarray(x)
         if x.shape[1:] != self.event or x.ndim != len(self.event) + 1:
@@ -95,7 +101,11 @@ class Preprocessing(BaseModel):
         offset, scale = np.array(self.offset), np.array(self.scale)
         z = np.empty(x.shape, np.float32)
         for part in blocks(x):
-            z[part] = (x[part] - offset) / np.where(scale == 0, 1.0, scale)
+            with np.errstate(over="ignore"):
+                z[part] = (x[part] - offset) / np.where(scale == 0, 1.0, scale)
+            if not np.isfinite(z[part]).all():
+                far = x[part][~np.isfinite(z[part])][0]
+                raise BadInput(f"the value {far:g} is too far from the data that the model was fitted on: drop it")
         return torch.from_numpy(np.ascontiguousarray(LAYOUTS[self.layout].inward(z)))
 
     def decode(self, z: Tensor) -> np.ndarray:
@@ -179,6 +189,16 @@ def _refuse_not_finite(x: np.ndarray) -> None:
     if sum(bad):
         item = next(i for part in blocks(x) for i in np.argwhere(~np.isfinite(x[part]))[:, 0] + part.start)
         raise BadInput(f"{sum(bad)} values are NaN or infinite, the first in item {item}: drop or fill these items")
+
+
+SCALE_DOWN = "divide them by a power of ten"
+
+
+def too_large(x: np.ndarray) -> int:
+    """How many of the finite values `x` (n, *event) are beyond `LARGEST`."""
+    if x.dtype.kind != "f" or x.dtype.itemsize < 8:
+        return 0
+    return sum(int((np.isfinite(x[part]) & (np.abs(x[part]) > LARGEST)).sum()) for part in blocks(x))
 
 
 def declared_range(x: np.ndarray) -> tuple[float, float]:
