@@ -222,7 +222,7 @@ def test_dequantising_spreads_over_the_cell(monkeypatch: pytest.MonkeyPatch) -> 
         return usual(state, x, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loop, "_gradients", spy)
-    for _ in train(State.start(fresh(), PLAN), torch.zeros(50, 2), None, LAW, PLAN, cell=0.5):
+    for _ in train(State.start(fresh(), PLAN), torch.zeros(50, 2), None, LAW, PLAN, cell=torch.tensor(0.5)):
         pass
     x = torch.cat(shown)
     assert float(x.abs().max()) <= 0.25

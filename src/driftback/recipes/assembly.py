@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from driftback.networks.presets import build
 from driftback.processes.diffusion import Diffusion
@@ -33,6 +34,27 @@ def encoded_levels(config: Config) -> tuple[float, float, int]:
     """First level, step and number of levels of the encoded data; (0, 0, 0) when it is continuous."""
     values = config.preprocessing.level_values
     return (0.0, 0.0, 0) if values is None else (float(values[0]), float(values[1] - values[0]), len(values))
+
+
+WHOLE = 0.25
+"""Whole numbers beside fractions are spread over this share of the way to the next: the gaps keep rounding safe."""
+
+
+def cells(config: Config) -> Tensor | None:
+    """How wide discrete values are spread (dequantised) before the model sees them, encoded: () for all, or per column
+    (d,). None where nothing is spread: continuous data, and methods that know the levels themselves.
+    """
+    prepared = config.preprocessing
+    if prepared.levels is not None:
+        knows = METHODS[config.method].on_levels
+        return None if knows else torch.tensor(encoded_levels(config)[1])
+    # A column that never changes has scale 0, and is put back whatever is drawn there.
+    discrete = [j in prepared.whole or s == 0 for j, s in enumerate(prepared.scale)]
+    if not any(discrete):
+        return None
+    return torch.tensor(
+        [WHOLE / (s or 1.0) if spread else 0.0 for s, spread in zip(prepared.scale, discrete, strict=True)]
+    )
 
 
 def lowest_ratio(config: Config) -> float:

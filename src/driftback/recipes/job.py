@@ -24,7 +24,7 @@ from driftback.files import write_tensors
 from driftback.pictures.preview import preview
 from driftback.randomness import Rng
 from driftback.recipes import folder as folders
-from driftback.recipes.assembly import encoded_levels, training_times
+from driftback.recipes.assembly import cells, training_times
 from driftback.recipes.config import Config
 from driftback.recipes.model import WEIGHTS, Model
 from driftback.scores.parametrisation import Levels
@@ -123,7 +123,7 @@ class Job:
                 self.label,
                 training_times(self.config),
                 plan,
-                cell=self._cell(),
+                cell=cells(self.config),
                 device=self.device,
             ):
                 losses.append(step.loss)
@@ -188,11 +188,6 @@ class Job:
         self._log({"kind": "end", "summary": asdict(summary)})
         return model, summary
 
-    def _cell(self) -> float:
-        """The width of a level where the method needs discrete data to be dequantised, else 0."""
-        learned = self.state.denoiser.parametrisation
-        return 0.0 if isinstance(learned, Levels) else encoded_levels(self.config)[1]
-
     def _measure(self, step: Step, loss: float) -> None:
         law, average = training_times(self.config), self.state.average
         rng = Rng(self.config.plan.seed).child("measure")
@@ -201,11 +196,11 @@ class Job:
         if len(self.held):
             some = self.held.take(_chosen(len(self.held), n, "held-out"))
             x, y = self.config.preprocessing.encode(some.x), None if self.label is None else torch.from_numpy(some.y)
-            held = level_losses(average, x.to(self.device), _to(y, self.device), law, cell=self._cell(), rng=rng)
+            held = level_losses(average, x.to(self.device), _to(y, self.device), law, cell=cells(self.config), rng=rng)
             n = len(x)
         seen_items = torch.from_numpy(_chosen(len(self.x0), n, "training"))
         x, y = self.x0[seen_items], None if self.label is None else self.label[seen_items]
-        seen = level_losses(average, x.to(self.device), _to(y, self.device), law, cell=self._cell(), rng=rng)
+        seen = level_losses(average, x.to(self.device), _to(y, self.device), law, cell=cells(self.config), rng=rng)
         self.state.history.append(Measurement(step.number, seen, held).as_json())
         if self.folder is not None and self.verdict.best_step == step.number:
             path = self.folder / "training" / "best.safetensors"

@@ -22,7 +22,7 @@ from driftback.evaluation.likelihood import LogLikelihood, ode_log_likelihood
 from driftback.files import read_tensors, write_tensors
 from driftback.randomness import Rng, as_rng
 from driftback.recipes import config as configs
-from driftback.recipes.assembly import encoded_levels, lowest_ratio, untrained
+from driftback.recipes.assembly import WHOLE, cells, encoded_levels, lowest_ratio, untrained
 from driftback.recipes.config import Config
 from driftback.samplers.frame import Frame, denoised_end, last
 from driftback.samplers.grids import karras
@@ -207,13 +207,15 @@ class Model:
 
         For data on few levels (method `levels`) it is a lower bound on the log-probability; for other discrete data a
         lower bound too, by uniform dequantisation (Theis et al. 2016, arXiv 1511.01844, section 3.1); for continuous
-        data the log-density. Raises BadInput for data that the model cannot have made.
+        data the log-density. Columns of whole numbers, or of one value, beside others are dequantised too: then it is a
+        lower bound on the logarithm of their probability times the density of the rest. `method` says which. Raises
+        BadInput for data that the model cannot have made.
         """
         prepared, rng = self.config.preprocessing, as_rng(seed).child("likelihood")
         z = prepared.encode(x)
         labels = None if y is None else torch.from_numpy(self.class_numbers(y, len(z)))
         bounded = isinstance(self.denoiser.parametrisation, Levels)
-        cell = 0.0 if bounded else encoded_levels(self.config)[1]
+        cell = cells(self.config)
         low = max(1e-3, lowest_ratio(self.config) / self.config.spread)
         self.denoiser.network.eval()
         parts = []
@@ -224,13 +226,19 @@ class Model:
             if bounded:
                 parts.append(variational_bound(given, part, spread=self.config.spread, draws=draws, rng=key))
             else:
-                part = part + cell * (key.child("dequantise").uniform(part.shape).to(part) - 0.5)
+                if cell is not None:
+                    part = part + cell.to(part) * (key.child("dequantise").uniform(part.shape).to(part) - 0.5)
                 parts.append(ode_log_likelihood(given, part, spread=self.config.spread, low=low, rng=key))
             if progress:
                 progress(min(first + self.block, len(z)), len(z))
         # The bound is on a probability already; a density of the encoded data turns into one per raw unit or level.
-        shift = prepared.log_det if not cell else math.prod(prepared.event) * math.log(cell)
-        method = parts[0].method + (", uniform dequantisation" if cell else "")
+        shift, method = prepared.log_det, parts[0].method
+        if cell is not None and cell.ndim == 0:
+            shift, method = math.prod(prepared.event) * math.log(cell), method + ", uniform dequantisation"
+        elif cell is not None:
+            # A whole number's cell is `WHOLE` raw units wide; a column that never changes counts nothing.
+            shift += int((cell > 0).sum()) * math.log(WHOLE)
+            method += ", uniform dequantisation of the discrete columns"
         nats = torch.cat([p.nats for p in parts]).cpu() + (0.0 if bounded else shift)
         return LogLikelihood(nats, torch.cat([p.error for p in parts]).cpu(), method, parts[0].evaluations)
 

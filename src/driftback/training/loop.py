@@ -71,14 +71,14 @@ def train(
     law: TimeLaw,
     plan: Plan,
     *,
-    cell: float = 0.0,
+    cell: Tensor | None = None,
     device: torch.device | str = "cpu",
 ) -> Iterator[Step]:
     """Train from `state.step` to `plan.steps`, changing `state` in place and yielding after every step.
 
-    `x0` (n, *event) and `label` (n,) int64 or None are the encoded data; discrete data are spread
-    uniformly over cells of width `cell` (dequantised) where that is not 0. Raises TrainingStopped, with the state as it
-    was after the last good step, when a loss or gradient is not finite, or when not even one item fits the memory.
+    `x0` (n, *event) and `label` (n,) int64 or None are the encoded data; discrete data are spread uniformly over cells
+    of width `cell`, () or per column (d,) (dequantised), unless that is None. Raises TrainingStopped, with the state as
+    it was after the last good step, when a loss or gradient is not finite, or when not even one item fits the memory.
     """
     rng = Rng(plan.seed)
     network = state.denoiser.network.train()
@@ -92,8 +92,8 @@ def train(
         t = law.quantile(stratified(plan.batch, generator), state.denoiser.process)
         # The strata are sorted, the batch is shuffled: no item is tied to a noise level.
         noise = torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype)
-        if cell:
-            x = x + cell * (torch.rand(x.shape, generator=generator, device=device, dtype=x.dtype) - 0.5)
+        if cell is not None:
+            x = x + cell.to(x) * (torch.rand(x.shape, generator=generator, device=device, dtype=x.dtype) - 0.5)
         if y is not None:
             drop = torch.rand(plan.batch, generator=generator, device=device) < plan.label_drop
             y = torch.where(drop, state.denoiser.network.classes, y)
