@@ -65,6 +65,8 @@ def write(
             "no suffix for a folder"
         )
     try:
+        if suffix == "":
+            _recover(target)
         _refuse_taken(target, suffix, overwrite)
     except OSError as error:
         raise BadInput(f"cannot write {target}: {(error.strerror or str(error)).lower()}") from None
@@ -94,13 +96,18 @@ def _refuse_taken(target: Path, suffix: str, overwrite: bool) -> None:
 
 @contextmanager
 def writing_folder(target: Path) -> Iterator[Path]:
-    """A new folder beside `target`; when the block ends well it takes the place of `target`, else it is gone."""
+    """A new folder beside `target`; when the block ends well it takes the place of `target`, else it is gone.
+
+    A kill between two renames leaves the old folder beside it, and the next `write` there puts it back first.
+    """
     token = secrets.token_hex(4)
-    temporary, old = (target.with_name(f".{target.name}.{token}.{word}") for word in ("part", "old"))
+    temporary = target.with_name(f".{target.name}.{token}.part")
+    old = target.with_name(f"{target.name}.{token}.old")
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        # A folder cannot be renamed onto one that holds files: the old one steps aside, and back if that fails.
+        # A folder cannot be renamed onto one that holds files: the old one steps aside, and back if that fails. A
+        # kill in between leaves it under a name that shows, and that tells where it belongs.
         if target.exists():
             target.rename(old)
         temporary.rename(target)
@@ -111,6 +118,16 @@ def writing_folder(target: Path) -> Iterator[Path]:
             old.rename(target)
         for leftover in (temporary, old):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _recover(target: Path) -> None:
+    """Put back the folder that stepped aside for `target` when a kill came before the new one took its place."""
+    if target.exists() or not target.parent.is_dir():
+        return
+    aside = re.compile(re.escape(target.name) + r"\.[0-9a-f]{8}\.old")
+    left = [path for path in target.parent.iterdir() if aside.fullmatch(path.name) and path.is_dir()]
+    if left:
+        max(left, key=lambda path: path.stat().st_mtime).rename(target)
 
 
 def _npy(content: Content, path: Path) -> None:
