@@ -14,6 +14,8 @@ from PIL import Image
 
 from driftback.cli import sample as sample_command
 from driftback.data.loading import load as load_data
+from driftback.errors import BadInput
+from driftback.recipes.prepare import prepare
 
 FIT = ("--batch", 16, "--steps", 1, "--quiet")
 
@@ -329,6 +331,32 @@ def test_full_disk_while_fitting(cli, tmp_path, small_disk) -> None:
     assert "cannot write" in result.error
     left = {path.name for path in (tmp_path / "run").rglob("*") if path.is_file()}
     assert not any(".part" in name or name.endswith(".safetensors") for name in left)
+
+
+def test_full_disk_for_the_log_alone(cli, tmp_path) -> None:
+    """Every other file was written before: what was trained is kept, and the resume comes to the same end."""
+    out, words = tmp_path / "run", ("two-moons", "--n", 100, "--batch", 16, "--steps", 24, "--quiet")
+    assert cli("fit", *words, "--out", tmp_path / "whole").code == 0
+    job = prepare("two-moons", n=100, batch=16, steps=24, out=out)
+    for now in job.run():
+        if now.step == 12:
+            job.save()
+            break
+    log = out / "metrics.jsonl"
+    before = log.read_text()
+    # The limit lies a few bytes above the log.
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    job = prepare("two-moons", n=100, out=out, resume=True)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 30, hard))
+    try:
+        with pytest.raises(BadInput, match=r"cannot write .*metrics\.jsonl: .*--resume") as caught:
+            job._log({"kind": "step", "step": 14, "filling": "x" * 100})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(caught.value)
+    assert log.read_text() != before, "half a line was written"
+    assert cli("fit", "two-moons", "--out", out, "--resume", "--quiet").code == 0
+    assert len(log.read_text().splitlines()) == len((tmp_path / "whole" / "metrics.jsonl").read_text().splitlines())
 
 
 def test_out_of_memory(cli, moons, tmp_path, monkeypatch) -> None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from driftback.data.dataset import Dataset, Finding
-from driftback.errors import TrainingStopped
+from driftback.errors import BadInput, TrainingStopped
 from driftback.files import write_tensors
 from driftback.pictures.preview import preview
 from driftback.randomness import Rng
@@ -224,9 +224,17 @@ class Job:
             preview(x, self.folder / "previews" / f"step-{step:07d}.png", self.config.preprocessing)
 
     def _log(self, record: dict) -> None:
-        if self.folder is not None:
-            with (self.folder / LOG).open("a", encoding="utf-8") as file:
+        if self.folder is None:
+            return
+        path = self.folder / LOG
+        try:
+            with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise BadInput(
+                f"cannot write {path}: {error.strerror or error}; make room and go on with --resume, from the last "
+                "checkpoint"
+            ) from error
 
 
 def read_log(path: Path) -> list[dict]:
