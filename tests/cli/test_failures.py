@@ -154,10 +154,15 @@ def test_alpha_palettes_and_mixed_modes(cli, tmp_path) -> None:
 
 def test_mixed_sizes(cli, tmp_path) -> None:
     folder = pictures(pictures(tmp_path / "data", 8, size=8), 8, size=12)
-    found = cli("check", folder)
-    assert "12" in found.out + found.err
-    assert "8" in found.out + found.err
+    out = tmp_path / "run"
+    for result in (cli("check", folder), cli("fit", folder, "--out", out, *FIT)):
+        assert result.code == 2
+        # The histogram, and sizes that would do; `error` holds that it is one line.
+        assert all(word in result.error for word in ("8 of 12 x 12, 8 of 8 x 8", "--size"))
+        assert result.out == ""
+    assert not out.exists()
     assert cli("check", folder, "--size", 8).code == 0
+    assert cli("fit", folder, "--size", 8, "--out", out, *FIT).code == 0
 
 
 def test_truncated_files_are_skipped_and_listed(cli, tmp_path) -> None:
@@ -197,6 +202,37 @@ def test_samples_that_are_only_noise_are_told(cli, tmp_path) -> None:
     ratio = metrics["deviation ratio"]
     assert not ratio["floor_low"] <= ratio["value"] <= ratio["floor_high"]
     assert "inside" not in ratio["verdict"]
+
+
+def of_digits(kind: str, n: int) -> np.ndarray:
+    """Samples that went wrong in one of the ways of the table, on the digits' levels; or digits as they are."""
+    if kind == "right":
+        return load_data("digits").x[500 : 500 + n]
+    rng = np.random.Generator(np.random.Philox(2))
+    return {
+        "grey": np.full((n, 8, 8), 5.0),
+        "black": np.zeros((n, 8, 8)),
+        "noisy": 16.0 * (rng.random((n, 8, 8)) < 0.4),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "cause"),
+    [
+        ("grey", "grey, all near the mean; train longer"),
+        ("black", "one flat shade, black or white; the units on the way in and out differ"),
+        ("noisy", "noise is left in them; sample with more steps"),
+        ("right", None),
+    ],
+)
+def test_grey_black_and_noisy_samples_are_told_with_their_cause(cli, digits, tmp_path, monkeypatch, kind, cause):
+    run = shutil.copytree(digits, tmp_path / "run")
+    monkeypatch.setattr("driftback.recipes.model.Model.sample", lambda self, n, **options: of_digits(kind, n))
+    result = cli("evaluate", run, "-n", 400, "--json", "--quiet")
+    assert result.code == 0
+    told = [line for line in result.err.splitlines() if "times the data's deviation" in line]
+    assert len(told) == (cause is not None)
+    assert cause is None or cause in told[0]
 
 
 def test_a_score_on_too_few_samples(cli, moons) -> None:

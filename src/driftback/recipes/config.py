@@ -70,6 +70,10 @@ def read(folder: Path) -> Config:
                 f"{path} has version {version}, newer than {VERSION}, which this driftback reads; update driftback"
             )
         for number in range(version, VERSION):
+            if number not in MIGRATIONS:
+                raise DamagedModel(
+                    f"{path} has version {version}, which this driftback cannot read any more; fit the model again"
+                )
             record = MIGRATIONS[number](record)
         config = Config.model_validate(record)
         if config.method not in METHODS:
