@@ -155,6 +155,7 @@ class TestWholeColumns:
         assert (drawn[:, 2] == 7).all()
         # Planted fault: the density at the whole numbers themselves, of which there is no end as training goes on.
         monkeypatch.setattr(recipe, "cells", lambda config: None)
+        monkeypatch.setattr(recipe, "raw_units", lambda config: (config.preprocessing.log_det, ""))
         assert model.log_likelihood(x).mean > truth + 0.5
 
     def test_all_columns_whole_on_many_levels(self) -> None:

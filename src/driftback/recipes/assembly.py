@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -55,6 +57,20 @@ def cells(config: Config) -> Tensor | None:
     return torch.tensor(
         [WHOLE / (s or 1.0) if spread else 0.0 for s, spread in zip(prepared.scale, discrete, strict=True)]
     )
+
+
+def raw_units(config: Config) -> tuple[float, str]:
+    """What turns the log-density of encoded items, spread over `cells`, into one per raw unit and discrete value: a
+    summand in nats, and words that say so.
+    """
+    prepared, cell = config.preprocessing, cells(config)
+    if cell is None:
+        return prepared.log_det, ""
+    if cell.ndim == 0:
+        return math.prod(prepared.event) * math.log(cell), ", uniform dequantisation"
+    # A whole number's cell is `WHOLE` raw units wide; a column that never changes counts nothing.
+    spread = int((cell > 0).sum()) * math.log(WHOLE)
+    return prepared.log_det + spread, ", uniform dequantisation of the discrete columns"
 
 
 def lowest_ratio(config: Config) -> float:

@@ -22,7 +22,7 @@ from driftback.evaluation.likelihood import LogLikelihood, ode_log_likelihood
 from driftback.files import read_tensors, write_tensors
 from driftback.randomness import Rng, as_rng
 from driftback.recipes import config as configs
-from driftback.recipes.assembly import WHOLE, cells, encoded_levels, lowest_ratio, untrained
+from driftback.recipes.assembly import cells, encoded_levels, lowest_ratio, raw_units, untrained
 from driftback.recipes.config import Config
 from driftback.samplers.frame import Frame, denoised_end, last
 from driftback.samplers.grids import karras
@@ -232,13 +232,8 @@ class Model:
             if progress:
                 progress(min(first + self.block, len(z)), len(z))
         # The bound is on a probability already; a density of the encoded data turns into one per raw unit or level.
-        shift, method = prepared.log_det, parts[0].method
-        if cell is not None and cell.ndim == 0:
-            shift, method = math.prod(prepared.event) * math.log(cell), method + ", uniform dequantisation"
-        elif cell is not None:
-            # A whole number's cell is `WHOLE` raw units wide; a column that never changes counts nothing.
-            shift += int((cell > 0).sum()) * math.log(WHOLE)
-            method += ", uniform dequantisation of the discrete columns"
+        shift, words = raw_units(self.config)
+        method = parts[0].method + ("" if bounded else words)
         nats = torch.cat([p.nats for p in parts]).cpu() + (0.0 if bounded else shift)
         return LogLikelihood(nats, torch.cat([p.error for p in parts]).cpu(), method, parts[0].evaluations)
 
