@@ -148,6 +148,18 @@ def test_one_budget_plans_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> Non
     assert one == two == 4300
 
 
+def test_a_measured_rate_plans_the_same_steps_while_it_is_near(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The clock is real but for its reading: 10, 12 and 20 ms per step."""
+    from driftback.training import speed
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    steps = []
+    for reading in (0.010, 0.012, 0.020):
+        monkeypatch.setattr(speed.statistics, "quantiles", lambda times, n, reading=reading: [reading])
+        steps.append(prepare("two-moons", n=6000, minutes=1.0).config.plan.steps)
+    assert steps == [4300, 4300, 2150]
+
+
 def test_seeds_out_of_range_are_refused() -> None:
     for seed in (-1, 1 << 63):
         with pytest.raises(db.BadInput, match="seed"):
