@@ -118,10 +118,11 @@ it.
 
 def cost(network: nn.Module, before: int, event: tuple[int, ...], *, cores: int) -> Cost:
     """The cost of `network` for one item of shape `event` shown in `before` channels, expected on `cores` cores."""
-    x: Tensor = torch.zeros(1, before, *event[1:])
+    device = next(network.parameters()).device
+    x: Tensor = torch.zeros(1, before, *event[1:], device=device)
     network = copy.deepcopy(network).requires_grad_(False).eval()  # the counter stumbles over gradients
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(x, torch.zeros(1))
+        network(x, torch.zeros(1, device=device))
     flops = counter.get_total_flops()
     parameters = sum(p.numel() for p in network.parameters())
     return Cost(

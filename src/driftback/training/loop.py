@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -109,6 +110,14 @@ def train(
         yield Step(k + 1, float(loss), float(norm), plan.rate(k))
 
 
+def precision(device: torch.device) -> AbstractContextManager[object]:
+    """What the network computes in while it trains: bfloat16 where torch finds it safe on a CUDA GPU, else as it is.
+
+    Weights, losses, gradients and the average are float32 everywhere, and so is all that is computed after training.
+    """
+    return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
+
+
 def _gradients(state: State, x: Tensor, y: Tensor | None, t: Tensor, noise: Tensor, rng: Rng) -> Tensor:
     """Fill the gradients of the batch, in `state.parts` parts; halve the parts for good when memory runs out."""
     denoiser = state.denoiser
@@ -125,7 +134,7 @@ def _gradients(state: State, x: Tensor, y: Tensor | None, t: Tensor, noise: Tens
                     alpha, sigma = denoiser.process.alpha(t[part]), denoiser.process.sigma(t[part])
                     x_t = per_item(alpha, x) * x[part] + per_item(sigma, x) * noise[part]
                     given = denoiser if y is None else replace(denoiser, label=y[part])
-                    with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=x.device.type == "cuda"):
+                    with precision(x.device):
                         output = given.output(x_t, t[part])
                     loss = denoiser.parametrisation.loss(output.float(), x[part], x_t, alpha, sigma).sum() / len(x)
                     loss.backward()
