@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from driftback.cli import sample as sample_command
 from driftback.data.loading import load as load_data
+from driftback.files import read_tensors, write_tensors
 
 FIT = ("--batch", 16, "--steps", 1, "--quiet")
 
@@ -107,8 +109,30 @@ def test_loss_not_finite(cli, tmp_path) -> None:
     result = cli("fit", *words, "--out", tmp_path / "run", "--quiet")
     assert result.code == 4
     assert all(word in result.error for word in ("step", "items", "t from", "float32", "--learning-rate"))
-    # The last good state is kept, and whole.
+    # The last good state is kept, whole, and of use.
     assert cli("info", tmp_path / "run", "--json").json["whole"]
+    kept, _ = read_tensors(tmp_path / "run" / "weights.safetensors")
+    assert max(float(each.abs().max()) for each in kept.values()) < 10
+    assert cli("sample", tmp_path / "run", "-n", 3, "--steps", 2, "--out", tmp_path / "x.npy").code == 0
+    assert np.isfinite(np.load(tmp_path / "x.npy", allow_pickle=False)).all()
+
+
+@pytest.mark.parametrize("model", ["moons", "digits"])
+def test_a_model_that_gives_no_numbers(cli, request, tmp_path, model) -> None:
+    run = shutil.copytree(request.getfixturevalue(model), tmp_path / "run")
+    tensors, about = read_tensors(run / "weights.safetensors")
+    write_tensors(run / "weights.safetensors", {k: torch.full_like(v, np.nan) for k, v in tensors.items()}, about)
+    result = cli("sample", run, "-n", 3, "--steps", 2, "--out", tmp_path / "x.npy")
+    assert result.code == 5
+    assert all(word in result.error for word in ("sample 0 (and 2 more)", "NaN", "--checkpoint best"))
+    assert not (tmp_path / "x.npy").exists()
+    before = (run / "evaluation.json").exists()
+    assert cli("evaluate", run, "-n", 20).code == 5
+    assert (run / "evaluation.json").exists() == before
+    result = cli("likelihood", run, "--n", 20, "--json", *(["--draws", 2] if model == "digits" else []))
+    assert result.code == 5
+    assert "log-likelihood of item 0" in result.error
+    assert result.out == ""
 
 
 @pytest.mark.parametrize(

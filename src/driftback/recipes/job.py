@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from driftback.data.dataset import Dataset, Finding
-from driftback.errors import TrainingStopped
+from driftback.errors import NotFinite, TrainingStopped
 from driftback.files import write_tensors
 from driftback.pictures.preview import preview
 from driftback.randomness import Rng
@@ -218,8 +218,10 @@ class Job:
     def _preview(self, step: int) -> None:
         if self.folder is not None:
             points = len(self.config.preprocessing.internal_event) == 1
-            x = self.model.sample(1000 if points else 36, seed=0, steps=20 if points else 12, churn=0.0)
-            preview(x, self.folder / "previews" / f"step-{step:07d}.png", self.config.preprocessing)
+            # A picture that cannot be drawn yet is no reason to stop: the loss is what training is judged by.
+            with suppress(NotFinite):
+                x = self.model.sample(1000 if points else 36, seed=0, steps=20 if points else 12, churn=0.0)
+                preview(x, self.folder / "previews" / f"step-{step:07d}.png", self.config.preprocessing)
 
     def _log(self, record: dict) -> None:
         if self.folder is not None:

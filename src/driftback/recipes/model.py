@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from driftback.data.dataset import as_labels
-from driftback.errors import BadInput, DamagedModel
+from driftback.errors import BadInput, DamagedModel, NotFinite
 from driftback.evaluation.bound import variational_bound
 from driftback.evaluation.likelihood import LogLikelihood, ode_log_likelihood
 from driftback.files import read_tensors, write_tensors
@@ -169,7 +169,8 @@ class Model:
         `label` is a class, or one per item; `guidance` >= 0 pushes towards it (0: none); `churn` >= 0 is the noise put
         back on the way (EDM's S_churn; default `self.churn`). Item i of a seed is the same for every `n`, and for every
         `batch_size`: it is rounded up to whole blocks, and several blocks at once agree with one by one up to rounding.
-        `progress(done, n)` is called after each batch. Raises BadInput for what cannot be drawn.
+        `progress(done, n)` is called after each batch. Raises BadInput for what cannot be drawn, NotFinite where the
+        network gives no numbers.
         """
         if n < 1:
             raise BadInput(f"cannot draw {n} items; ask for at least 1")
@@ -183,6 +184,7 @@ class Model:
             count = min(block, n - first)
             padded = None if labels is None else np.resize(labels[first : first + count], block)
             whole = last(self._way_back(block, padded, seed, steps, guidance, churn, first))
+            _refuse_not_finite(whole.x[:count], "sample", first)
             out.append(self.config.preprocessing.decode(whole.x[:count]))
             if progress:
                 progress(first + count, n)
@@ -207,7 +209,8 @@ class Model:
 
         For data on few levels (method `levels`) it is a lower bound on the log-probability; for other discrete data a
         lower bound too, by uniform dequantisation (Theis et al. 2016, arXiv 1511.01844, section 3.1); for continuous
-        data the log-density. Raises BadInput for data that the model cannot have made.
+        data the log-density. Raises BadInput for data that the model cannot have made, and NotFinite where the network
+        gives no numbers.
         """
         prepared, rng = self.config.preprocessing, as_rng(seed).child("likelihood")
         z = prepared.encode(x)
@@ -226,6 +229,7 @@ class Model:
             else:
                 part = part + cell * (key.child("dequantise").uniform(part.shape).to(part) - 0.5)
                 parts.append(ode_log_likelihood(given, part, spread=self.config.spread, low=low, rng=key))
+            _refuse_not_finite(parts[-1].nats, "log-likelihood of item", first)
             if progress:
                 progress(min(first + self.block, len(z)), len(z))
         # The bound is on a probability already; a density of the encoded data turns into one per raw unit or level.
@@ -256,6 +260,16 @@ class Model:
         folder = Path(folder)
         write_tensors(folder / WEIGHTS, self.denoiser.network.state_dict(), {"steps": self.config.plan.steps})
         configs.write(self.config, folder)
+
+
+def _refuse_not_finite(x: torch.Tensor, what: str, first: int) -> None:
+    """Raise NotFinite if a row of `x` (n, ...), the first of which has the number `first`, is not finite."""
+    bad = ~x.flatten(1).isfinite().all(1) if x.ndim > 1 else ~x.isfinite()
+    if bool(bad.any()):
+        raise NotFinite(
+            f"{what} {first + int(bad.nonzero()[0])} (and {int(bad.sum()) - 1} more) is NaN or infinite: the training "
+            "diverged, or the guidance is too strong; try --checkpoint best, or fit again with a lower --learning-rate"
+        )
 
 
 def load(folder: str | Path, *, device: str | None = None, checkpoint: str = "last") -> Model:
