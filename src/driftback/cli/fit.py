@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from driftback.cli import options
-from driftback.cli.output import emit, say, show, span
+from driftback.cli.output import amount, emit, say, show, span
 from driftback.cli.progress import progress
 from driftback.cli.stopping import stoppable
 
@@ -84,8 +84,15 @@ def trained(job: Job, go_on: str, *, quiet: bool = False, checkpoint_seconds: fl
     """Train to the end and give the summary. Ctrl-C saves, says to `go_on` with that command, and leaves."""
     every = {} if checkpoint_seconds is None else {"checkpoint_seconds": checkpoint_seconds}
     with stoppable() as stop:
+        parts = job.state.parts
         with progress("fitting", quiet=quiet, start=job.state.step) as update:
             for now in job.run(stop=stop, **every):
+                if now.parts > parts:
+                    parts = now.parts
+                    say(
+                        f"out of memory at step {now.step}: the batch of {job.config.plan.batch} is computed in "
+                        f"{parts} parts from here on, with the gradients of the whole; it takes longer"
+                    )
                 held = "" if now.held_out is None else f", held-out {now.held_out:.4f}"
                 update(now.step, now.steps, f"loss {now.loss:.4f}{held}  {now.verdict}")
         if stop():
@@ -106,6 +113,7 @@ def forecast(job: Job) -> None:
     import torch
 
     from driftback.networks.presets import cost
+    from driftback.training.memory import memory_of
 
     config, event = job.config, job.config.preprocessing.internal_event
     denoiser = job.state.average  # its weights ask for no gradients, which the counter of operations could not bear
@@ -115,6 +123,12 @@ def forecast(job: Job) -> None:
         f"method: {config.method}; network: {config.network.kind} {'-'.join(map(str, config.network.widths))}, "
         f"{price.parameters:,} parameters, {price.flops_per_item / 1e6:.3g} MFLOP per item, on {job.device}"
     )
+    size = config.plan.batch / job.state.parts
+    need = int(WORKING * price.bytes_per_item * size + STATES * price.bytes_of_weights)
+    here = memory_of(job.device)
+    say(f"memory: about {amount(need)} for a step of {size:.0f} items" + (f", of {amount(here)} here" if here else ""))
+    if here and need > here:
+        say("warning: that is more than there is; the batch will be cut, or give a smaller --batch, --size or --n")
     if job.per_step is not None:
         rate, left = config.plan.batch / job.per_step, config.plan.steps - job.state.step
         say(
@@ -123,6 +137,14 @@ def forecast(job: Job) -> None:
         )
     for line in job.said:
         say(line)
+
+
+WORKING = 1.3
+"""What a step needs at its peak, in units of what it keeps for the gradients: 1.1 to 1.5 were measured."""
+STATES = 10
+"""Copies of the weights that a training holds: weights, gradients, their average, two moments; and the state that is
+kept to go back to, with room for the optimiser's work.
+"""
 
 
 def _tell(summary: Summary, out: Path, json: bool) -> None:

@@ -50,6 +50,8 @@ class Progress:
     loss: float
     held_out: float | None
     verdict: str
+    parts: int = 1
+    """Into how many parts a batch is cut since memory ran out."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ class Job:
                     step.loss,
                     float(np.mean(held[-1]["loss"])) if held else None,
                     self.verdict.text if self.state.history else "",
+                    self.state.parts,
                 )
                 if halted:
                     return
@@ -189,16 +192,22 @@ class Job:
 
     def _measure(self, step: Step, loss: float) -> None:
         law, average = training_times(self.config), self.state.average
+        # As many items at once as a step bears, which needs more memory for each.
+        batch = max(1, min(256, self.config.plan.batch // self.state.parts))
         rng = Rng(self.config.plan.seed).child("measure")
         n = min(MOST_MEASURED, len(self.x0), max(len(self.held), 64))
         held = None
         if len(self.held):
             some = self.held.take(np.arange(min(n, len(self.held))))
             x, y = self.config.preprocessing.encode(some.x), None if self.label is None else torch.from_numpy(some.y)
-            held = level_losses(average, x.to(self.device), _to(y, self.device), law, cell=self._cell(), rng=rng)
+            held = level_losses(
+                average, x.to(self.device), _to(y, self.device), law, cell=self._cell(), rng=rng, batch=batch
+            )
             n = len(x)
         x, y = self.x0[:n], None if self.label is None else self.label[:n]
-        seen = level_losses(average, x.to(self.device), _to(y, self.device), law, cell=self._cell(), rng=rng)
+        seen = level_losses(
+            average, x.to(self.device), _to(y, self.device), law, cell=self._cell(), rng=rng, batch=batch
+        )
         self.state.history.append(Measurement(step.number, seen, held).as_json())
         if self.folder is not None and self.verdict.best_step == step.number:
             path = self.folder / "training" / "best.safetensors"

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from driftback.data.dataset import as_labels
-from driftback.errors import BadInput, DamagedModel, NotFinite
+from driftback.errors import BadInput, DamagedModel
 from driftback.evaluation.bound import variational_bound
 from driftback.evaluation.likelihood import LogLikelihood, ode_log_likelihood
 from driftback.files import read_tensors, write_tensors
@@ -24,6 +24,8 @@ from driftback.randomness import Rng, as_rng
 from driftback.recipes import config as configs
 from driftback.recipes.assembly import encoded_levels, lowest_ratio, untrained
 from driftback.recipes.config import Config
+from driftback.recipes.devices import device_named
+from driftback.recipes.finite import refuse_not_finite
 from driftback.samplers.frame import Frame, denoised_end, last
 from driftback.samplers.grids import karras
 from driftback.samplers.heun import Heun
@@ -184,7 +186,7 @@ class Model:
             count = min(block, n - first)
             padded = None if labels is None else np.resize(labels[first : first + count], block)
             whole = last(self._way_back(block, padded, seed, steps, guidance, churn, first))
-            _refuse_not_finite(whole.x[:count], "sample", first)
+            refuse_not_finite(whole.x[:count], "sample", first)
             out.append(self.config.preprocessing.decode(whole.x[:count]))
             if progress:
                 progress(first + count, n)
@@ -229,7 +231,7 @@ class Model:
             else:
                 part = part + cell * (key.child("dequantise").uniform(part.shape).to(part) - 0.5)
                 parts.append(ode_log_likelihood(given, part, spread=self.config.spread, low=low, rng=key))
-            _refuse_not_finite(parts[-1].nats, "log-likelihood of item", first)
+            refuse_not_finite(parts[-1].nats, "log-likelihood of item", first)
             if progress:
                 progress(min(first + self.block, len(z)), len(z))
         # The bound is on a probability already; a density of the encoded data turns into one per raw unit or level.
@@ -262,16 +264,6 @@ class Model:
         configs.write(self.config, folder)
 
 
-def _refuse_not_finite(x: torch.Tensor, what: str, first: int) -> None:
-    """Raise NotFinite if a row of `x` (n, ...), the first of which has the number `first`, is not finite."""
-    bad = ~x.flatten(1).isfinite().all(1) if x.ndim > 1 else ~x.isfinite()
-    if bool(bad.any()):
-        raise NotFinite(
-            f"{what} {first + int(bad.nonzero()[0])} (and {int(bad.sum()) - 1} more) is NaN or infinite: the training "
-            "diverged, or the guidance is too strong; try --checkpoint best, or fit again with a lower --learning-rate"
-        )
-
-
 def load(folder: str | Path, *, device: str | None = None, checkpoint: str = "last") -> Model:
     """The model in `folder`, on `device` (by default a GPU where there is one). Raises DamagedModel in one line.
 
@@ -292,16 +284,3 @@ def load(folder: str | Path, *, device: str | None = None, checkpoint: str = "la
     denoiser.network.eval().requires_grad_(False)
     denoiser.network.to(device_named(device))
     return Model(config, denoiser)
-
-
-def device_named(name: str | None = None) -> str:
-    """The device `name` ("cpu", "cuda", "cuda:1"), by default the GPU where there is one. Raises BadInput if there is
-    no such device here.
-    """
-    if name is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise BadInput(f"there is no device '{name}' on this machine; leave --device out, or give cpu") from None
-    return name

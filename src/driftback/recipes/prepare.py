@@ -34,9 +34,9 @@ from driftback.recipes import config as configs
 from driftback.recipes import folder as folders
 from driftback.recipes.assembly import training_times, untrained
 from driftback.recipes.config import Config
+from driftback.recipes.devices import device_named
 from driftback.recipes.job import LOG, Job, read_log
 from driftback.recipes.methods import METHODS, default_method, method_named
-from driftback.recipes.model import device_named
 from driftback.recipes.start import fill_bias
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
