@@ -15,6 +15,7 @@ from driftback.cli import fit as fit_command
 from driftback.cli.app import COMMANDS, app
 from driftback.data.loading import load as load_data
 from driftback.recipes.methods import METHODS
+from driftback.scores.learned import LearnedDenoiser
 
 FIT = ["model", "kind", "items", "held_out", "seconds", "samples_seen", "bits_per_dim", "bits_per_dim_se", "verdict"]
 METRIC = ["name", "value", "low", "high", "floor_low", "floor_high", "n", "verdict"]
@@ -101,10 +102,21 @@ def test_an_item_depends_on_its_number_alone(cli, digits, tmp_path, batch) -> No
     assert not np.array_equal(few, many[64:74])  # one block does not repeat the other
 
 
-@pytest.mark.parametrize("batch", [1, 7, 33])
-def test_points_do_not_depend_on_a_small_batch(cli, moons, tmp_path, batch) -> None:
+@pytest.mark.parametrize("batch", [1, 1024, 1500, 2048, 5000])
+def test_points_do_not_depend_on_the_batch(cli, moons, tmp_path, batch) -> None:
     # Points are not rounded to levels, so a difference in the last bit would show.
-    assert np.array_equal(drawn(cli, moons, tmp_path, 40), drawn(cli, moons, tmp_path, 40, "--batch-size", batch))
+    whole = drawn(cli, moons, tmp_path, 2500)
+    assert np.array_equal(whole, drawn(cli, moons, tmp_path, 2500, "--batch-size", batch))
+    assert not np.array_equal(whole[:1024], whole[1024:2048])  # one block does not repeat the other
+
+
+@pytest.mark.parametrize(("batch", "at_once"), [(1, 1024), (1024, 1024), (1025, 2048)])
+def test_a_batch_is_whole_blocks(cli, moons, tmp_path, monkeypatch, batch, at_once) -> None:
+    usual, sizes = LearnedDenoiser.denoised, set()
+    monkeypatch.setattr(LearnedDenoiser, "denoised", lambda self, x, t: sizes.add(len(x)) or usual(self, x, t))
+    drawn(cli, moons, tmp_path, 2, "--batch-size", batch)
+    assert sizes == {at_once}
+    assert "whole blocks of 1024 points" in " ".join(cli("sample", "--help").out.replace("│", " ").split())
 
 
 def test_ten_points_are_the_first_of_a_thousand(cli, moons, tmp_path) -> None:
