@@ -69,18 +69,32 @@ def error(denoiser: LearnedDenoiser) -> float:
     return total / scale
 
 
-def test_learns_the_exact_denoiser() -> None:
+def learned() -> State:
     plan = Plan(steps=600, batch=256, learning_rate=3e-3, ema=0.98)
     state = State.start(fresh(dropout=0.0), plan)
     with torch.no_grad():
         assert error(state.average) > 0.9, "untrained, it only scales"
     for _ in train(state, data(20_000), None, LAW, plan):
         pass
+    return state
+
+
+def assert_it_learned(state: State) -> None:
     with torch.no_grad():
         assert error(state.average) < 0.02
-        # Planted fault: an average that is never stepped is the untrained network.
-        stale = replace(state.average, network=fresh().network.eval())
-        assert error(stale) > 0.9
+
+
+def test_learns_the_exact_denoiser() -> None:
+    assert_it_learned(learned())
+
+
+def test_an_average_that_is_never_stepped_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted fault: what test_learns_the_exact_denoiser must reject, though the weights themselves learn."""
+    monkeypatch.setattr(ema, "update", lambda average, network, step, decay: None)
+    state = learned()
+    with pytest.raises(AssertionError):
+        assert_it_learned(state)
+    assert_it_learned(replace(state, average=replace(state.denoiser, network=state.denoiser.network.eval())))
 
 
 def test_two_runs_of_one_seed_agree_and_another_differs() -> None:
