@@ -1,5 +1,6 @@
 """Only what driftback wrote is ever deleted, and a folder that a kill left half-made is no dead end."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -70,9 +71,35 @@ def test_stale_parts_are_swept_on_resume(tmp_path: Path) -> None:
 def test_a_resume_keeps_to_its_plan(tmp_path: Path) -> None:
     prepare("two-moons", out=tmp_path, seed=3, **OPTIONS).save()
     assert prepare("two-moons", out=tmp_path, resume=True, n=100).config.plan.seed == 3
-    for other in ({"steps": 5}, {"seed": 4}, {"method": "flow"}, {"batch": 7}, {"learning_rate": 0.5}):
+    others = [{"steps": 5}, {"seed": 4}, {"seed": 0}, {"method": "flow"}, {"batch": 7}, {"learning_rate": 0.5}]
+    for other in (*others, {"held_out": 0.5}, {"held_out": 0}):
         with pytest.raises(db.BadInput, match=f"planned with {next(iter(other))} "):
             prepare("two-moons", out=tmp_path, resume=True, n=100, **other)
+
+
+def test_a_resume_says_that_minutes_change_nothing(tmp_path: Path) -> None:
+    prepare("two-moons", out=tmp_path, **OPTIONS).save()
+    job = prepare("two-moons", out=tmp_path, resume=True, n=100, minutes=3)
+    assert "3 minutes change nothing: 2 steps were planned at the start" in job.said
+    assert not any("minutes" in line for line in prepare("two-moons", out=tmp_path, resume=True, n=100).said)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_resume_without_its_state_trains_nothing_away(tmp_path: Path, finished: bool) -> None:
+    job = prepare("two-moons", out=tmp_path, **OPTIONS)
+    for _ in job.run():
+        if not finished:
+            break
+    if finished:
+        job.finish()
+    else:
+        job.save()
+    weights = (tmp_path / "weights.safetensors").read_bytes()
+    shutil.rmtree(tmp_path / "training")
+    with pytest.raises(db.DamagedModel, match=r"state\.safetensors is missing.* start again with --force"):
+        prepare("two-moons", out=tmp_path, resume=True, n=100)
+    assert (tmp_path / "weights.safetensors").read_bytes() == weights
+    prepare("two-moons", out=tmp_path, force=True, **OPTIONS)
 
 
 def test_a_line_that_a_kill_broke_off_is_cut(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from driftback.data.levels import Levels as Grid
 from driftback.data.loading import load as load_data
 from driftback.data.preprocessing import Preprocessing
 from driftback.data.split import split
-from driftback.errors import BadInput
+from driftback.errors import BadInput, DamagedModel
 from driftback.files import write_text
 from driftback.networks.presets import FEW_ITEMS, NetworkSpec, cost, preset
 from driftback.randomness import Rng
@@ -37,6 +37,7 @@ from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
 from driftback.recipes.job import LOG, Job, read_log
 from driftback.recipes.methods import METHODS, default_method, method_named
+from driftback.recipes.model import WEIGHTS
 from driftback.recipes.start import fill_bias
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
@@ -54,8 +55,8 @@ def prepare(
     minutes: float | None = None,
     steps: int | None = None,
     method: str | None = None,
-    seed: int = 0,
-    held_out: float = 0.2,
+    seed: int | None = None,
+    held_out: float | None = None,
     resume: bool = False,
     force: bool = False,
     batch: int | None = None,
@@ -75,13 +76,16 @@ def prepare(
         raise BadInput(f"a batch of {batch} items trains nothing; give at least 1")
     if learning_rate is not None and not 0 < learning_rate < math.inf:
         raise BadInput(f"a learning rate of {learning_rate:g} trains nothing; give more than 0, such as 0.001")
-    Rng(seed)
+    if seed is not None:
+        Rng(seed)
     if method is not None:
         method_named(method)
     begun = time.perf_counter()
     folder = None if out is None else Path(out).expanduser()
     device = device_named(device)
     old = configs.read(folder) if resume and folder is not None and (folder / "config.json").is_file() else None
+    if old and folder is not None:
+        _refuse_to_retrain(folder)
     if old and y is None and not reading:
         reading = {name: tuple(v) if isinstance(v, list) else v for name, v in old.reading.items()}
         y = reading.pop("y", None)
@@ -92,7 +96,7 @@ def prepare(
         raise BadInput(
             errors[0] + (f" (and {len(errors) - 1} more problems: see driftback check)" if errors[1:] else "")
         )
-    share = old.held_out_share if old else held_out
+    share = old.held_out_share if old else SHARE if held_out is None else held_out
     train_index, held_index = split(dataset, share)
     seen, held = dataset.take(train_index), dataset.take(held_index)
     prepared = old.preprocessing if old else Preprocessing.fit(dataset)
@@ -104,9 +108,9 @@ def prepare(
             raise BadInput(
                 f"{folder} was fitted on other data than {dataset.name}; give the same source, or another --out"
             )
-        asked = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "seed": seed or None}
-        planned = old.plan.model_dump() | {"method": old.method}
-        for name, value in (asked | {"method": method}).items():
+        asked = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "seed": seed}
+        planned = old.plan.model_dump() | {"method": old.method, "held_out": old.held_out_share}
+        for name, value in (asked | {"method": method, "held_out": held_out}).items():
             if value is not None and value != planned[name]:
                 raise BadInput(
                     f"the training in {folder} was planned with {name} {planned[name]}, not {value}: leave it out to "
@@ -129,7 +133,7 @@ def prepare(
             plan=Plan(
                 steps=steps or 1,
                 batch=batch or _batch(prepared.internal_event),
-                seed=seed,
+                seed=seed or 0,
                 learning_rate=learning_rate or 2e-3,
             ),
             spread=spread if spread > 0 else 1.0,
@@ -137,7 +141,7 @@ def prepare(
             fingerprint=mark,
             items=len(x0),
             held_out=len(held),
-            held_out_share=held_out,
+            held_out_share=share,
         )
     said = []
     per_step = None
@@ -177,6 +181,8 @@ def prepare(
             job.seconds = checkpoint.restore(state, path)
         _trim(folder / LOG, state.step, finished=state.step == config.plan.steps)
         said.append(f"going on from step {state.step} of {config.plan.steps}")
+        if minutes is not None:
+            said.append(f"{minutes:g} minutes change nothing: {config.plan.steps} steps were planned at the start")
     elif folder is not None:
         # Only now, when nothing can go wrong any more, does an old model give way.
         folders.clear(folder)
@@ -185,6 +191,20 @@ def prepare(
             said.append(f"there was nothing to resume in {folder}; starting from the beginning")
     job.seconds += time.perf_counter() - begun
     return job
+
+
+SHARE = 0.2
+"""The share of the items that is held out when nothing is said."""
+
+
+def _refuse_to_retrain(folder: Path) -> None:
+    """Raise DamagedModel where there are weights but not the state that a resume needs: it would train them away."""
+    state = folder / "training" / "state.safetensors"
+    if (folder / WEIGHTS).is_file() and not state.is_file():
+        raise DamagedModel(
+            f"{state} is missing, without which no training goes on; use the model in {folder} as it is, or start "
+            "again with --force"
+        )
 
 
 def _discrete(method: str, levels: Grid | None) -> bool:
