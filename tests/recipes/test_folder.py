@@ -7,6 +7,7 @@ import pytest
 
 import driftback as db
 from driftback.recipes import folder
+from driftback.recipes.describe import describe
 from driftback.recipes.prepare import prepare
 
 OPTIONS = {"n": 100, "steps": 2}
@@ -126,3 +127,18 @@ def test_seeds_out_of_range_are_refused() -> None:
     for seed in (-1, 1 << 63):
         with pytest.raises(db.BadInput, match="seed"):
             db.fit("two-moons", seed=seed, **OPTIONS)
+
+
+def test_save_writes_where_load_reads_and_says_how_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    job = prepare("two-moons", n=100, steps=4)
+    next(iter(job.run()))
+    job.model.save("~/early")
+    for _ in job.run():
+        pass
+    job.finish()[0].save("~/late")
+    assert names(tmp_path) == {"home"}
+    assert [describe(tmp_path / "home" / name)["steps_done"] for name in ("early", "late")] == [1, 4]
+    db.load("~/early").save("~/copy")
+    assert describe(tmp_path / "home" / "copy")["steps_done"] == 1

@@ -81,7 +81,9 @@ def fit(
 
 
 def trained(job: Job, go_on: str, *, quiet: bool = False, checkpoint_seconds: float | None = None) -> Summary:
-    """Train to the end and give the summary. Ctrl-C saves, says to `go_on` with that command, and leaves."""
+    """Train to the end and give the summary. Ctrl-C saves, says to `go_on` with that command, and leaves,
+    also in the last measurement.
+    """
     every = {} if checkpoint_seconds is None else {"checkpoint_seconds": checkpoint_seconds}
     with stoppable() as stop:
         parts = job.state.parts
@@ -95,10 +97,15 @@ def trained(job: Job, go_on: str, *, quiet: bool = False, checkpoint_seconds: fl
                     )
                 held = "" if now.held_out is None else f", held-out {now.held_out:.4f}"
                 update(now.step, now.steps, f"loss {now.loss:.4f}{held}  {now.verdict}")
+        stop.waits = False
         if stop():
             say(f"saved at step {job.state.step}; go on with: {go_on}")
             raise typer.Exit(stop.code)
-        return job.finish()[1]
+        try:
+            return job.finish()[1]
+        except KeyboardInterrupt:
+            say(f"stopped after the last step, before the held-out likelihood was known; go on with: {go_on}")
+            raise typer.Exit(stop.code) from None
 
 
 def warn(job: Job) -> None:

@@ -55,8 +55,8 @@ def describe(folder: Path) -> dict[str, Any]:
 
 
 def _steps_done(folder: Path) -> int | None:
-    """How many steps the weights in `folder` have seen; None if they are missing or damaged."""
+    """How many steps the weights in `folder` have seen; None if they are missing, damaged, or do not say."""
     try:
-        return int(read_tensors(folder / WEIGHTS)[1]["step"])
-    except (DamagedModel, KeyError):
+        return read_tensors(folder / WEIGHTS)[1].get("step")
+    except DamagedModel:
         return None

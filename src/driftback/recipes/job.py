@@ -90,7 +90,7 @@ class Job:
     @property
     def model(self) -> Model:
         """The model as it stands, with the averaged weights."""
-        return Model(self.config, self.state.average)
+        return Model(self.config, self.state.average, self.state.step)
 
     @property
     def verdict(self) -> Verdict:
@@ -161,7 +161,7 @@ class Job:
         started = time.perf_counter()
         self.save()
         network = self.state.average.network.eval()
-        model = Model(self.config, replace(self.state.average, network=network))
+        model = Model(self.config, replace(self.state.average, network=network), self.state.step)
         bits = error = None
         # Other likelihoods cost thousands of evaluations per item: they wait for `driftback likelihood`.
         if len(self.held) and isinstance(self.state.denoiser.parametrisation, Levels):

@@ -45,6 +45,8 @@ class Model:
 
     config: Config
     denoiser: LearnedDenoiser
+    step: int | None = None
+    """How many steps its weights have seen, where that is known."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -259,8 +261,8 @@ class Model:
 
     def save(self, folder: str | Path) -> None:
         """Write the model as a folder: its config and its weights, each whole or not at all."""
-        folder = Path(folder)
-        write_tensors(folder / WEIGHTS, self.denoiser.network.state_dict(), {"steps": self.config.plan.steps})
+        folder = Path(folder).expanduser()
+        write_tensors(folder / WEIGHTS, self.denoiser.network.state_dict(), {"step": self.step})
         configs.write(self.config, folder)
 
 
@@ -275,7 +277,7 @@ def load(folder: str | Path, *, device: str | None = None, checkpoint: str = "la
     path = {"last": folder / WEIGHTS, "best": folder / "training" / "best.safetensors"}[checkpoint]
     if checkpoint == "best" and config.held_out == 0:
         raise BadInput("nothing was held out, so no checkpoint is known to be the best; use the last one")
-    weights, _ = read_tensors(path)
+    weights, about = read_tensors(path)
     try:
         denoiser.network.load_state_dict(weights)
     except RuntimeError as error:
@@ -283,4 +285,4 @@ def load(folder: str | Path, *, device: str | None = None, checkpoint: str = "la
         raise DamagedModel(message) from error
     denoiser.network.eval().requires_grad_(False)
     denoiser.network.to(device_named(device))
-    return Model(config, denoiser)
+    return Model(config, denoiser, about.get("step"))
