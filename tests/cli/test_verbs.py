@@ -2,9 +2,11 @@
 
 import csv
 import json
+import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from typer.main import get_command
 from driftback.cli import fit as fit_command
 from driftback.cli.app import COMMANDS, app
 from driftback.data.loading import load as load_data
+from driftback.processes.schedules import VP
 from driftback.recipes.methods import METHODS
 from driftback.scores.learned import LearnedDenoiser
 
@@ -38,6 +41,28 @@ def test_fit_forecasts_before_it_trains(fits) -> None:
     assert "parameters" in fits["digits"].err
     assert "MFLOP per item" in fits["digits"].err
     assert "warning: " in fits["digits"].err
+    assert re.search(r"speed: [\d,]+ pictures per second expected of this preset", fits["digits"].err)
+    assert re.search(r"speed: [\d,]+ points per second expected of this preset", fits["moons"].err)
+
+
+def test_a_budget_tells_the_measured_speed_beside_the_expected(cli, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("driftback.recipes.prepare.seconds_per_step", lambda *given, **options: 0.25)
+    result = cli("fit", "two-moons", "--n", 100, "--minutes", 0.01, "--batch", 50, "--out", tmp_path / "run")
+    assert re.search(
+        r"speed: 200 measured, [\d,]+ points per second expected of this preset; training takes", result.err
+    )
+
+
+def test_a_signal_that_is_left_at_the_end_is_told(cli, tmp_path, monkeypatch) -> None:
+    assert "signal-to-noise" not in cli("fit", "two-moons", "--steps", 1, "--out", tmp_path / "good").err
+    weak = replace(METHODS["ddpm"], schedule=lambda spread: VP(high=4.0))
+    monkeypatch.setitem(METHODS, "ddpm", weak)
+    words = ("two-moons", "--method", "ddpm", "--steps", 1, "--out", tmp_path / "run", "--quiet")
+    # exp(-(0.1 + 4) / 2) of the variance is signal: 0.129 to 0.871.
+    told = "warning: the forward process ends with a signal-to-noise ratio of 0.15"
+    assert told in cli("fit", *words).err
+    assert told in cli("info", tmp_path / "run").err
+    assert "--method edm or flow" in cli("info", tmp_path / "run").err
 
 
 def test_a_finished_fit_is_left_as_it_is(cli, moons) -> None:
@@ -175,6 +200,9 @@ def test_info_tells_what_a_model_is(cli, digits) -> None:
     found = cli("info", digits, "--json").json
     assert (found["data"], found["steps_done"], found["finished"], found["whole"]) == ("digits", 2, True, True)
     assert found["parameters"] > 10_000
+    assert found["flops_per_item"] > 1e6
+    assert found["items_per_second_expected"] > 1
+    assert "items per second expected" in cli("info", digits).out
     assert 0 <= found["signal_to_noise_at_the_end"] < 1e-2
     assert "signal to noise at the end" in cli("info", digits).out
 

@@ -136,12 +136,12 @@ def forecast(job: Job) -> None:
     say(f"memory: about {amount(need)} for a step of {size:.0f} items" + (f", of {amount(here)} here" if here else ""))
     if here and need > here:
         say("warning: that is more than there is; the batch will be cut, or give a smaller --batch, --size or --n")
-    if job.per_step is not None:
+    expected = f"{price.items_per_second:,.0f} {config.preprocessing.kind} per second expected of this preset"
+    if job.per_step is None:
+        say(f"speed: {expected}")
+    else:
         rate, left = config.plan.batch / job.per_step, config.plan.steps - job.state.step
-        say(
-            f"speed: {rate:,.0f} items per second measured, {price.items_per_second:,.0f} expected of this preset; "
-            f"training takes about {span(left * job.per_step)}"
-        )
+        say(f"speed: {rate:,.0f} measured, {expected}; training takes about {span(left * job.per_step)}")
     for line in job.said:
         say(line)
 

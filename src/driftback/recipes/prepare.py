@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from driftback.data import builtin
+from driftback.data.dataset import Finding
 from driftback.data.doctor import check
 from driftback.data.levels import Levels as Grid
 from driftback.data.loading import load as load_data
@@ -32,7 +33,7 @@ from driftback.networks.presets import FEW_ITEMS, NetworkSpec, cost, preset
 from driftback.randomness import Rng
 from driftback.recipes import config as configs
 from driftback.recipes import folder as folders
-from driftback.recipes.assembly import training_times, untrained
+from driftback.recipes.assembly import signal_warning, training_times, untrained
 from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
 from driftback.recipes.job import LOG, Job, read_log
@@ -143,6 +144,8 @@ def prepare(
             held_out=len(held),
             held_out_share=share,
         )
+    if (signal := signal_warning(config)) is not None:
+        findings = (*findings, Finding("warning", signal))
     said = []
     per_step = None
     denoiser = _ready(config, x0, label, device)
