@@ -166,3 +166,17 @@ def test_a_demo_killed_before_its_mark_is_replaced(cli, tmp_path, monkeypatch) -
     assert cli(*words).code == 0
     (out / ".demo").unlink()
     assert "--force" in cli(*words).error, "a model without the mark is someone's"
+
+
+@pytest.mark.parametrize("which", ["few", pytest.param("all", marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+def test_killed_at_any_operation_on_its_files(tmp_path, which) -> None:
+    command = [sys.executable, str(Path(__file__).with_name("killed.py")), str(tmp_path / "home"), which]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["code"] == 0
+    assert found["bad"] == {}
+    assert found["kills"] >= (5 if which == "few" else found["operations"])
+    assert any("metrics.jsonl" in where for where in found["died"])
+    assert any("weights" in where for where in found["died"])
+    assert any("state" in where for where in found["died"])
