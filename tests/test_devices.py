@@ -130,7 +130,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setattr(module, "device_named", lambda name=None: name or "cpu")
     # What is pretended is slow: few items at once, and no previews, which are draws like others.
     monkeypatch.setattr(models.Model, "block", 8)
-    monkeypatch.setattr(jobs, "PREVIEWS", 0)
+    monkeypatch.setattr(jobs.Job, "_preview", lambda self, step: None)
     with PretendedLiterals(), PretendedDevice(), warnings.catch_warnings():
         # torch, which knows `meta` as a device without values, warns of what it believes to have no effect.
         warnings.filterwarnings("ignore", message=".*copying from a non-meta parameter.*")

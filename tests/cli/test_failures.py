@@ -398,7 +398,7 @@ def test_out_of_memory_while_fitting(cli, tmp_path, monkeypatch) -> None:
         return usual(self, x, t)
 
     monkeypatch.setattr(LearnedDenoiser, "output", narrow)
-    monkeypatch.setattr("driftback.recipes.job.PREVIEWS", 0)
+    monkeypatch.setattr("driftback.recipes.job.Job._preview", lambda self, step: None)
     words = ("two-moons", "--n", 100, "--batch", 32, "--steps", 3)
     result = cli("fit", *words, "--out", tmp_path / "run")
     assert result.code == 0

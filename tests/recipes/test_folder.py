@@ -7,6 +7,7 @@ import pytest
 
 import driftback as db
 from driftback.recipes import folder
+from driftback.recipes.budget import LOOKED_AT, START, Judging, plan_within
 from driftback.recipes.describe import describe
 from driftback.recipes.prepare import prepare
 
@@ -142,3 +143,18 @@ def test_save_writes_where_load_reads_and_says_how_far(tmp_path: Path, monkeypat
     assert [describe(tmp_path / "home" / name)["steps_done"] for name in ("early", "late")] == [1, 4]
     db.load("~/early").save("~/copy")
     assert describe(tmp_path / "home" / "copy")["steps_done"] == 1
+
+
+@pytest.mark.parametrize("per_step", [0.001, 0.02, 0.3, 1.0, 2.1])
+@pytest.mark.parametrize("seconds", [30.0, 84.0, 600.0])
+def test_judging_fits_into_the_budget(seconds: float, per_step: float) -> None:
+    steps, judging = plan_within(seconds, per_step, 128, held_out=1200, preview=64 * 23, bound=True)
+    each = LOOKED_AT * per_step / 128
+    looking = each * (24 * judging.measured + judging.previews * 64 * 23 + 33 * judging.judged)
+    # At least 10 steps are planned whatever the budget: 2.1 seconds each leave 9 of 30.
+    assert steps == 10 or steps * per_step + looking + START <= seconds
+    if per_step < 0.02:
+        assert judging == Judging()
+    # Planted fault: looking as much as there is time for in a long training.
+    if per_step > 0.3 and seconds < 100:
+        assert each * (24 * 512 + 6 * 64 * 23 + 33 * 1024) > seconds

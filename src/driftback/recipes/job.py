@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -24,8 +24,9 @@ from driftback.files import write_tensors
 from driftback.pictures.preview import preview
 from driftback.randomness import Rng
 from driftback.recipes.assembly import encoded_levels, training_times
+from driftback.recipes.budget import MEASUREMENTS
 from driftback.recipes.config import Config
-from driftback.recipes.model import WEIGHTS, Model
+from driftback.recipes.model import WEIGHTS, Model, block
 from driftback.scores.parametrisation import Levels
 from driftback.training import checkpoint
 from driftback.training.health import Measurement, Verdict, verdict
@@ -33,11 +34,7 @@ from driftback.training.levels import level_losses
 from driftback.training.loop import State, Step, train
 
 LOG = "metrics.jsonl"
-MEASUREMENTS = 12
-PREVIEWS = 6
 CHECKPOINT_SECONDS = 15.0
-MOST_MEASURED = 512
-"""At most so many held-out items are measured while training, and at most twice so many for the final likelihood."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +124,7 @@ class Job:
                 if _falls(step.number, plan.steps, MEASUREMENTS):
                     self._measure(step, sum(losses) / len(losses))
                     losses.clear()
-                if _falls(step.number, plan.steps, PREVIEWS):
+                if _falls(step.number, plan.steps, self.config.judging.previews):
                     self._preview(step.number)
                 halted = stop()
                 if halted or time.perf_counter() - written > checkpoint_seconds:
@@ -165,7 +162,7 @@ class Job:
         bits = error = None
         # Other likelihoods cost thousands of evaluations per item: they wait for `driftback likelihood`.
         if len(self.held) and isinstance(self.state.denoiser.parametrisation, Levels):
-            some = self.held.take(np.arange(min(len(self.held), 2 * MOST_MEASURED)))
+            some = self.held.take(np.arange(min(len(self.held), self.config.judging.judged)))
             found = model.log_likelihood(some.x, _names(some) if model.classes else None)
             bits = model.bits_per_dim(found.mean)
             error = None if found.standard_error is None else -model.bits_per_dim(found.standard_error)
@@ -195,7 +192,7 @@ class Job:
         # As many items at once as a step bears, which needs more memory for each.
         batch = max(1, min(256, self.config.plan.batch // self.state.parts))
         rng = Rng(self.config.plan.seed).child("measure")
-        n = min(MOST_MEASURED, len(self.x0), max(len(self.held), 64))
+        n = min(self.config.judging.measured, len(self.x0), max(len(self.held), 64))
         held = None
         if len(self.held):
             some = self.held.take(np.arange(min(n, len(self.held))))
@@ -226,16 +223,26 @@ class Job:
 
     def _preview(self, step: int) -> None:
         if self.folder is not None:
-            points = len(self.config.preprocessing.internal_event) == 1
+            event = self.config.preprocessing.internal_event
             # A picture that cannot be drawn yet is no reason to stop: the loss is what training is judged by.
             with suppress(NotFinite):
-                x = self.model.sample(1000 if points else 36, seed=0, steps=20 if points else 12, churn=0.0)
+                x = self.model.sample(1000 if len(event) == 1 else 36, seed=0, steps=preview_steps(event), churn=0.0)
                 preview(x, self.folder / "previews" / f"step-{step:07d}.png", self.config.preprocessing)
 
     def _log(self, record: dict) -> None:
         if self.folder is not None:
             with (self.folder / LOG).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
+
+
+def preview_steps(event: Sequence[int]) -> int:
+    """How many steps a preview of items of shape `event` takes."""
+    return 20 if len(event) == 1 else 12
+
+
+def preview_evaluations(event: Sequence[int]) -> int:
+    """How many items a preview's network sees, all steps together."""
+    return block(event) * (2 * preview_steps(event) - 1)
 
 
 def read_log(path: Path) -> list[dict]:

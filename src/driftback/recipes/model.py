@@ -39,6 +39,11 @@ WEIGHTS = "weights.safetensors"
 Label = int | str | Sequence[int] | np.ndarray | None
 
 
+def block(event: Sequence[int]) -> int:
+    """How many items of shape `event` are drawn at once."""
+    return 1024 if len(event) == 1 else max(1, min(64, 2 ** int(math.log2(max(1, 4_000_000 // math.prod(event))))))
+
+
 @dataclass(frozen=True)
 class Model:
     """A denoiser and the config that it was made by. `fit` and `load` make it."""
@@ -61,8 +66,7 @@ class Model:
     @property
     def block(self) -> int:
         """How many items are computed at once, whatever is asked for, so that item i is the same for every n."""
-        event = self.config.preprocessing.internal_event
-        return 1024 if len(event) == 1 else max(1, min(64, 2 ** int(math.log2(max(1, 4_000_000 // math.prod(event))))))
+        return block(self.config.preprocessing.internal_event)
 
     def labels(self, n: int, *, label: Label = None, seed: int = 0) -> np.ndarray | None:
         """The class of each of the `n` items that `sample` draws with this seed, int64 (n,); None without classes.

@@ -34,9 +34,10 @@ from driftback.randomness import Rng
 from driftback.recipes import config as configs
 from driftback.recipes import folder as folders
 from driftback.recipes.assembly import signal_warning, training_times, untrained
+from driftback.recipes.budget import plan_within
 from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
-from driftback.recipes.job import LOG, Job, read_log
+from driftback.recipes.job import LOG, Job, preview_evaluations, read_log
 from driftback.recipes.methods import METHODS, default_method, method_named
 from driftback.recipes.model import WEIGHTS
 from driftback.recipes.start import fill_bias
@@ -146,14 +147,21 @@ def prepare(
         )
     if (signal := signal_warning(config)) is not None:
         findings = (*findings, Finding("warning", signal))
-    said = []
-    per_step = None
+    said, per_step = [], None
     denoiser = _ready(config, x0, label, device)
     if not old:
         if steps is None:
             law = training_times(config)
             per_step = seconds_per_step(denoiser, x0, label, law, config.plan, device=device)
-            steps = _planned(60 * (5.0 if minutes is None else minutes), per_step)
+            steps, judging = plan_within(
+                60 * (5.0 if minutes is None else minutes),
+                per_step,
+                config.plan.batch,
+                held_out=len(held),
+                preview=0 if folder is None else preview_evaluations(prepared.internal_event),
+                bound=isinstance(denoiser.parametrisation, Levels),
+            )
+            config = config.model_copy(update={"judging": judging})
             most = _most_steps(config)
             if steps > most:
                 said.append(
@@ -252,11 +260,6 @@ def _most_steps(config: Config) -> int:
     if config.network.dropout == 0 or config.items >= FEW_ITEMS:
         return sys.maxsize
     return max(LEAST_STEPS, MOST_PASSES * config.items // config.plan.batch)
-
-
-def _planned(seconds: float, per_step: float) -> int:
-    """How many steps fit into `seconds`, with the share that measuring, previews and the final likelihood take."""
-    return max(10, int((0.8 * seconds - 5.0) / per_step))
 
 
 def _paced(config: Config, steps: int, *, fixed: bool) -> Config:
