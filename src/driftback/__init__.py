@@ -7,13 +7,13 @@ you want. `fit` learns, `Model.sample` draws, and `load` brings a saved model ba
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from driftback.errors import BadInput, DamagedModel, DriftbackError, TrainingStopped
+from driftback.errors import BadInput, DamagedModel, DriftbackError, NotFinite, TrainingStopped
 
 if TYPE_CHECKING:
     from driftback.recipes.fit import fit
     from driftback.recipes.model import Model, load
 
-__all__ = ["BadInput", "DamagedModel", "DriftbackError", "Model", "TrainingStopped", "fit", "load"]
+__all__ = ["BadInput", "DamagedModel", "DriftbackError", "Model", "NotFinite", "TrainingStopped", "fit", "load"]
 
 _HOMES = {"fit": "driftback.recipes.fit", "Model": "driftback.recipes.model", "load": "driftback.recipes.model"}
 

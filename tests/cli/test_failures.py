@@ -10,12 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from driftback.cli import sample as sample_command
 from driftback.data.loading import load as load_data
-from driftback.errors import BadInput
+from driftback.errors import BadInput, out_of_memory
+from driftback.files import read_tensors, write_tensors
 from driftback.recipes.prepare import prepare
+from driftback.scores.learned import LearnedDenoiser
 
 FIT = ("--batch", 16, "--steps", 1, "--quiet")
 
@@ -109,8 +112,30 @@ def test_loss_not_finite(cli, tmp_path) -> None:
     result = cli("fit", *words, "--out", tmp_path / "run", "--quiet")
     assert result.code == 4
     assert all(word in result.error for word in ("step", "items", "t from", "float32", "--learning-rate"))
-    # The last good state is kept, and whole.
+    # The last good state is kept, whole, and of use.
     assert cli("info", tmp_path / "run", "--json").json["whole"]
+    kept, _ = read_tensors(tmp_path / "run" / "weights.safetensors")
+    assert max(float(each.abs().max()) for each in kept.values()) < 10
+    assert cli("sample", tmp_path / "run", "-n", 3, "--steps", 2, "--out", tmp_path / "x.npy").code == 0
+    assert np.isfinite(np.load(tmp_path / "x.npy", allow_pickle=False)).all()
+
+
+@pytest.mark.parametrize("model", ["moons", "digits"])
+def test_a_model_that_gives_no_numbers(cli, request, tmp_path, model) -> None:
+    run = shutil.copytree(request.getfixturevalue(model), tmp_path / "run")
+    tensors, about = read_tensors(run / "weights.safetensors")
+    write_tensors(run / "weights.safetensors", {k: torch.full_like(v, np.nan) for k, v in tensors.items()}, about)
+    result = cli("sample", run, "-n", 3, "--steps", 2, "--out", tmp_path / "x.npy")
+    assert result.code == 5
+    assert all(word in result.error for word in ("sample 0 (and 2 more)", "NaN", "--checkpoint best"))
+    assert not (tmp_path / "x.npy").exists()
+    before = (run / "evaluation.json").exists()
+    assert cli("evaluate", run, "-n", 20).code == 5
+    assert (run / "evaluation.json").exists() == before
+    result = cli("likelihood", run, "--n", 20, "--json", *(["--draws", 2] if model == "digits" else []))
+    assert result.code == 5
+    assert "log-likelihood of item 0" in result.error
+    assert result.out == ""
 
 
 @pytest.mark.parametrize(
@@ -395,13 +420,61 @@ def test_full_disk_for_the_log_alone(cli, tmp_path) -> None:
     assert len(log.read_text().splitlines()) == len((tmp_path / "whole" / "metrics.jsonl").read_text().splitlines())
 
 
-def test_out_of_memory(cli, moons, tmp_path, monkeypatch) -> None:
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's own, which a machine without a GPU never raises."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:120] err == 0. DefaultCPUAllocator: can't allocate memory: you"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:85] DefaultCPUAllocator: not enough memory: you tried to"),
+    ],
+)
+def test_out_of_memory(cli, moons, tmp_path, monkeypatch, error) -> None:
     def greedy(*args, **kwargs):
-        raise MemoryError
+        raise error
 
     monkeypatch.setattr("driftback.recipes.model.Model.sample", greedy)
     result = cli("sample", moons, "--out", tmp_path / "x.npy")
-    assert "--batch-size" in result.error
+    assert result.code == 1
+    assert all(word in result.error for word in ("out of memory", "--batch-size", "fewer", "--device cpu"))
+
+
+def test_torch_itself_runs_out_of_memory() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(10**15)
+    assert out_of_memory(caught.value)
+    assert not out_of_memory(RuntimeError("shapes do not match"))
+
+
+def test_out_of_memory_while_fitting(cli, tmp_path, monkeypatch) -> None:
+    """The batch is cut, which is said; measuring asks for no more at once than a step does."""
+    usual, sizes = LearnedDenoiser.output, set()
+
+    def narrow(self, x, t):
+        if len(x) > 8:
+            torch.empty(10**15)
+        sizes.add(len(x))
+        return usual(self, x, t)
+
+    monkeypatch.setattr(LearnedDenoiser, "output", narrow)
+    monkeypatch.setattr("driftback.recipes.job.Job._preview", lambda self, step: None)
+    words = ("two-moons", "--n", 100, "--batch", 32, "--steps", 3)
+    result = cli("fit", *words, "--out", tmp_path / "run")
+    assert result.code == 0
+    assert "out of memory at step 1: the batch of 32 is computed in 4 parts" in result.err
+    assert result.err.count("out of memory") == 1
+    assert max(sizes) == 8
+
+
+def test_memory_is_forecast(cli, tmp_path, monkeypatch) -> None:
+    words = ("two-moons", "--n", 100, "--batch", 32, "--steps", 1)
+    assert "memory: about" in cli("fit", *words, "--out", tmp_path / "a").err
+    monkeypatch.setattr("driftback.training.memory.memory_of", lambda device: 1000)
+    assert "warning: that is more than there is" in cli("fit", *words, "--out", tmp_path / "b").err
 
 
 def test_ctrl_c_while_drawing(cli, moons, tmp_path, monkeypatch) -> None:

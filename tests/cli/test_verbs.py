@@ -2,9 +2,11 @@
 
 import csv
 import json
+import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ from typer.main import get_command
 from driftback.cli import fit as fit_command
 from driftback.cli.app import COMMANDS, app
 from driftback.data.loading import load as load_data
+from driftback.processes.schedules import VP
 from driftback.recipes.methods import METHODS
+from driftback.scores.learned import LearnedDenoiser
 
 FIT = ["model", "kind", "items", "held_out", "seconds", "samples_seen", "bits_per_dim", "bits_per_dim_se", "verdict"]
 METRIC = ["name", "value", "low", "high", "floor_low", "floor_high", "n", "verdict"]
@@ -37,6 +41,28 @@ def test_fit_forecasts_before_it_trains(fits) -> None:
     assert "parameters" in fits["digits"].err
     assert "MFLOP per item" in fits["digits"].err
     assert "warning: " in fits["digits"].err
+    assert re.search(r"speed: [\d,]+ pictures per second expected of this preset", fits["digits"].err)
+    assert re.search(r"speed: [\d,]+ points per second expected of this preset", fits["moons"].err)
+
+
+def test_a_budget_tells_the_measured_speed_beside_the_expected(cli, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("driftback.recipes.prepare.seconds_per_step", lambda *given, **options: 0.25)
+    result = cli("fit", "two-moons", "--n", 100, "--minutes", 0.01, "--batch", 50, "--out", tmp_path / "run")
+    assert re.search(
+        r"speed: 200 measured, [\d,]+ points per second expected of this preset; training takes", result.err
+    )
+
+
+def test_a_signal_that_is_left_at_the_end_is_told(cli, tmp_path, monkeypatch) -> None:
+    assert "signal-to-noise" not in cli("fit", "two-moons", "--steps", 1, "--out", tmp_path / "good").err
+    weak = replace(METHODS["ddpm"], schedule=lambda spread: VP(high=4.0))
+    monkeypatch.setitem(METHODS, "ddpm", weak)
+    words = ("two-moons", "--method", "ddpm", "--steps", 1, "--out", tmp_path / "run", "--quiet")
+    # exp(-(0.1 + 4) / 2) of the variance is signal: 0.129 to 0.871.
+    told = "warning: the forward process ends with a signal-to-noise ratio of 0.15"
+    assert told in cli("fit", *words).err
+    assert told in cli("info", tmp_path / "run").err
+    assert "--method edm or flow" in cli("info", tmp_path / "run").err
 
 
 def test_a_finished_fit_is_left_as_it_is(cli, moons) -> None:
@@ -101,10 +127,21 @@ def test_an_item_depends_on_its_number_alone(cli, digits, tmp_path, batch) -> No
     assert not np.array_equal(few, many[64:74])  # one block does not repeat the other
 
 
-@pytest.mark.parametrize("batch", [1, 7, 33])
-def test_points_do_not_depend_on_a_small_batch(cli, moons, tmp_path, batch) -> None:
+@pytest.mark.parametrize("batch", [1, 1024, 1500, 2048, 5000])
+def test_points_do_not_depend_on_the_batch(cli, moons, tmp_path, batch) -> None:
     # Points are not rounded to levels, so a difference in the last bit would show.
-    assert np.array_equal(drawn(cli, moons, tmp_path, 40), drawn(cli, moons, tmp_path, 40, "--batch-size", batch))
+    whole = drawn(cli, moons, tmp_path, 2500)
+    assert np.array_equal(whole, drawn(cli, moons, tmp_path, 2500, "--batch-size", batch))
+    assert not np.array_equal(whole[:1024], whole[1024:2048])  # one block does not repeat the other
+
+
+@pytest.mark.parametrize(("batch", "at_once"), [(1, 1024), (1024, 1024), (1025, 2048)])
+def test_a_batch_is_whole_blocks(cli, moons, tmp_path, monkeypatch, batch, at_once) -> None:
+    usual, sizes = LearnedDenoiser.denoised, set()
+    monkeypatch.setattr(LearnedDenoiser, "denoised", lambda self, x, t: sizes.add(len(x)) or usual(self, x, t))
+    drawn(cli, moons, tmp_path, 2, "--batch-size", batch)
+    assert sizes == {at_once}
+    assert "whole blocks of 1024 points" in " ".join(cli("sample", "--help").out.replace("│", " ").split())
 
 
 def test_ten_points_are_the_first_of_a_thousand(cli, moons, tmp_path) -> None:
@@ -163,6 +200,9 @@ def test_info_tells_what_a_model_is(cli, digits) -> None:
     found = cli("info", digits, "--json").json
     assert (found["data"], found["steps_done"], found["finished"], found["whole"]) == ("digits", 2, True, True)
     assert found["parameters"] > 10_000
+    assert found["flops_per_item"] > 1e6
+    assert found["items_per_second_expected"] > 1
+    assert "items per second expected" in cli("info", digits).out
     assert 0 <= found["signal_to_noise_at_the_end"] < 1e-2
     assert "signal to noise at the end" in cli("info", digits).out
 

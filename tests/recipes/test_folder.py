@@ -1,6 +1,7 @@
 """Only what driftback wrote is ever deleted, and a folder that a kill left half-made is no dead end."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 
 import driftback as db
 from driftback.recipes import folder
+from driftback.recipes.budget import LOOKED_AT, START, Judging, plan_within
+from driftback.recipes.describe import describe
 from driftback.recipes.prepare import prepare
 
 OPTIONS = {"n": 100, "steps": 2}
@@ -123,9 +126,35 @@ def test_two_trainings_in_one_folder(tmp_path: Path) -> None:
 def test_a_resume_keeps_to_its_plan(tmp_path: Path) -> None:
     prepare("two-moons", out=tmp_path, seed=3, **OPTIONS).save()
     assert prepare("two-moons", out=tmp_path, resume=True, n=100).config.plan.seed == 3
-    for other in ({"steps": 5}, {"seed": 4}, {"method": "flow"}, {"batch": 7}, {"learning_rate": 0.5}):
+    others = [{"steps": 5}, {"seed": 4}, {"seed": 0}, {"method": "flow"}, {"batch": 7}, {"learning_rate": 0.5}]
+    for other in (*others, {"held_out": 0.5}, {"held_out": 0}):
         with pytest.raises(db.BadInput, match=f"planned with {next(iter(other))} "):
             prepare("two-moons", out=tmp_path, resume=True, n=100, **other)
+
+
+def test_a_resume_says_that_minutes_change_nothing(tmp_path: Path) -> None:
+    prepare("two-moons", out=tmp_path, **OPTIONS).save()
+    job = prepare("two-moons", out=tmp_path, resume=True, n=100, minutes=3)
+    assert "3 minutes change nothing: 2 steps were planned at the start" in job.said
+    assert not any("minutes" in line for line in prepare("two-moons", out=tmp_path, resume=True, n=100).said)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_resume_without_its_state_trains_nothing_away(tmp_path: Path, finished: bool) -> None:
+    job = prepare("two-moons", out=tmp_path, **OPTIONS)
+    for _ in job.run():
+        if not finished:
+            break
+    if finished:
+        job.finish()
+    else:
+        job.save()
+    weights = (tmp_path / "weights.safetensors").read_bytes()
+    shutil.rmtree(tmp_path / "training")
+    with pytest.raises(db.DamagedModel, match=r"state\.safetensors is missing.* start again with --force"):
+        prepare("two-moons", out=tmp_path, resume=True, n=100)
+    assert (tmp_path / "weights.safetensors").read_bytes() == weights
+    prepare("two-moons", out=tmp_path, force=True, **OPTIONS)
 
 
 def test_a_line_that_a_kill_broke_off_is_cut(tmp_path: Path) -> None:
@@ -164,3 +193,33 @@ def test_seeds_out_of_range_are_refused() -> None:
     for seed in (-1, 1 << 63):
         with pytest.raises(db.BadInput, match="seed"):
             db.fit("two-moons", seed=seed, **OPTIONS)
+
+
+def test_save_writes_where_load_reads_and_says_how_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    job = prepare("two-moons", n=100, steps=4)
+    next(iter(job.run()))
+    job.model.save("~/early")
+    for _ in job.run():
+        pass
+    job.finish()[0].save("~/late")
+    assert names(tmp_path) == {"home"}
+    assert [describe(tmp_path / "home" / name)["steps_done"] for name in ("early", "late")] == [1, 4]
+    db.load("~/early").save("~/copy")
+    assert describe(tmp_path / "home" / "copy")["steps_done"] == 1
+
+
+@pytest.mark.parametrize("per_step", [0.001, 0.02, 0.3, 1.0, 2.1])
+@pytest.mark.parametrize("seconds", [30.0, 84.0, 600.0])
+def test_judging_fits_into_the_budget(seconds: float, per_step: float) -> None:
+    steps, judging = plan_within(seconds, per_step, 128, held_out=1200, preview=64 * 23, bound=True)
+    each = LOOKED_AT * per_step / 128
+    looking = each * (24 * judging.measured + judging.previews * 64 * 23 + 33 * judging.judged)
+    # At least 10 steps are planned whatever the budget: 2.1 seconds each leave 9 of 30.
+    assert steps == 10 or steps * per_step + looking + START <= seconds
+    if per_step < 0.02:
+        assert judging == Judging()
+    # Planted fault: looking as much as there is time for in a long training.
+    if per_step > 0.3 and seconds < 100:
+        assert each * (24 * 512 + 6 * 64 * 23 + 33 * 1024) > seconds

@@ -14,12 +14,17 @@ from typing import Any
 import typer
 
 from driftback.cli import check, demo, evaluate, fit, info, likelihood, sample
-from driftback.errors import DriftbackError
+from driftback.errors import DriftbackError, out_of_memory
 
 # typer carries a click of its own, and gives out only the leaves of its tree of errors.
 UsageError: type[Any] = typer.BadParameter.__mro__[1]
 INTERNAL = 70
 """The exit status of a mistake of ours (EX_SOFTWARE of sysexits.h)."""
+
+OUT_OF_MEMORY = (
+    "use fewer or smaller items, or --device cpu where a GPU ran out; --batch helps fit, --batch-size helps sample "
+    "down to one block (1024 points, at most 64 pictures)"
+)
 
 app = typer.Typer(
     help="Learn from data once, then draw as many new points as you want, and know how good they are.",
@@ -90,11 +95,9 @@ def _run(arguments: list[str]) -> int:
     except OSError as error:
         named = f"{error.filename}: " if error.filename else ""
         return _failed(f"{named}{error.strerror or error}; nothing was left half-written", 1)
-    except MemoryError:
-        return _failed("out of memory; use fewer items, or a smaller --batch or --batch-size", 1)
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":
-            return _failed("out of memory on the GPU; use a smaller --batch or --batch-size, or --device cpu", 1)
+        if out_of_memory(error):
+            return _failed(f"out of memory; {OUT_OF_MEMORY}", 1)
         kind = type(error).__name__
         return _failed(f"our mistake ({kind}: {error}); please report it, with what DRIFTBACK_DEBUG=1 shows", INTERNAL)
 

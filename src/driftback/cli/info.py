@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from driftback.cli import options
-from driftback.cli.output import emit, show
+from driftback.cli.output import emit, say, show
 
 EXAMPLES = ("driftback info runs/digits", "driftback info runs/digits --json")
 FILES = ("weights.safetensors", "training/state.safetensors", "training/best.safetensors")
@@ -19,11 +19,16 @@ def info(run: options.Run, json: options.Json = False, seed: options.Seed = 0) -
 
     Leaves with status 3 if a file is damaged or missing. --seed changes nothing here.
     """
+    from driftback.recipes.assembly import signal_warning
+    from driftback.recipes.config import read
     from driftback.recipes.describe import describe
 
     facts = describe(run)
     files = {name: _state(run / name) for name in FILES}
     whole = files["weights.safetensors"] == "ok" and not any(state.startswith("damaged") for state in files.values())
+    signal = signal_warning(read(run))
+    if signal is not None:
+        say(f"warning: {signal}")
     if json:
         emit(facts | {"files": files, "whole": whole})
     else:

@@ -13,6 +13,7 @@ from driftback.data.preprocessing import Preprocessing
 from driftback.errors import DamagedModel
 from driftback.files import write_text
 from driftback.networks.presets import NetworkSpec
+from driftback.recipes.budget import Judging
 from driftback.recipes.methods import METHODS
 from driftback.training.plan import Plan
 
@@ -38,6 +39,7 @@ class Config(BaseModel):
     preprocessing: Preprocessing
     network: NetworkSpec
     plan: Plan
+    judging: Judging = Judging()
     spread: float
     """The standard deviation of the encoded training data."""
     class_counts: tuple[int, ...] = ()

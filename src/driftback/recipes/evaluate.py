@@ -23,8 +23,9 @@ from driftback.evaluation.judge import FEWEST_REAL, judge
 from driftback.evaluation.metric import Metric
 from driftback.evaluation.moments import diagnose
 from driftback.files import write_text
+from driftback.recipes import config as configs
 from driftback.recipes.config import Config
-from driftback.recipes.job import MOST_MEASURED, last_summary
+from driftback.recipes.job import last_summary
 from driftback.recipes.model import Model
 from driftback.recipes.prepare import fingerprint
 
@@ -150,8 +151,9 @@ def recorded_bits(folder: Path) -> Metric | None:
     if end is None or end.bits_per_dim is None:
         return None
     value, error = end.bits_per_dim, end.bits_per_dim_se
+    used = min(end.held_out, configs.read(folder).judging.judged)
     low, high = (None, None) if error is None else (value - 1.96 * error, value + 1.96 * error)
-    return Metric(BITS, value, low, high, None, None, min(end.held_out, 2 * MOST_MEASURED), "lower is better, no floor")
+    return Metric(BITS, value, low, high, None, None, used, "lower is better, no floor")
 
 
 def write_evaluation(folder: Path, metrics: tuple[Metric, ...]) -> None:

@@ -19,9 +19,10 @@ def fit(source: Any, y: Any = None, *, progress: Callable[[Progress], None] | No
     `y` labels the items (n,) and makes the model class-conditional. `minutes` (default 5) is the time it may take,
     fractions too; `steps` fixes the number of steps instead, which repeats exactly. `method` is a name of
     `driftback.recipes.methods.METHODS` (default: chosen from the data). `out` is the folder to keep it in (default:
-    memory only); `resume` goes on where that folder's training ended, `force` replaces what is there. `seed` >= 0;
-    `held_out` in [0, 1) is the share kept for judging. `batch`, `learning_rate`, `network` and `device` override what
-    is chosen; `size`, `channels`, `columns`, `n` are passed to `driftback.data.load`. Raises BadInput, DamagedModel or
+    memory only); `resume` goes on where that folder's training ended and keeps to its plan, `force` replaces what is
+    there. `seed` >= 0 (default 0); `held_out` in [0, 1) is the share kept for judging (default 0.2). `batch`,
+    `learning_rate`, `network` and `device` override what is chosen; `size`, `channels`, `columns`, `n` are passed to
+    `driftback.data.load`. Raises BadInput, DamagedModel, NotFinite or
     TrainingStopped.
     """
     job = prepare(source, y, **options)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,14 +19,15 @@ import torch
 from torch import Tensor
 
 from driftback.data.dataset import Dataset, Finding
-from driftback.errors import BadInput, TrainingStopped
+from driftback.errors import BadInput, NotFinite, TrainingStopped
 from driftback.files import write_tensors
 from driftback.pictures.preview import preview
 from driftback.randomness import Rng
 from driftback.recipes import folder as folders
 from driftback.recipes.assembly import cells, training_times
+from driftback.recipes.budget import MEASUREMENTS
 from driftback.recipes.config import Config
-from driftback.recipes.model import WEIGHTS, Model
+from driftback.recipes.model import WEIGHTS, Model, block
 from driftback.scores.parametrisation import Levels
 from driftback.training import checkpoint
 from driftback.training.health import Measurement, Verdict, verdict
@@ -34,11 +35,7 @@ from driftback.training.levels import level_losses
 from driftback.training.loop import State, Step, train
 
 LOG = "metrics.jsonl"
-MEASUREMENTS = 12
-PREVIEWS = 6
 CHECKPOINT_SECONDS = 15.0
-MOST_MEASURED = 512
-"""At most so many held-out items are measured while training, and at most twice so many for the final likelihood."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,8 @@ class Progress:
     loss: float
     held_out: float | None
     verdict: str
+    parts: int = 1
+    """Into how many parts a batch is cut since memory ran out."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class Job:
     @property
     def model(self) -> Model:
         """The model as it stands, with the averaged weights."""
-        return Model(self.config, self.state.average)
+        return Model(self.config, self.state.average, self.state.step)
 
     @property
     def verdict(self) -> Verdict:
@@ -131,7 +130,7 @@ class Job:
                 if _falls(step.number, plan.steps, MEASUREMENTS):
                     self._measure(step, sum(losses) / len(losses))
                     losses.clear()
-                if _falls(step.number, plan.steps, PREVIEWS):
+                if _falls(step.number, plan.steps, self.config.judging.previews):
                     self._preview(step.number)
                 halted = stop()
                 if halted or time.perf_counter() - written > checkpoint_seconds:
@@ -145,6 +144,7 @@ class Job:
                     step.loss,
                     float(np.mean(held[-1]["loss"])) if held else None,
                     self.verdict.text if self.state.history else "",
+                    self.state.parts,
                 )
                 if halted:
                     return
@@ -164,11 +164,11 @@ class Job:
         started = time.perf_counter()
         self.save()
         network = self.state.average.network.eval()
-        model = Model(self.config, replace(self.state.average, network=network))
+        model = Model(self.config, replace(self.state.average, network=network), self.state.step)
         bits = error = None
         # Other likelihoods cost thousands of evaluations per item: they wait for `driftback likelihood`.
         if len(self.held) and isinstance(self.state.denoiser.parametrisation, Levels):
-            some = self.held.take(_chosen(len(self.held), 2 * MOST_MEASURED, "held-out"))
+            some = self.held.take(_chosen(len(self.held), self.config.judging.judged, "held-out"))
             found = model.log_likelihood(some.x, _names(some) if model.classes else None)
             bits = model.bits_per_dim(found.mean)
             error = None if found.standard_error is None else -model.bits_per_dim(found.standard_error)
@@ -190,17 +190,23 @@ class Job:
 
     def _measure(self, step: Step, loss: float) -> None:
         law, average = training_times(self.config), self.state.average
+        # As many items at once as a step bears, which needs more memory for each.
+        batch = max(1, min(256, self.config.plan.batch // self.state.parts))
         rng = Rng(self.config.plan.seed).child("measure")
-        n = min(MOST_MEASURED, len(self.x0), max(len(self.held), 64))
+        n = min(self.config.judging.measured, len(self.x0), max(len(self.held), 64))
         held = None
         if len(self.held):
             some = self.held.take(_chosen(len(self.held), n, "held-out"))
             x, y = self.config.preprocessing.encode(some.x), None if self.label is None else torch.from_numpy(some.y)
-            held = level_losses(average, x.to(self.device), _to(y, self.device), law, cell=cells(self.config), rng=rng)
+            held = level_losses(
+                average, x.to(self.device), _to(y, self.device), law, cell=cells(self.config), rng=rng, batch=batch
+            )
             n = len(x)
         seen_items = torch.from_numpy(_chosen(len(self.x0), n, "training"))
         x, y = self.x0[seen_items], None if self.label is None else self.label[seen_items]
-        seen = level_losses(average, x.to(self.device), _to(y, self.device), law, cell=cells(self.config), rng=rng)
+        seen = level_losses(
+            average, x.to(self.device), _to(y, self.device), law, cell=cells(self.config), rng=rng, batch=batch
+        )
         self.state.history.append(Measurement(step.number, seen, held).as_json())
         if self.folder is not None and self.verdict.best_step == step.number:
             path = self.folder / "training" / "best.safetensors"
@@ -219,9 +225,11 @@ class Job:
 
     def _preview(self, step: int) -> None:
         if self.folder is not None:
-            points = len(self.config.preprocessing.internal_event) == 1
-            x = self.model.sample(1000 if points else 36, seed=0, steps=20 if points else 12, churn=0.0)
-            preview(x, self.folder / "previews" / f"step-{step:07d}.png", self.config.preprocessing)
+            event = self.config.preprocessing.internal_event
+            # A picture that cannot be drawn yet is no reason to stop: the loss is what training is judged by.
+            with suppress(NotFinite):
+                x = self.model.sample(1000 if len(event) == 1 else 36, seed=0, steps=preview_steps(event), churn=0.0)
+                preview(x, self.folder / "previews" / f"step-{step:07d}.png", self.config.preprocessing)
 
     def _log(self, record: dict) -> None:
         if self.folder is None:
@@ -235,6 +243,16 @@ class Job:
                 f"cannot write {path}: {error.strerror or error}; make room and go on with --resume, from the last "
                 "checkpoint"
             ) from error
+
+
+def preview_steps(event: Sequence[int]) -> int:
+    """How many steps a preview of items of shape `event` takes."""
+    return 20 if len(event) == 1 else 12
+
+
+def preview_evaluations(event: Sequence[int]) -> int:
+    """How many items a preview's network sees, all steps together."""
+    return block(event) * (2 * preview_steps(event) - 1)
 
 
 def read_log(path: Path) -> list[dict]:

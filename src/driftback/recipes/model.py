@@ -24,6 +24,8 @@ from driftback.randomness import Rng, as_rng
 from driftback.recipes import config as configs
 from driftback.recipes.assembly import cells, encoded_levels, lowest_ratio, raw_units, untrained
 from driftback.recipes.config import Config
+from driftback.recipes.devices import device_named
+from driftback.recipes.finite import refuse_not_finite
 from driftback.samplers.frame import Frame, denoised_end, last
 from driftback.samplers.grids import karras
 from driftback.samplers.heun import Heun
@@ -37,12 +39,19 @@ WEIGHTS = "weights.safetensors"
 Label = int | str | Sequence[int] | np.ndarray | None
 
 
+def block(event: Sequence[int]) -> int:
+    """How many items of shape `event` are drawn at once."""
+    return 1024 if len(event) == 1 else max(1, min(64, 2 ** int(math.log2(max(1, 4_000_000 // math.prod(event))))))
+
+
 @dataclass(frozen=True)
 class Model:
     """A denoiser and the config that it was made by. `fit` and `load` make it."""
 
     config: Config
     denoiser: LearnedDenoiser
+    step: int | None = None
+    """How many steps its weights have seen, where that is known."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -57,8 +66,7 @@ class Model:
     @property
     def block(self) -> int:
         """How many items are computed at once, whatever is asked for, so that item i is the same for every n."""
-        event = self.config.preprocessing.internal_event
-        return 1024 if len(event) == 1 else max(1, min(64, 2 ** int(math.log2(max(1, 4_000_000 // math.prod(event))))))
+        return block(self.config.preprocessing.internal_event)
 
     def labels(self, n: int, *, label: Label = None, seed: int = 0) -> np.ndarray | None:
         """The class of each of the `n` items that `sample` draws with this seed, int64 (n,); None without classes.
@@ -169,7 +177,8 @@ class Model:
         `label` is a class, or one per item; `guidance` >= 0 pushes towards it (0: none); `churn` >= 0 is the noise put
         back on the way (EDM's S_churn; default `self.churn`). Item i of a seed is the same for every `n`, and for every
         `batch_size`: it is rounded up to whole blocks, and several blocks at once agree with one by one up to rounding.
-        `progress(done, n)` is called after each batch. Raises BadInput for what cannot be drawn.
+        `progress(done, n)` is called after each batch. Raises BadInput for what cannot be drawn, NotFinite where the
+        network gives no numbers.
         """
         if n < 1:
             raise BadInput(f"cannot draw {n} items; ask for at least 1")
@@ -183,6 +192,7 @@ class Model:
             count = min(block, n - first)
             padded = None if labels is None else np.resize(labels[first : first + count], block)
             whole = last(self._way_back(block, padded, seed, steps, guidance, churn, first))
+            refuse_not_finite(whole.x[:count], "sample", first)
             out.append(self.config.preprocessing.decode(whole.x[:count]))
             if progress:
                 progress(first + count, n)
@@ -209,7 +219,7 @@ class Model:
         lower bound too, by uniform dequantisation (Theis et al. 2016, arXiv 1511.01844, section 3.1); for continuous
         data the log-density. Columns of whole numbers, or of one value, beside others are dequantised too: then it is a
         lower bound on the logarithm of their probability times the density of the rest. `method` says which. Raises
-        BadInput for data that the model cannot have made.
+        BadInput for data that the model cannot have made, and NotFinite where the network gives no numbers.
         """
         prepared, rng = self.config.preprocessing, as_rng(seed).child("likelihood")
         z = prepared.encode(x)
@@ -229,6 +239,7 @@ class Model:
                 if cell is not None:
                     part = part + cell.to(part) * (key.child("dequantise").uniform(part.shape).to(part) - 0.5)
                 parts.append(ode_log_likelihood(given, part, spread=self.config.spread, low=low, rng=key))
+            refuse_not_finite(parts[-1].nats, "log-likelihood of item", first)
             if progress:
                 progress(min(first + self.block, len(z)), len(z))
         # The bound is on a probability already; a density of the encoded data turns into one per raw unit or level.
@@ -256,8 +267,8 @@ class Model:
 
     def save(self, folder: str | Path) -> None:
         """Write the model as a folder: its config and its weights, each whole or not at all."""
-        folder = Path(folder)
-        write_tensors(folder / WEIGHTS, self.denoiser.network.state_dict(), {"steps": self.config.plan.steps})
+        folder = Path(folder).expanduser()
+        write_tensors(folder / WEIGHTS, self.denoiser.network.state_dict(), {"step": self.step})
         configs.write(self.config, folder)
 
 
@@ -272,7 +283,7 @@ def load(folder: str | Path, *, device: str | None = None, checkpoint: str = "la
     path = {"last": folder / WEIGHTS, "best": folder / "training" / "best.safetensors"}[checkpoint]
     if checkpoint == "best" and config.held_out == 0:
         raise BadInput("nothing was held out, so no checkpoint is known to be the best; use the last one")
-    weights, _ = read_tensors(path)
+    weights, about = read_tensors(path)
     try:
         denoiser.network.load_state_dict(weights)
     except RuntimeError as error:
@@ -280,17 +291,4 @@ def load(folder: str | Path, *, device: str | None = None, checkpoint: str = "la
         raise DamagedModel(message) from error
     denoiser.network.eval().requires_grad_(False)
     denoiser.network.to(device_named(device))
-    return Model(config, denoiser)
-
-
-def device_named(name: str | None = None) -> str:
-    """The device `name` ("cpu", "cuda", "cuda:1"), by default the GPU where there is one. Raises BadInput if there is
-    no such device here.
-    """
-    if name is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise BadInput(f"there is no device '{name}' on this machine; leave --device out, or give cpu") from None
-    return name
+    return Model(config, denoiser, about.get("step"))
