@@ -159,6 +159,24 @@ def test_likelihood_gives_nats_and_bits(cli, moons, digits, tmp_path) -> None:
     assert list(cli("likelihood", moons, tmp_path / "few.npy", "--json").json) == LIKELIHOOD
 
 
+def test_columns_of_other_data_are_matched_by_name(cli, tmp_path) -> None:
+    x = np.random.Generator(np.random.Philox(1)).standard_normal((60, 3)) * [10, 5, 1] + [170, 60, 2]
+    names = ("height", "weight", "kids")
+
+    def written(name, head, rows):
+        (tmp_path / name).write_text("\n".join([",".join(head), *(",".join(map(str, row)) for row in rows)]))
+        return tmp_path / name
+
+    run, plain = tmp_path / "run", written("plain.csv", names, x)
+    assert cli("fit", plain, "--out", run, "--steps", 5, "--quiet").code == 0
+    turned = written("turned.csv", ("kids", "who", *names[:2]), [[row[2], "me", row[0], row[1]] for row in x])
+    one, other = (cli("likelihood", run, data, "--json").json["nats"] for data in (plain, turned))
+    assert one == other
+    lacking = cli("likelihood", run, written("lacking.csv", names[:2], x[:, :2]))
+    assert lacking.code == 2
+    assert "lacks the column 'kids'" in lacking.error
+
+
 def test_info_tells_what_a_model_is(cli, digits) -> None:
     found = cli("info", digits, "--json").json
     assert (found["data"], found["steps_done"], found["finished"], found["whole"]) == ("digits", 2, True, True)

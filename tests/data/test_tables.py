@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from driftback.data import load
+from driftback.data.reader import Alike
 from driftback.errors import BadInput
 
 ROWS = [(1.5, 2.25), (-3.0, 4e-5), (0.125, 6.0), (7.75, -8.5)]
@@ -126,3 +127,33 @@ def test_data_frames_with_nullable_columns_and_labels():
         load(frame)
     with pytest.raises(BadInput, match="two columns named 'a'"):
         load(pd.DataFrame(np.ones((3, 2)), columns=["a", "a"]))
+
+
+KNOWN = Alike(("height", "weight", "kids"), "colour")
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("height,weight,kids\n170,60,2\n180,80,1\n", {}),
+        ("kids,colour,weight,note,height\n2,red,60,a,170\n1,blue,80,b,180\n", {}),
+        ("170,60,2\n180,80,1\n", {}),
+        ("kids,weight,height\n2,60,170\n1,80,180\n", {"columns": ("kids", "height", "weight")}),
+        ("n,w,h\n2,60,170\n1,80,180\n", {"columns": ("h", "w", "n")}),
+    ],
+    ids=["same", "mixed up", "no header", "named in another order", "named otherwise"],
+)
+def test_columns_that_a_model_knows_are_matched_by_name(tmp_path, text, options):
+    dataset = _load(tmp_path, text, alike=KNOWN, **options)
+    np.testing.assert_array_equal(dataset.x, [[170, 60, 2], [180, 80, 1]])
+    assert dataset.classes == (("blue", "red") if "colour" in text else ())
+
+
+def test_columns_that_a_model_misses_are_named(tmp_path):
+    with pytest.raises(BadInput, match=r"x.csv lacks the columns 'weight', 'kids', .* its columns are height, mass"):
+        _load(tmp_path, "height,mass\n1,2\n3,4\n", alike=KNOWN)
+    with pytest.raises(BadInput, match="two-moons lacks the columns 'height'"):
+        load("two-moons", n=20, alike=KNOWN)
+    # Data without names of its own counts in its order, and so does a model without names.
+    assert load(np.eye(3), alike=KNOWN).columns == ()
+    assert _load(tmp_path, "a,b\n1,2\n3,4\n", alike=Alike(("c0", "c1"))).columns == ("a", "b")

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -130,6 +131,29 @@ class TestDensity:
             points.score_samples(np.full((2, 2), np.nan))
         with pytest.raises(db.BadInput, match="classes"):
             points.score_samples(np.zeros((2, 2)), [0, 1])
+
+
+def people() -> pd.DataFrame:
+    r = np.random.default_rng(0)
+    numbers = {"height": r.normal(170, 10, 200), "weight": r.normal(70, 9, 200), "kids": r.integers(0, 4, 200)}
+    return pd.DataFrame(numbers | {"colour": np.where(r.random(200) < 0.5, "red", "blue")})
+
+
+def test_a_data_frame_is_taken_by_its_names() -> None:
+    frame = people()
+    model = db.fit(frame, "colour", steps=20)
+    found = model.score_samples(frame)
+    numbers = frame[["height", "weight", "kids"]].to_numpy()
+    assert np.array_equal(found, model.score_samples(numbers, frame["colour"].to_numpy()))
+    mixed = frame[["kids", "colour", "weight", "height"]].assign(note="x")
+    assert np.array_equal(found, model.score_samples(mixed))
+    assert np.array_equal(model.score_samples(frame.drop(columns="colour")), model.score_samples(numbers))
+    # Planted fault: by position the columns would mean something else.
+    assert np.all(model.score_samples(numbers[:, ::-1].copy()) < found - 100)
+    with pytest.raises(db.BadInput, match="lacks the column 'kids'"):
+        model.score_samples(frame.drop(columns="kids"))
+    with pytest.raises(db.BadInput, match="1 of the 200 rows have missing values"):
+        model.score_samples(frame.assign(kids=frame["kids"].astype(float).where(frame.index > 0)))
 
 
 @pytest.mark.parametrize("method", METHODS)

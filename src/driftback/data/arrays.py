@@ -114,12 +114,14 @@ def _from_named(arrays: dict[str, np.ndarray], path: Path, options: Options) -> 
     listed = ", ".join(f"{key} {a.shape}" for key, a in arrays.items()) or "nothing"
     if options.label is not None and options.label not in arrays:
         raise BadInput(f"{path} has no array named {options.label} for the labels; it holds {listed}")
-    data = {key: a for key, a in arrays.items() if key != (options.label or "y")}
+    alike = options.alike.label if options.alike else None
+    named = options.label or (alike if alike in arrays else None) or "y"
+    data = {key: a for key, a in arrays.items() if key != named}
     key = "x" if "x" in data else next(iter(data)) if len(data) == 1 else None
     if key is None:
         raise BadInput(f"{path} needs an array named x (and y for labels), or just one array; it holds {listed}")
     dataset = from_array(arrays[key], path.name)
-    labels = arrays.get(options.label or "y")
+    labels = arrays.get(named)
     if labels is None:
         return dataset
     y, classes = as_labels(labels, len(dataset))

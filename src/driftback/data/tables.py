@@ -6,12 +6,14 @@ the rows are left out, constant columns stay.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from driftback.data.dataset import Dataset, Finding, as_labels
-from driftback.data.reader import Options
+from driftback.data.reader import Alike, Options
 from driftback.errors import BadInput
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "nil", "missing", "#n/a"})
@@ -22,7 +24,8 @@ def from_columns(names: Sequence[str], columns: Sequence[np.ndarray], name: str,
     """Points (n, d) float64 from columns (n,), each of numbers (NaN is missing) or of words.
 
     `options.label` names the column that holds the classes, `options.columns` those to take, in that order; without
-    it, all but the label and the row numbers. Raises BadInput for words, unknown or doubled names, and nothing left.
+    it, those of the model that `options.alike` tells of, else all but the label and the row numbers. Raises BadInput
+    for words, unknown or doubled names, and nothing left.
     """
     doubled = [c for i, c in enumerate(names) if c in names[:i]]
     if doubled:
@@ -31,10 +34,15 @@ def from_columns(names: Sequence[str], columns: Sequence[np.ndarray], name: str,
     if not table or not len(columns[0]):
         raise BadInput(f"{name} has no rows: give at least one")
     _refuse_unknown(table, name, options)
-    label = None if options.label is None else table[options.label]
+    alike = options.alike or Alike()
+    label_name = alike.label if options.label is None and alike.label in table else options.label
+    label = None if label_name is None else table[label_name]
     findings: list[Finding] = []
-    if options.columns is None:
-        chosen = [c for c in names if c != options.label]
+    wanted = options.columns or _matched(alike.columns, names, name)
+    if set(wanted or ()) == set(alike.columns):
+        wanted = alike.columns or wanted
+    if wanted is None:
+        chosen = [c for c in names if c != label_name]
         counters = [c for c in chosen if len(chosen) > 1 and _numbers_rows(c, table[c])]
         findings += [
             Finding("warning", f"column {c!r} numbers the rows: left out (to keep it, name the columns)")
@@ -44,7 +52,7 @@ def from_columns(names: Sequence[str], columns: Sequence[np.ndarray], name: str,
         findings += [Finding("warning", f"column {c!r} is empty: left out") for c in empty]
         chosen = [c for c in chosen if c not in counters and c not in empty]
     else:
-        chosen = list(options.columns)
+        chosen = list(wanted)
     _refuse_words(table, chosen, name)
     if not chosen:
         raise BadInput(f"{name} has no numeric column left: it needs at least one besides labels and row numbers")
@@ -60,6 +68,44 @@ def _refuse_unknown(table: dict[str, np.ndarray], name: str, options: Options) -
     unknown = [c for c in wanted if c not in table]
     if unknown:
         raise BadInput(f"{name} has no column {unknown[0]!r}: its columns are {_listed(list(table))}")
+
+
+def numbered(j: int) -> str:
+    """The name of column `j` of a table without a header."""
+    return f"c{j}"
+
+
+def _made_up(names: Sequence[str]) -> bool:
+    return all(re.fullmatch(r"c\d+", name) for name in names)
+
+
+def aligned(dataset: Dataset, alike: Alike) -> Dataset:
+    """`dataset` with the columns that a model knows, in its order. Raises BadInput, as `from_columns`, for missing
+    names.
+    """
+    wanted = _matched(alike.columns, dataset.columns, dataset.name) if dataset.columns else None
+    if wanted is None or wanted == dataset.columns:
+        return dataset
+    order = [dataset.columns.index(c) for c in wanted]
+    return replace(dataset, x=dataset.x[:, order], columns=wanted)
+
+
+def _matched(known: tuple[str, ...], names: Sequence[str], name: str) -> tuple[str, ...] | None:
+    """The columns that a model knows, where `names` has them all; None where either has no names of its own."""
+    missing = [c for c in known if c not in names]
+    if not known or not missing:
+        return known or None
+    if _made_up(known) or _made_up(names):
+        return None
+    raise BadInput(
+        f"{name} lacks {_quoted(missing)}, which the model was fitted on: its columns are {_listed(list(names))}; "
+        "rename or add them"
+    )
+
+
+def _quoted(names: list[str]) -> str:
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return f"the column{'s' * (len(names) > 1)} " + ", ".join(map(repr, names[:4])) + more
 
 
 def _numbers_rows(name: str, column: np.ndarray) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from driftback.data.preprocessing import Preprocessing
+from driftback.data.reader import Alike
 from driftback.errors import DamagedModel
 from driftback.files import write_text
 from driftback.networks.presets import NetworkSpec
@@ -46,6 +47,12 @@ class Config(BaseModel):
     items: int
     held_out: int
     held_out_share: float
+
+    @property
+    def alike(self) -> Alike:
+        """What other data is matched by: the names of the columns, and the one that holds the classes."""
+        label = self.reading.get("y") if self.class_counts else None
+        return Alike(self.preprocessing.columns, label)
 
 
 def write(config: Config, folder: Path) -> None:

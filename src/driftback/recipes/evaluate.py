@@ -71,11 +71,12 @@ def original(config: Config) -> RealItems:
 
 
 def like(config: Config, source: str, **reading: Any) -> Dataset:
-    """Other data, read as the model's own were unless `reading` says otherwise."""
-    recorded = {name: value for name, value in config.reading.items() if name != "n"}
+    """Other data, read as the model's own were unless `reading` says otherwise; columns are matched by name."""
+    # What names columns and labels is in `alike`, which does not insist on labels that new data may well lack.
+    recorded = {name: value for name, value in config.reading.items() if name in ("size", "channels")}
     if not reading and config.source is not None and Path(config.source).suffix == Path(source).suffix:
         reading = recorded
-    return _read(source, reading)
+    return _read(source, reading | {"alike": config.alike})
 
 
 def _read(source: str, reading: Mapping[str, Any]) -> Dataset:

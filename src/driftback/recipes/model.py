@@ -24,6 +24,7 @@ from driftback.randomness import Rng, as_rng
 from driftback.recipes import config as configs
 from driftback.recipes.assembly import encoded_levels, lowest_ratio, untrained
 from driftback.recipes.config import Config
+from driftback.recipes.shown import shown
 from driftback.samplers.frame import Frame, denoised_end, last
 from driftback.samplers.grids import karras
 from driftback.samplers.heun import Heun
@@ -205,10 +206,13 @@ class Model:
     ) -> LogLikelihood:
         """log p(x), or log p(x | y) with labels, in nats per item (n,), in raw units.
 
+        A data frame's columns are taken by the names that the model was fitted on, and its label column, where it has
+        one, is `y`; other columns are left out.
         For data on few levels (method `levels`) it is a lower bound on the log-probability; for other discrete data a
         lower bound too, by uniform dequantisation (Theis et al. 2016, arXiv 1511.01844, section 3.1); for continuous
         data the log-density. Raises BadInput for data that the model cannot have made.
         """
+        x, y = shown(self.config, x, y)
         prepared, rng = self.config.preprocessing, as_rng(seed).child("likelihood")
         z = prepared.encode(x)
         labels = None if y is None else torch.from_numpy(self.class_numbers(y, len(z)))
@@ -243,7 +247,7 @@ class Model:
 
     def score_samples(self, X: Any, y: Any = None) -> np.ndarray:
         """The log-density of each item of `X` in nats, (n,) float64; of `X` given the classes `y`, where these are
-        told.
+        told (also by the label column of a data frame).
         """
         return self.log_likelihood(X, y).nats.numpy()
 
