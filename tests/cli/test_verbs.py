@@ -142,6 +142,12 @@ def test_evaluate_takes_other_data(cli, moons, tmp_path) -> None:
     result = cli("evaluate", moons, tmp_path / "fresh.npy", "-n", 40)
     assert result.code == 0
     assert "verdict" in result.out
+    np.save(tmp_path / "few.npy", np.full((3, 2), 1600.0))
+    few = cli("evaluate", moons, tmp_path / "few.npy", "-n", 40)
+    assert few.code == 2
+    assert "at least 20" in few.error
+    np.save(tmp_path / "far.npy", 1600 + other.x)
+    assert "cannot tell: DATA lie elsewhere" in cli("evaluate", moons, tmp_path / "far.npy", "-n", 40).out
 
 
 def test_likelihood_gives_nats_and_bits(cli, moons, digits, tmp_path) -> None:

@@ -10,7 +10,8 @@ import torch
 
 import driftback as db
 from driftback.data.loading import load as load_data
-from driftback.recipes.evaluate import original, real_items
+from driftback.evaluation.metric import UNKNOWN
+from driftback.recipes.evaluate import evaluate, original, real_items
 from driftback.recipes.methods import METHODS
 from driftback.recipes.model import Model
 from driftback.recipes.prepare import prepare
@@ -192,7 +193,22 @@ def test_data_that_was_trained_on_is_left_out_of_the_judgement() -> None:
     assert found.held is not None
     assert len(found.held) == 60
     # Planted fault: the training items themselves in place of fresh ones are not taken.
-    assert real_items(model.config, own.train).held is not own.train
+    with pytest.raises(db.BadInput, match=r"only 0 of the 240 items .* leave DATA out"):
+        real_items(model.config, own.train)
+    with pytest.raises(db.BadInput, match="3 items, too few to judge by; give at least 20"):
+        real_items(model.config, load_data(np.full((3, 2), 1600.0)))
+
+
+def test_what_is_not_known_is_not_judged() -> None:
+    x = load_data("two-moons", n=300).x
+    model = db.fit(x, steps=2, batch=64)
+    again = real_items(model.config, load_data(x))
+    assert (len(again.train), len(again.held)) == (240, 60)  # the very data that was in memory then
+    other = real_items(model.config, load_data(x + 1))
+    assert not other.known
+    verdicts = {m.name.split(" (")[0]: m.verdict for m in evaluate(model, other, n=40).metrics}
+    assert verdicts["copies of training items"] == UNKNOWN
+    assert verdicts["closeness to training items"] == UNKNOWN
 
 
 def test_best_checkpoint_and_history(run: Path) -> None:

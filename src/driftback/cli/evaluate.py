@@ -38,7 +38,7 @@ def evaluate(
     reading = options.reading(size, channels, columns, label)
     other = None if data is None else recipe.like(model.config, data, **reading)
     real = recipe.real_items(model.config, other)
-    if other is not None and real.held is None:
+    if not real.known:
         say(f"the training items cannot be read again: {data} takes their place, so copies of them cannot be seen")
     if real.left_out:
         say(f"{real.left_out} items of {data} were trained on and are left out")

@@ -16,6 +16,8 @@ ABOVE = "above the floor"
 MEMORISED = "memorised"
 NOT_MEMORISED = "not memorised"
 TOO_FEW = "too few items"
+ELSEWHERE = "cannot tell: DATA lie elsewhere than the training items"
+UNKNOWN = "cannot tell: the training items are not known"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from driftback.data.dataset import Dataset
 from driftback.data.loading import load as load_data
 from driftback.data.split import repeats_by_chance, split
 from driftback.errors import BadInput, DriftbackError
-from driftback.evaluation.judge import FEWEST_REAL, judge
-from driftback.evaluation.metric import Metric
+from driftback.evaluation.judge import judge
+from driftback.evaluation.memorisation import CLOSENESS, COPIES, ENOUGH
+from driftback.evaluation.metric import UNKNOWN, Metric
 from driftback.evaluation.moments import diagnose
 from driftback.files import write_text
 from driftback.recipes.config import Config
@@ -40,6 +42,8 @@ class RealItems:
     held: Dataset | None
     left_out: int = 0
     """How many items were left out because the model was trained on them."""
+    known: bool = True
+    """Whether `train` is what the model was trained on; else other items stand for it, and copies cannot be seen."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +63,20 @@ def original(config: Config) -> RealItems:
     if config.source is None:
         raise BadInput("this model was fitted on data in memory; give DATA to compare it with")
     try:
-        dataset = _read(config.source, config.reading)
-        train, held = (dataset.take(index) for index in split(dataset, config.held_out_share))
-        label = torch.from_numpy(train.y) if config.class_counts and train.y is not None else None
-        same = fingerprint(config.preprocessing.encode(train.x), label) == config.fingerprint
+        found = _own(config, _read(config.source, config.reading))
     except DriftbackError as error:
         raise BadInput(f"cannot read {config.source} again ({error}); give DATA to compare with") from error
-    if not same:
+    if found is None:
         raise BadInput(f"{config.source} has changed since the model was fitted on it; give DATA to compare with")
+    return found
+
+
+def _own(config: Config, dataset: Dataset) -> RealItems | None:
+    """`dataset` as the training and held-out items of the model, or None if it was fitted on other data."""
+    train, held = (dataset.take(index) for index in split(dataset, config.held_out_share))
+    label = torch.from_numpy(train.y) if config.class_counts and train.y is not None else None
+    if fingerprint(config.preprocessing.encode(train.x), label) != config.fingerprint:
+        return None
     return RealItems(train, held if len(held) else None)
 
 
@@ -89,21 +99,31 @@ def real_items(config: Config, data: Dataset | None) -> RealItems:
     """The model's own items; or `data` in place of the held-out ones, and of all where its own cannot be read again.
 
     Items of `data` that the model was trained on are left out: beside copies of themselves nothing looks memorised.
-    Where too few are left, `data` being the model's own, the held-out items are taken.
+    Raises BadInput where fewer than 20 are left: none are taken from elsewhere to make up for them.
     """
     if data is None:
         return original(config)
+    if len(data) < ENOUGH:
+        raise BadInput(f"{data.name} has {len(data)} items, too few to judge by; give at least {ENOUGH}, better 1000")
     try:
         own = original(config)
     except BadInput:
-        return RealItems(data, None)
+        # What was in memory when the model was fitted may be the very data that is given now.
+        with suppress(DriftbackError):
+            if found := _own(config, data):
+                return found
+        return RealItems(data, None, known=False)
     if repeats_by_chance(data):
         return RealItems(own.train, data)
     encode = config.preprocessing.encode
     known = {item.tobytes() for item in encode(own.train.x).numpy()}
     new = np.array([item.tobytes() not in known for item in encode(data.x).numpy()])
-    if new.sum() < FEWEST_REAL:
-        return own
+    if new.sum() < ENOUGH:
+        raise BadInput(
+            f"only {int(new.sum())} of the {len(data)} items of {data.name} are new to the model, which was trained on "
+            f"the others; give at least {ENOUGH} new ones"
+            + (", or leave DATA out to judge by the held-out items" if own.held is not None else "")
+        )
     return RealItems(own.train, data.take(np.flatnonzero(new)), int((~new).sum()))
 
 
@@ -137,8 +157,17 @@ def evaluate(
         held_labels=None if real.held is None else _names(model, prepared.labels(real.held)),
         rng=seed,
     )
+    if not real.known:
+        metrics = [_untold(metric) for metric in metrics]
     cause = diagnose(drawn.astype(np.float64), (known if held is None else held).astype(np.float64))
     return Evaluation(tuple(metrics), samples, labels, real, cause)
+
+
+def _untold(metric: Metric) -> Metric:
+    """A measurement of copies without its verdict, for what they would be copies of is not known."""
+    if not metric.name.startswith((COPIES, CLOSENESS)):
+        return metric
+    return replace(metric, floor_low=None, floor_high=None, verdict=UNKNOWN)
 
 
 def _flat(model: Model, items: Dataset) -> np.ndarray:
