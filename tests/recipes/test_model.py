@@ -213,8 +213,8 @@ def test_what_is_not_known_is_not_judged() -> None:
 
 def test_best_checkpoint_and_history(run: Path) -> None:
     job = prepare("two-moons", out=run, n=300, steps=24)
-    for _ in job.run():
-        pass
+    for now in job.run():
+        assert now.step == now.steps or "ended" not in now.verdict
     model, summary = job.finish()
     assert len(job.state.history) == 12
     assert all(Measurement.from_json(m).held_out is not None for m in job.state.history)
