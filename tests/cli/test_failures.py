@@ -202,6 +202,7 @@ def test_a_score_on_too_few_samples(cli, moons) -> None:
     result = cli("evaluate", moons, "-n", 5)
     assert result.code == 2
     assert "at least 20" in result.error
+    assert "n must be at least 1, not 0" in cli("evaluate", moons, "-n", 0).error
     assert (moons / "evaluation.json").exists() == before
 
 

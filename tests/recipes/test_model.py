@@ -1,6 +1,9 @@
 """A fitted model from Python: the same items however they are asked for, saved and loaded whole, honest densities."""
 
+import inspect
 import math
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 import torch
 
 import driftback as db
+from driftback.arguments import told
 from driftback.data.loading import load as load_data
 from driftback.evaluation.metric import UNKNOWN
 from driftback.recipes.evaluate import evaluate, original, real_items
@@ -16,6 +20,7 @@ from driftback.recipes.methods import METHODS
 from driftback.recipes.model import Model
 from driftback.recipes.prepare import prepare
 from driftback.training.health import Measurement
+from driftback.training.plan import Plan
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +81,65 @@ class TestSample:
         again = db.load(tmp_path / "m")
         assert again.config == model.config
         assert np.array_equal(again.sample(3, seed=1, steps=3), model.sample(3, seed=1, steps=3))
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda m: m.sample(2.5), "n must be a whole number, not 2.5"),
+        (lambda m: m.sample(3, steps=2.5), "steps must be a whole number"),
+        (lambda m: m.sample(3, batch_size="4"), "batch_size must be a whole number"),
+        (lambda m: m.sample(3, guidance="1"), "guidance must be a number, not '1'"),
+        (lambda m: m.score_samples(np.zeros((0, 2))), "no items to score"),
+        (lambda m: db.evaluate(m, n=0), "n must be at least 1"),
+        (lambda m: db.fit("two-moons", minutes="1"), "minutes must be a number, not '1'"),
+        (lambda m: db.fit("two-moons", steps=5.5), "steps must be a whole number"),
+        (lambda m: db.fit("two-moons", steps=5, held_out="half"), "held_out must be a number"),
+        (lambda m: db.fit("two-moons", steps=5, seed="1"), "seed must be a whole number"),
+        (lambda m: db.fit("two-moons", steps=5, n="many"), "n must be a whole number"),
+        (lambda m: db.fit("two-moons", step=5), "fit has no argument step: did you mean steps?"),
+        (lambda m: db.fit("two-moons", steps=5, zebra=1), "fit has no argument zebra: it takes source, y"),
+        (lambda m: db.fit("two-moons", steps=5, n=50, learning_rate=math.inf), "learning rate"),
+    ],
+)
+def test_slips_in_python_are_told_in_one_line(points: Model, call: Callable[[Model], object], told: str) -> None:
+    with pytest.raises(db.BadInput, match=re.escape(told)) as caught:
+        call(points)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_pydantic_refuses_is_told_in_one_line() -> None:
+    @told
+    def planned(steps: int) -> Plan:
+        return Plan(steps=steps)
+
+    with pytest.raises(db.BadInput, match="steps cannot be 0: input should be greater than"):
+        planned(0)
+
+
+def test_a_model_tells_what_it_is(points: Model, digits: Model) -> None:
+    assert repr(points).startswith("Model(two-moons: points of 2, method edm, ")
+    assert "parameters, 40 steps" in repr(points)
+    assert "classes: 0, 1, 2" in repr(digits)
+    assert max(repr(points).count("\n"), repr(digits).count("\n")) == 1
+    assert "score_samples" in str(Model.__doc__)
+    assert {"minutes", "steps", "held_out", "columns"} <= set(inspect.signature(db.fit).parameters)
+
+
+def test_a_saved_model_is_replaced_only_with_force(points: Model, tmp_path: Path) -> None:
+    points.save(tmp_path / "m")
+    (tmp_path / "m" / "metrics.jsonl").write_text("")
+    with pytest.raises(db.BadInput, match="force=True"):
+        points.save(tmp_path / "m")
+    points.save(tmp_path / "m", force=True)
+    assert {p.name for p in (tmp_path / "m").iterdir()} == {"config.json", "weights.safetensors"}
+
+
+def test_a_model_is_judged_in_one_call(points: Model) -> None:
+    fresh = load_data("two-moons", n=100, seed=5).x
+    for found in (db.evaluate(points, n=60), db.evaluate(points, fresh, n=60)):
+        assert "sliced Wasserstein-1" in repr(found)
+        assert repr(found).count("\n") == len(found.metrics) - 1
 
 
 class TestClasses:

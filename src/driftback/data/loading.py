@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from driftback.arguments import whole
 from driftback.data import arrays, builtin, delimited, frames, idx, pictures
 from driftback.data.dataset import Dataset, as_labels
 from driftback.data.reader import Alike, Options, Reader, is_path, suffix_of
@@ -57,6 +58,7 @@ def load(
     left out, and its label column is read where it is there. Raises BadInput, in one line, for everything that cannot
     be read.
     """
+    n = None if n is None else whole(n, "n")
     options = Options(
         _size(size), channels, None if columns is None else tuple(columns), y if is_path(y) else None, n, seed, alike
     )
@@ -74,7 +76,10 @@ def load(
 def _size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     if size is None:
         return None
-    height, width = size if isinstance(size, (tuple, list)) else (size, size)
+    sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    if len(sides) != 2:
+        raise BadInput(f"size must be one number or (height, width), not {size}")
+    height, width = (whole(side, "size") for side in sides)
     if not (1 <= height <= 4096 and 1 <= width <= 4096):
         raise BadInput(f"size must be from 1 to 4096 pixels, not {height} x {width}")
     return height, width

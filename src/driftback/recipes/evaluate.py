@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from driftback.arguments import whole
 from driftback.data.dataset import Dataset
 from driftback.data.loading import load as load_data
 from driftback.data.split import repeats_by_chance, split
@@ -46,7 +47,7 @@ class RealItems:
     """Whether `train` is what the model was trained on; else other items stand for it, and copies cannot be seen."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """The measurements, and what they rest on: raw samples (n, *event), their classes (n,) or None, real items."""
 
@@ -56,6 +57,10 @@ class Evaluation:
     real: RealItems
     diagnosis: str | None = None
     """A sentence on why the samples are grey, black or noisy, if they are."""
+
+    def __repr__(self) -> str:
+        shown = ((m.name, "-" if m.value is None else f"{m.value:.3g}", m.verdict) for m in self.metrics)
+        return "\n".join(f"{name:<52}{value:>9}  {verdict}" for name, value, verdict in shown)
 
 
 def original(config: Config) -> RealItems:
@@ -129,18 +134,23 @@ def real_items(config: Config, data: Dataset | None) -> RealItems:
 
 def evaluate(
     model: Model,
-    real: RealItems,
+    data: Any = None,
     *,
     n: int | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Draw `n` samples (default 1,000, or 2,000 points) and judge them against `real` (`driftback.evaluation.judge`).
+    """Draw `n` samples (default 1,000, or 2,000 points) and judge them (`driftback.evaluation.judge`).
 
+    `data` takes the place of the held-out items, which are the default: anything that `fit` takes, or `RealItems`.
     Raises BadInput for fewer than 20 samples or 10 real items, and for items that the model does not know.
     """
-    prepared = model.config.preprocessing
-    n = n or (2000 if len(prepared.internal_event) == 1 else 1000)
+    prepared, alike = model.config.preprocessing, model.config.alike
+    if isinstance(data, RealItems):
+        real = data
+    else:
+        real = real_items(model.config, None if data is None else load_data(data, alike=alike))
+    n = whole(n, "n", 1) if n is not None else (2000 if len(prepared.internal_event) == 1 else 1000)
     if n < 20:
         raise BadInput(f"{n} samples say nothing reliable; ask for at least 20, better 1000")
     # Real items that the model cannot know are refused before any time is spent on drawing.

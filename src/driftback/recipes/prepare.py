@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from driftback.arguments import real, told, whole
 from driftback.data import builtin
 from driftback.data.doctor import check
 from driftback.data.levels import Levels as Grid
@@ -46,6 +47,7 @@ from driftback.training.plan import Plan
 from driftback.training.speed import seconds_per_step
 
 
+@told
 def prepare(
     source: Any,
     y: Any = None,
@@ -62,9 +64,19 @@ def prepare(
     learning_rate: float | None = None,
     network: NetworkSpec | None = None,
     device: str | None = None,
-    **reading: Any,
+    size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    columns: Sequence[str] | None = None,
+    n: int | None = None,
 ) -> Job:
     """Everything before the first step; see `fit` for the arguments. Raises BadInput and DamagedModel in one line."""
+    asked_reading = {"size": size, "channels": channels, "columns": columns, "n": n}
+    reading: dict[str, Any] = {name: value for name, value in asked_reading.items() if value is not None}
+    minutes = None if minutes is None else real(minutes, "minutes")
+    steps = None if steps is None else whole(steps, "steps")
+    batch = None if batch is None else whole(batch, "batch")
+    learning_rate = None if learning_rate is None else real(learning_rate, "learning_rate")
+    held_out, seed = real(held_out, "held_out"), whole(seed, "seed")
     if minutes is not None and steps is not None:
         raise BadInput("give minutes or steps, not both: minutes are turned into steps")
     if minutes is not None and not 0 < minutes < 1e6:
@@ -122,7 +134,7 @@ def prepare(
             library=version("driftback"),
             name=dataset.name,
             source=_recorded(source),
-            reading={k: v for k, v in reading.items() if v is not None} | ({"y": y} if isinstance(y, str) else {}),
+            reading=reading | ({"y": y} if isinstance(y, str) else {}),
             method=name,
             preprocessing=prepared,
             network=network or preset(prepared.internal_event, len(x0), discrete=_discrete(name, prepared.levels)),
