@@ -85,6 +85,7 @@ SOURCES = {
     "no GPU": (lambda home: "two-moons", ("--device", "cuda:99"), ("cuda:99", "--device")),
     "no time": (lambda home: "two-moons", ("--minutes", 0), ("minutes",)),
     "minutes and steps": (lambda home: "two-moons", ("--minutes", 1), ("minutes", "steps")),
+    "labels of a lone array": (lambda home: saved(home / "d.npy", normal(50, 2)), ("--label", "q"), ("q", ".npz")),
     "no batch": (lambda home: "two-moons", ("--batch", 0), ("batch",)),
     "no learning rate": (lambda home: "two-moons", ("--learning-rate", -1), ("learning",)),
     "all held out": (lambda home: "two-moons", ("--held-out", 1), ("held",)),

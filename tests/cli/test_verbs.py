@@ -165,6 +165,23 @@ def test_likelihood_gives_nats_and_bits(cli, moons, digits, tmp_path) -> None:
     assert list(cli("likelihood", moons, tmp_path / "few.npy", "--json").json) == LIKELIHOOD
 
 
+def test_the_label_column_keeps_its_name(cli, tmp_path) -> None:
+    rows = [f"{k % 7}.5,{k % 5}.25,{'red' if k % 2 else 'blue'}" for k in range(60)]
+    (tmp_path / "data.csv").write_text("\n".join(["a,b,colour", *rows]))
+    words = ("--label", "colour", "--steps", 5, "--quiet")
+    assert cli("fit", tmp_path / "data.csv", "--out", tmp_path / "run", *words).code == 0
+    new = tmp_path / "new.csv"
+    assert cli("sample", tmp_path / "run", "-n", 30, "--steps", 2, "--out", new, "--quiet").code == 0
+    assert new.read_text().splitlines()[0] == "a,b,colour"
+    assert cli("fit", new, "--out", tmp_path / "again", *words).code == 0
+
+
+def test_help_comes_without_a_word(cli) -> None:
+    result = cli()
+    assert (result.code, result.err) == (0, "")
+    assert "evaluate" in result.out
+
+
 def test_columns_of_other_data_are_matched_by_name(cli, tmp_path) -> None:
     x = np.random.Generator(np.random.Philox(1)).standard_normal((60, 3)) * [10, 5, 1] + [170, 60, 2]
     names = ("height", "weight", "kids")

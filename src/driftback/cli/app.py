@@ -24,7 +24,6 @@ INTERNAL = 70
 app = typer.Typer(
     help="Learn from data once, then draw as many new points as you want, and know how good they are.",
     epilog="Example: driftback fit digits --out runs/digits --minutes 1.5",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -74,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    arguments = arguments or ["--help"]
     if os.environ.get("DRIFTBACK_DEBUG"):
         return app(arguments, prog_name="driftback", standalone_mode=False) or 0
     try:

@@ -68,7 +68,15 @@ def sample(
     if target.suffix.lower() == ".png":
         preview(x, target, prepared)
     else:
-        write(x, target, columns=prepared.columns, labels=names, bounds=prepared.bounds, overwrite=force)
+        write(
+            x,
+            target,
+            columns=prepared.columns,
+            labels=names,
+            bounds=prepared.bounds,
+            label=model.config.alike.label or "label",
+            overwrite=force,
+        )
     evaluations = model.evaluations(steps, guidance)
     if json:
         emit({"out": str(out), "n": n, "shape": x.shape, "evaluations": evaluations, "seconds": round(seconds, 3)})

@@ -100,7 +100,13 @@ def _read_file(source: Any, options: Options) -> Dataset:
         raise BadInput(f"cannot read {path}: {_why(error)}") from None
     except OSError as error:
         raise BadInput(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
-    return from_array(arrays, path.name) if isinstance(arrays, np.ndarray) else _from_named(arrays, path, options)
+    if isinstance(arrays, np.ndarray):
+        if options.label is not None:
+            raise BadInput(
+                f"{path} is one array without names, so it has no labels {options.label!r}: save x and y as .npz"
+            )
+        return from_array(arrays, path.name)
+    return _from_named(arrays, path, options)
 
 
 def _why(error: Exception) -> str:
