@@ -50,9 +50,9 @@ def write(
 
     `columns` heads a .csv, `labels` (n,) become its last column, named `label`, y in an .npz, and sub-folders in a
     folder. `bounds` is the range of pictures (the preprocessing's `bounds`), black to white; without it bytes are
-    0..255 and other values min..max. Folders on the way are made. Raises BadInput for an unknown suffix, contents that do not suit
-    it, and a place that is taken (unless `overwrite`; a folder that holds anything else than pictures is never
-    replaced) or cannot be written.
+    0..255 and other values min..max. Folders on the way are made. Raises BadInput for an unknown suffix, contents that
+    do not suit it, and a place that is taken (unless `overwrite`; a folder that holds anything else than pictures is
+    never replaced) or cannot be written.
     """
     target = Path(out).expanduser()
     if labels is not None and len(labels) != len(x):
