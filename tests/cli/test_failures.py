@@ -270,6 +270,34 @@ def test_no_model_there(cli, tmp_path, verb) -> None:
     assert "driftback fit" in result.error
 
 
+def test_a_file_or_a_near_miss_in_place_of_a_run(cli, moons, tmp_path) -> None:
+    told = cli("info", saved(tmp_path / "num.npy", normal(5, 2))).error
+    assert "num.npy is a file; RUN is the folder" in told
+    assert "SOURCE --out" not in told
+    assert f"did you mean {moons}?" in cli("info", moons.with_name("mons")).error
+
+
+def test_nothing_to_resume(cli, tmp_path) -> None:
+    run = tmp_path / "run"
+    result = cli("fit", "two-moons", "--out", run, "--resume", *FIT)
+    assert (result.code, run.exists()) == (2, False)
+    assert "nothing to resume" in result.error
+    assert "leave --resume out" in result.error
+    # What a kill left before the first checkpoint is no dead end, but told.
+    run.mkdir()
+    (run / ".config.7.part.json").write_text("")
+    again = cli("fit", "two-moons", "--n", 100, "--out", run, "--resume", *FIT)
+    assert again.code == 0
+    assert "starting again" in again.err
+
+
+def test_what_validators_call_it_is_not_told(cli, moons, tmp_path) -> None:
+    result = cli("sample", moons, "-n", "abc", "--out", tmp_path / "x.npy")
+    assert "give a whole number" in result.error
+    assert "parse" not in result.error
+    assert "give a number" in cli("fit", "digits", "--out", tmp_path / "x", "--minutes", "soon").error
+
+
 def changed(run: Path, **facts: object) -> None:
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps(config | facts))

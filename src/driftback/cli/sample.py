@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from driftback.cli import options
-from driftback.cli.output import emit, show, span
+from driftback.cli.output import emit, say, show, span
 from driftback.cli.progress import progress
 from driftback.errors import BadInput
 
@@ -45,7 +45,7 @@ def sample(
     Item i of a seed is the same for every -n and every --batch-size.
     """
     from driftback.data.writers import write
-    from driftback.pictures.preview import preview
+    from driftback.pictures.preview import axis_names, preview
     from driftback.recipes.model import load
 
     model = load(run, device=device, checkpoint=checkpoint.value)
@@ -66,6 +66,8 @@ def sample(
     labels = model.labels(n, label=label, seed=seed)
     names = None if labels is None else [model.classes[k] for k in labels]
     if target.suffix.lower() == ".png":
+        if prepared.kind == "points" and x.shape[1] > 2:
+            say(f"{out} shows the columns {' and '.join(axis_names(prepared)[:2])} of {x.shape[1]}; write .csv for all")
         preview(x, target, prepared)
     else:
         write(

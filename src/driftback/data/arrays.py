@@ -27,6 +27,10 @@ def from_array(x: Any, name: str) -> Dataset:
     """
     if isinstance(x, np.ma.MaskedArray) and np.ma.getmaskarray(x).any():
         raise BadInput(f"{name} has {int(np.ma.getmaskarray(x).sum())} masked values: fill or drop these items")
+    if isinstance(x, tuple) and len(x) == 2 and all(hasattr(part, "shape") for part in x) and x[0].shape != x[1].shape:
+        raise BadInput(
+            f"{name} is a pair of arrays: give items and labels one after the other, fit(X, y), not fit((X, y))"
+        )
     if hasattr(x, "toarray"):
         raise BadInput(f"{name} is a sparse matrix: give x.toarray()")
     try:

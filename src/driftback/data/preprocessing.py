@@ -177,10 +177,8 @@ class Preprocessing(BaseModel):
                 expected = "equal to the one value that its column had in the data that the model was fitted on"
             if bad.any():
                 first = x[part][bad][0]
-                raise BadInput(
-                    f"the value {first:g} (and {int(bad.sum()) - 1} more) is not {expected}: give "
-                    "data in the same units"
-                )
+                more = f" (and {int(bad.sum()) - 1} more)" if bad.sum() > 1 else ""
+                raise BadInput(f"the value {first:g}{more} is not {expected}: give data in the same units")
 
 
 FLOAT32_DIGITS = 7

@@ -17,6 +17,7 @@ from driftback.data.reader import Alike, Options
 from driftback.errors import BadInput
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "nil", "missing", "#n/a"})
+TRUTH = {"true": 1.0, "false": 0.0}
 ROW_NAMES = frozenset({"", "id", "index", "idx", "rowid", "row", "uuid", "unnamed: 0"})
 
 
@@ -53,6 +54,9 @@ def from_columns(names: Sequence[str], columns: Sequence[np.ndarray], name: str,
         chosen = [c for c in chosen if c not in counters and c not in empty]
     else:
         chosen = list(wanted)
+    truths = [c for c in chosen if _true_or_false(table[c])]
+    table |= {c: _as_numbers(table[c]) for c in truths}
+    findings += [Finding("note", f"column {c!r} holds true and false: read as 1 and 0") for c in truths]
     _refuse_words(table, chosen, name)
     if not chosen:
         raise BadInput(f"{name} has no numeric column left: it needs at least one besides labels and row numbers")
@@ -121,6 +125,15 @@ def _numbers_rows(name: str, column: np.ndarray) -> bool:
     return name.strip().lower() in ROW_NAMES and len(np.unique(column)) == len(column)
 
 
+def _true_or_false(column: np.ndarray) -> bool:
+    found = {v.strip().lower() for v in np.unique(column).tolist()} if column.dtype.kind == "U" else set()
+    return bool(found & set(TRUTH)) and found <= set(TRUTH) | MISSING
+
+
+def _as_numbers(column: np.ndarray) -> np.ndarray:
+    return np.array([TRUTH.get(v.strip().lower(), np.nan) for v in column.tolist()])
+
+
 def _refuse_words(table: dict[str, np.ndarray], chosen: list[str], name: str) -> None:
     words = [c for c in chosen if table[c].dtype.kind == "U"]
     if not words:
@@ -129,7 +142,7 @@ def _refuse_words(table: dict[str, np.ndarray], chosen: list[str], name: str) ->
     more = f" and {len(words) - 4} more" if len(words) > 4 else ""
     raise BadInput(
         f"{name} has columns that are not numbers: {shown}{more}; remove them, turn them into numbers, "
-        f"or make one the class labels, in Python: load(source, y={words[0]!r})"
+        f"or name one as the class labels: --label {words[0]} (from Python y={words[0]!r})"
     )
 
 
@@ -150,15 +163,6 @@ def _complete(
     keep = ~missing.any(1)
     if label is not None:
         keep &= _has_label(label)
-    findings = [
-        Finding(
-            "warning",
-            f"column {chosen[j]!r} has missing values, the first in row {int(missing[:, j].argmax()) + 1}: "
-            "these rows are left out",
-            int(missing[:, j].sum()),
-        )
-        for j in np.flatnonzero(missing.any(0))
-    ]
     if keep.sum() < len(x) / 2:
         worst = chosen[int(missing.sum(0).argmax())]
         raise BadInput(
@@ -166,13 +170,17 @@ def _complete(
             f"in column {worst!r}: "
             "fill them, or leave that column out"
         )
-    if not keep.all():
-        findings.append(
-            Finding(
-                "warning", f"{int((~keep).sum())} of {len(x)} rows with missing values are left out", int((~keep).sum())
-            )
-        )
-    return keep, findings
+    lacking = [
+        f"column {chosen[j]!r} has missing values ({where.sum()}, the first in row {where.argmax() + 1})"
+        for j, where in enumerate(missing.T)
+        if where.any()
+    ]
+    if label is not None and not _has_label(label).all():
+        lacking.append("labels are missing")
+    what = (
+        f"{int((~keep).sum())} of {len(x)} rows are left out: {'; '.join(lacking[:5])}{' ...' if lacking[5:] else ''}"
+    )
+    return keep, [] if keep.all() else [Finding("warning", what, int((~keep).sum()))]
 
 
 def _has_label(label: np.ndarray) -> np.ndarray:

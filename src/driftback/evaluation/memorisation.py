@@ -111,7 +111,7 @@ def memorisation(samples: Points, train: Points, held_out: Points | None = None)
         baseline, worth, (_, fresh, fresh_ratio) = "held-out items", 1.0, nearest_two(held_out, train)
         why = ELSEWHERE if elsewhere(fresh, train) else ""
     elif len(train) >= ENOUGH_LEFT_OUT:
-        baseline, worth, (fresh, fresh_ratio) = "training items, each left out once", LEFT_OUT_WORTH, left_out(train)
+        baseline, worth, (fresh, fresh_ratio) = "each training item against the rest", LEFT_OUT_WORTH, left_out(train)
         why = ""
     if why:
         copies = Metric(COPIES, hits / n, *wilson(hits, n), None, None, n, why)
@@ -120,7 +120,7 @@ def memorisation(samples: Points, train: Points, held_out: Points | None = None)
     m, seen = round(worth * len(fresh)), round(worth * int((fresh_ratio < RATIO).sum()))
     p = float(fisher_exact([[hits, n - hits], [seen, m - seen]], alternative="greater").pvalue)
     verdict = MEMORISED if p < LEVEL else NOT_MEMORISED
-    against = f" (against {baseline})"
+    against = f" (baseline: {baseline})"
     copies = Metric(COPIES + against, hits / n, *wilson(hits, n), *predicted(seen, m, n), n, verdict)
     closer = auc(fresh, distance).widened(worth**-0.5)
     verdict = place(closer.value, closer.floor, "farther from training items than fresh ones", "closer than fresh ones")

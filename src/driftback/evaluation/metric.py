@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 INSIDE = "inside the floor"
 WORSE = "worse than the floor"
-CLOSER = "closer than the floor"
+CLOSER = "below the floor: closer than real sets are"
 ABOVE = "above the floor"
 MEMORISED = "memorised"
 NOT_MEMORISED = "not memorised"

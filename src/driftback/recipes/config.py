@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -60,11 +61,24 @@ def write(config: Config, folder: Path) -> None:
     write_text(folder / "config.json", config.model_dump_json(indent=2) + "\n")
 
 
+def _near(folder: Path) -> str:
+    """Models beside `folder` with a similar name, as the end of a message."""
+    try:
+        models = [path.parent.name for path in folder.parent.glob("*/config.json")]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(folder.name, models, 2, 0.6)
+    return f"; did you mean {' or '.join(str(folder.with_name(name)) for name in near)}?" if near else ""
+
+
 def read(folder: Path) -> Config:
     """The config of the model in `folder`. Raises DamagedModel in one line that names the file."""
     path = folder / "config.json"
+    if folder.is_file():
+        raise DamagedModel(f"{folder} is a file; RUN is the folder that 'driftback fit --out' made{_near(folder)}")
     if not folder.is_dir():
-        raise DamagedModel(f"there is no model in {folder}; make one with: driftback fit SOURCE --out {folder}")
+        hint = _near(folder) or f"; make one with: driftback fit SOURCE --out {folder}"
+        raise DamagedModel(f"there is no model in {folder}{hint}")
     if not path.is_file():
         raise DamagedModel(
             f"{path} is missing, so {folder} is not a model; give the folder that 'driftback fit --out' made"

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from driftback.arguments import real, told, whole
 from driftback.data import builtin
+from driftback.data.dataset import Finding
 from driftback.data.doctor import check
 from driftback.data.levels import Levels as Grid
 from driftback.data.loading import load as load_data
@@ -121,13 +122,20 @@ def prepare(
         for name, value in (asked | {"method": method}).items():
             if value is not None and value != planned[name]:
                 raise BadInput(
-                    f"the training in {folder} was planned with {name} {planned[name]}, not {value}: leave it out to "
-                    "go on, or start anew with --force"
+                    f"the training in {folder} was planned with {name} {planned[name]}, not {value}: leave "
+                    f"--{name.replace('_', '-')} out to go on, or start anew with --force"
                 )
         config = old
     else:
         if folder is not None:
             folders.refuse(folder, force=force)
+            if resume and not folders.begun(folder):
+                raise BadInput(
+                    f"there is nothing to resume in {folder}: leave --resume out to start, or give another --out"
+                )
+            if resume:
+                left = f"{folder} holds only what a killed training left before its first checkpoint: starting again"
+                findings = (*findings, Finding("warning", left))
         name = method or default_method(prepared.levels)
         spread = float(x0.double().std())
         config = Config(
@@ -193,8 +201,6 @@ def prepare(
         # Only now, when nothing can go wrong any more, does an old model give way.
         folders.clear(folder)
         configs.write(config, folder)
-        if resume:
-            said.append(f"there was nothing to resume in {folder}; starting from the beginning")
     job.seconds += time.perf_counter() - begun
     return job
 
