@@ -14,6 +14,8 @@ from PIL import Image
 
 from driftback.cli import sample as sample_command
 from driftback.data.loading import load as load_data
+from driftback.errors import DamagedModel
+from driftback.recipes.config import read
 
 FIT = ("--batch", 16, "--steps", 1, "--quiet")
 
@@ -323,6 +325,42 @@ def test_old_or_damaged_model(cli, moons, tmp_path, damage, told) -> None:
     assert result.code == 3
     assert told in result.error
     assert not (tmp_path / "x.npy").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *((("preprocessing", "scale"), value) for value in (["a"], [], [1.0, 2.0, 3.0], [-1.0, 1.0], "x", None, 2.0)),
+        *((("preprocessing", "offset"), value) for value in ([1e400, 0.0], [1.0, 2.0, 3.0], {})),
+        *((("preprocessing", "event"), value) for value in ([], [-1], ["two"], 2)),
+        *((("preprocessing", name), "x") for name in ("kind", "layout", "dtype", "levels", "whole", "columns")),
+        (("preprocessing", "decimals"), [1]),
+        (("preprocessing", "classes"), [1]),
+        (("network", "widths"), [-1]),
+        (("network", "depth"), 0),
+        (("plan", "steps"), 1.5),
+        (("plan", "colour"), 1),
+        *((("spread",), value) for value in (0, -1.0, 1e400)),
+        *(((name,), []) for name in ("version", "library", "name", "source", "reading", "method", "fingerprint")),
+        (("version",), 1e400),
+        (("class_counts",), [-1]),
+        (("items",), "many"),
+        (("held_out",), -1),
+        (("held_out_share",), 2),
+    ],
+    ids=str,
+)
+def test_a_damaged_field_is_named(moons, tmp_path, field, value) -> None:
+    record = json.loads((moons / "config.json").read_text())
+    place = record
+    for name in field[:-1]:
+        place = place[name]
+    place[field[-1]] = value
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    with pytest.raises(DamagedModel, match=r"config\.json is damaged") as caught:
+        read(tmp_path)
+    assert field[-1] in str(caught.value) or field == ("version",)
+    assert "\n" not in str(caught.value)
 
 
 def test_data_that_changed(cli, tmp_path) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor
 
 from driftback.data.dataset import Dataset, blocks
@@ -44,6 +44,25 @@ class Preprocessing(BaseModel):
     decimals: tuple[int | None, ...] = ()
     columns: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        """What a damaged file might say: sizes, names and lengths that no data has."""
+        numbers = math.prod(self.event)
+        wrong = {
+            "kind": self.kind not in _FITS,
+            "event": not self.event or min(self.event) < 1,
+            "layout": self.layout not in LAYOUTS,
+            "dtype": self.dtype not in DTYPES,
+            "offset": len(self.offset) not in (1, numbers),
+            "scale": len(self.scale) != len(self.offset) or min(self.scale, default=-1) < 0,
+            "whole": any(not 0 <= j < len(self.scale) for j in self.whole),
+            "decimals": len(self.decimals) not in (0, len(self.scale)),
+            "columns": len(self.columns) not in (0, numbers),
+        }
+        if bad := [name for name, is_wrong in wrong.items() if is_wrong]:
+            raise ValueError(f"{bad[0]} cannot be {getattr(self, bad[0])}")
+        return self
 
     @classmethod
     def fit(cls, dataset: Dataset) -> Self:
@@ -181,6 +200,7 @@ class Preprocessing(BaseModel):
                 raise BadInput(f"the value {first:g}{more} is not {expected}: give data in the same units")
 
 
+DTYPES = frozenset(np.dtype(code).name for code in "bhilqBHILQefd?")
 FLOAT32_DIGITS = 7
 """Decimals of a standardised number that a float32 can tell."""
 MOST_DECIMALS = 6

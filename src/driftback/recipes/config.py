@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from driftback.data.preprocessing import Preprocessing
 from driftback.data.reader import Alike
@@ -27,7 +27,7 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 class Config(BaseModel):
     """All that rebuilds a model around its weights, and what a resume checks before it goes on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     version: int = VERSION
     library: str
@@ -40,14 +40,14 @@ class Config(BaseModel):
     preprocessing: Preprocessing
     network: NetworkSpec
     plan: Plan
-    spread: float
+    spread: float = Field(gt=0)
     """The standard deviation of the encoded training data."""
-    class_counts: tuple[int, ...] = ()
+    class_counts: tuple[NonNegativeInt, ...] = ()
     fingerprint: str
     """SHA-256 of the training data and labels."""
-    items: int
-    held_out: int
-    held_out_share: float
+    items: int = Field(ge=1)
+    held_out: int = Field(ge=0)
+    held_out_share: float = Field(ge=0, lt=1)
 
     @property
     def alike(self) -> Alike:
@@ -102,5 +102,5 @@ def read(folder: Path) -> Config:
         raise DamagedModel(
             f"{path} is damaged at '{where}' ({first['msg']}); restore it from a copy or fit again"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise DamagedModel(f"{path} is damaged ({error}); restore it from a copy or fit the model again") from error
