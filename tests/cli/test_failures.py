@@ -15,8 +15,9 @@ from PIL import Image
 
 from driftback.cli import sample as sample_command
 from driftback.data.loading import load as load_data
-from driftback.errors import BadInput, out_of_memory
+from driftback.errors import BadInput, DamagedModel, out_of_memory
 from driftback.files import read_tensors, write_tensors
+from driftback.recipes.config import read
 from driftback.recipes.prepare import prepare
 from driftback.scores.learned import LearnedDenoiser
 
@@ -90,6 +91,7 @@ SOURCES = {
     "no GPU": (lambda home: "two-moons", ("--device", "cuda:99"), ("cuda:99", "--device")),
     "no time": (lambda home: "two-moons", ("--minutes", 0), ("minutes",)),
     "minutes and steps": (lambda home: "two-moons", ("--minutes", 1), ("minutes", "steps")),
+    "labels of a lone array": (lambda home: saved(home / "d.npy", normal(50, 2)), ("--label", "q"), ("q", ".npz")),
     "no batch": (lambda home: "two-moons", ("--batch", 0), ("batch",)),
     "no learning rate": (lambda home: "two-moons", ("--learning-rate", -1), ("learning",)),
     "all held out": (lambda home: "two-moons", ("--held-out", 1), ("held",)),
@@ -265,6 +267,7 @@ def test_a_score_on_too_few_samples(cli, moons) -> None:
     result = cli("evaluate", moons, "-n", 5)
     assert result.code == 2
     assert "at least 20" in result.error
+    assert "n must be at least 1, not 0" in cli("evaluate", moons, "-n", 0).error
     assert (moons / "evaluation.json").exists() == before
 
 
@@ -331,6 +334,34 @@ def test_no_model_there(cli, tmp_path, verb) -> None:
     assert "driftback fit" in result.error
 
 
+def test_a_file_or_a_near_miss_in_place_of_a_run(cli, moons, tmp_path) -> None:
+    told = cli("info", saved(tmp_path / "num.npy", normal(5, 2))).error
+    assert "num.npy is a file; RUN is the folder" in told
+    assert "SOURCE --out" not in told
+    assert f"did you mean {moons}?" in cli("info", moons.with_name("mons")).error
+
+
+def test_nothing_to_resume(cli, tmp_path) -> None:
+    run = tmp_path / "run"
+    result = cli("fit", "two-moons", "--out", run, "--resume", *FIT)
+    assert (result.code, run.exists()) == (2, False)
+    assert "nothing to resume" in result.error
+    assert "leave --resume out" in result.error
+    # What a kill left before the first checkpoint is no dead end, but told.
+    run.mkdir()
+    (run / ".config.7.part.json").write_text("")
+    again = cli("fit", "two-moons", "--n", 100, "--out", run, "--resume", *FIT)
+    assert again.code == 0
+    assert "starting again" in again.err
+
+
+def test_what_validators_call_it_is_not_told(cli, moons, tmp_path) -> None:
+    result = cli("sample", moons, "-n", "abc", "--out", tmp_path / "x.npy")
+    assert "give a whole number" in result.error
+    assert "parse" not in result.error
+    assert "give a number" in cli("fit", "digits", "--out", tmp_path / "x", "--minutes", "soon").error
+
+
 def changed(run: Path, **facts: object) -> None:
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps(config | facts))
@@ -356,6 +387,42 @@ def test_old_or_damaged_model(cli, moons, tmp_path, damage, told) -> None:
     assert result.code == 3
     assert told in result.error
     assert not (tmp_path / "x.npy").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *((("preprocessing", "scale"), value) for value in (["a"], [], [1.0, 2.0, 3.0], [-1.0, 1.0], "x", None, 2.0)),
+        *((("preprocessing", "offset"), value) for value in ([1e400, 0.0], [1.0, 2.0, 3.0], {})),
+        *((("preprocessing", "event"), value) for value in ([], [-1], ["two"], 2)),
+        *((("preprocessing", name), "x") for name in ("kind", "layout", "dtype", "levels", "whole", "columns")),
+        (("preprocessing", "decimals"), [1]),
+        (("preprocessing", "classes"), [1]),
+        (("network", "widths"), [-1]),
+        (("network", "depth"), 0),
+        (("plan", "steps"), 1.5),
+        (("plan", "colour"), 1),
+        *((("spread",), value) for value in (0, -1.0, 1e400)),
+        *(((name,), []) for name in ("version", "library", "name", "source", "reading", "method", "fingerprint")),
+        (("version",), 1e400),
+        (("class_counts",), [-1]),
+        (("items",), "many"),
+        (("held_out",), -1),
+        (("held_out_share",), 2),
+    ],
+    ids=str,
+)
+def test_a_damaged_field_is_named(moons, tmp_path, field, value) -> None:
+    record = json.loads((moons / "config.json").read_text())
+    place = record
+    for name in field[:-1]:
+        place = place[name]
+    place[field[-1]] = value
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    with pytest.raises(DamagedModel, match=r"config\.json is damaged") as caught:
+        read(tmp_path)
+    assert field[-1] in str(caught.value) or field == ("version",)
+    assert "\n" not in str(caught.value)
 
 
 def test_data_that_changed(cli, tmp_path) -> None:

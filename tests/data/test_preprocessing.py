@@ -274,3 +274,17 @@ def test_large_whole_numbers_on_few_levels():
     """Beyond 2^53 they fit no 64-bit integer, which the search for a grid used to warn of."""
     x = np.random.default_rng(0).integers(0, 2, (50, 2)) * 1e100
     assert Preprocessing.fit(load(x)).levels.count == 2
+
+
+def test_samples_have_the_decimals_of_the_data() -> None:
+    r = np.random.default_rng(0)
+    x = np.stack([np.round(r.normal(1.7e9, 5, 200), 3), r.integers(-1, 2, 200), r.normal(0, 3e-9, 200)], 1)
+    prepared = Preprocessing.fit(load(np.column_stack([x, np.full(200, 0.1234567891234)])))
+    assert prepared.decimals == (3, None, None, None)
+    assert Preprocessing.model_validate_json(prepared.model_dump_json()) == prepared
+    drawn = prepared.decode(torch.tensor([[0.123456789, -0.05, 0.5, 0.0], [-1.1, 0.9, -0.4, 0.0]]))
+    assert np.array_equal(np.round(drawn[:, 0], 3), drawn[:, 0])
+    assert not np.signbit(drawn[0, 1])
+    assert "-0" not in str(drawn[0, 1])
+    assert max(len(repr(float(v))) for v in drawn[:, 2]) < 16
+    assert (drawn[:, 3] == 0.1234567891234).all()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from driftback.cli import options
-from driftback.cli.output import emit, show, span
+from driftback.cli.output import emit, say, show, span
 from driftback.cli.progress import progress
 from driftback.errors import BadInput
 
@@ -47,7 +47,7 @@ def sample(
     once.
     """
     from driftback.data.writers import write
-    from driftback.pictures.preview import preview
+    from driftback.pictures.preview import axis_names, preview
     from driftback.recipes.model import load
 
     model = load(run, device=device, checkpoint=checkpoint.value)
@@ -68,9 +68,19 @@ def sample(
     labels = model.labels(n, label=label, seed=seed)
     names = None if labels is None else [model.classes[k] for k in labels]
     if target.suffix.lower() == ".png":
+        if prepared.kind == "points" and x.shape[1] > 2:
+            say(f"{out} shows the columns {' and '.join(axis_names(prepared)[:2])} of {x.shape[1]}; write .csv for all")
         preview(x, target, prepared)
     else:
-        write(x, target, columns=prepared.columns, labels=names, bounds=prepared.bounds, overwrite=force)
+        write(
+            x,
+            target,
+            columns=prepared.columns,
+            labels=names,
+            bounds=prepared.bounds,
+            label=model.config.alike.label or "label",
+            overwrite=force,
+        )
     evaluations = model.evaluations(steps, guidance)
     if json:
         emit({"out": str(out), "n": n, "shape": x.shape, "evaluations": evaluations, "seconds": round(seconds, 3)})

@@ -111,8 +111,8 @@ def copies(dataset: Dataset) -> Iterator[Finding]:
     shown = ", ".join(f"{i} = {first[i]}" for i in again[:5])
     yield Finding(
         "warning",
-        f"items are exact copies of an earlier item ({shown}{' ...' if len(again) > 5 else ''}): kept "
-        "on one side of the split",
+        f"items are exact copies of an earlier item ({shown}{' ...' if len(again) > 5 else ''}): all copies of an item "
+        "are trained on, or all are held out",
         len(again),
     )
     if dataset.y is not None and (differ := int((dataset.y[again] != dataset.y[first[again]]).sum())):

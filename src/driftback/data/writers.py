@@ -33,6 +33,7 @@ class Content:
     columns: tuple[str, ...]
     labels: tuple[str, ...] | None
     bounds: tuple[float, float] | None
+    label: str = "label"
 
 
 def write(
@@ -42,21 +43,22 @@ def write(
     columns: Sequence[str] = (),
     labels: Sequence[object] | np.ndarray | None = None,
     bounds: tuple[float, float] | None = None,
+    label: str = "label",
     overwrite: bool = False,
 ) -> Path:
     """Write items `x` (n, *event) to `out` by its suffix: .npy, .npz (x and y), .csv, .png (a grid); none: a folder.
 
-    `columns` heads a .csv, `labels` (n,) become its last column `label`, y in an .npz, and sub-folders in a folder.
-    `bounds` is the range of pictures (the preprocessing's `bounds`), black to white; without it bytes are 0..255 and
-    other values min..max. Folders on the way are made. Raises BadInput for an unknown suffix, contents that do not suit
-    it, and a place that is taken (unless `overwrite`; a folder that holds anything else than pictures is never
-    replaced) or cannot be written.
+    `columns` heads a .csv, `labels` (n,) become its last column, named `label`, y in an .npz, and sub-folders in a
+    folder. `bounds` is the range of pictures (the preprocessing's `bounds`), black to white; without it bytes are
+    0..255 and other values min..max. Folders on the way are made. Raises BadInput for an unknown suffix, contents that
+    do not suit it, and a place that is taken (unless `overwrite`; a folder that holds anything else than pictures is
+    never replaced) or cannot be written.
     """
     target = Path(out).expanduser()
     if labels is not None and len(labels) != len(x):
         raise BadInput(f"{len(labels)} labels for {len(x)} items: give one label per item")
     content = Content(
-        np.asarray(x), tuple(columns), None if labels is None else tuple(str(name) for name in labels), bounds
+        np.asarray(x), tuple(columns), None if labels is None else tuple(str(name) for name in labels), bounds, label
     )
     suffix = target.suffix.lower()
     if suffix not in WRITERS:
@@ -154,7 +156,7 @@ def _csv(content: Content, path: Path) -> None:
     if len(head) != x.shape[1]:
         raise BadInput(f"{len(head)} column names for {x.shape[1]} columns: give one name per column")
     cells = [_cells(x[:, j]) for j in range(x.shape[1])]
-    named = head if content.labels is None else [*head, "label"]
+    named = head if content.labels is None else [*head, content.label]
     rows = zip(*cells, *([] if content.labels is None else [content.labels]), strict=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -11,7 +11,7 @@ import math
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -27,7 +27,7 @@ class NetworkSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["mlp", "unet"]
-    widths: tuple[int, ...] = Field(min_length=1, description="U-Net: channels per resolution; MLP: one width")
+    widths: tuple[PositiveInt, ...] = Field(min_length=1, description="U-Net: channels per resolution; MLP: one width")
     depth: int = Field(ge=1, description="U-Net: blocks per resolution; MLP: layers")
     patch: int = Field(default=1, ge=1, description="U-Net: pixels folded into channels, per side")
     attention: bool = Field(default=False, description="U-Net: attention at the lowest resolution")

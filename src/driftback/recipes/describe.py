@@ -47,7 +47,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "steps_planned": config.plan.steps,
         "seed": config.plan.seed,
         "finished": end is not None,
-        "verdict": verdict(history).text,
+        "verdict": verdict(history, ended=end is not None).text,
         "bits_per_dim": end.bits_per_dim if end else None,
         "signal_to_noise_at_the_end": remaining_signal(config),
         "library": config.library,

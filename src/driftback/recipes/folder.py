@@ -87,6 +87,11 @@ def refuse(folder: Path, *, force: bool) -> None:
         raise BadInput(f"{folder} holds a model; go on with --resume, replace it with --force, or give another --out")
 
 
+def begun(folder: Path) -> bool:
+    """Whether a training has left anything in `folder`."""
+    return folder.is_dir() and any(path.name in OURS or PART.fullmatch(path.name) for path in folder.iterdir())
+
+
 def clear(folder: Path) -> None:
     """Delete what driftback wrote in `folder`, if anything, `config.json` first."""
     for path in (*(folder / name for name in OURS), *_parts(folder)):

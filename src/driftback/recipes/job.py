@@ -93,7 +93,8 @@ class Job:
     @property
     def verdict(self) -> Verdict:
         """The verdict on the measurements so far."""
-        return verdict([Measurement.from_json(record) for record in self.state.history])
+        history = [Measurement.from_json(record) for record in self.state.history]
+        return verdict(history, ended=self.state.step >= self.config.plan.steps)
 
     @property
     def finished(self) -> Summary | None:

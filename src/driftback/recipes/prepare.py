@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-import sys
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from driftback.arguments import real, told, whole
 from driftback.data import builtin
 from driftback.data.dataset import Finding
 from driftback.data.doctor import check
@@ -29,7 +29,7 @@ from driftback.data.preprocessing import Preprocessing
 from driftback.data.split import split
 from driftback.errors import BadInput, DamagedModel
 from driftback.files import write_text
-from driftback.networks.presets import FEW_ITEMS, NetworkSpec, cost, preset
+from driftback.networks.presets import NetworkSpec, cost, preset
 from driftback.randomness import Rng
 from driftback.recipes import config as configs
 from driftback.recipes import folder as folders
@@ -40,6 +40,7 @@ from driftback.recipes.devices import device_named
 from driftback.recipes.job import LOG, Job, preview_evaluations, read_log
 from driftback.recipes.methods import METHODS, default_method, method_named
 from driftback.recipes.model import WEIGHTS
+from driftback.recipes.pace import MOST_PASSES, most_steps, paced
 from driftback.recipes.start import fill_bias
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
@@ -49,6 +50,7 @@ from driftback.training.plan import Plan
 from driftback.training.speed import seconds_per_step
 
 
+@told
 def prepare(
     source: Any,
     y: Any = None,
@@ -65,9 +67,19 @@ def prepare(
     learning_rate: float | None = None,
     network: NetworkSpec | None = None,
     device: str | None = None,
-    **reading: Any,
+    size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    columns: Sequence[str] | None = None,
+    n: int | None = None,
 ) -> Job:
     """Everything before the first step; see `fit` for the arguments. Raises BadInput and DamagedModel in one line."""
+    asked_reading = {"size": size, "channels": channels, "columns": columns, "n": n}
+    reading: dict[str, Any] = {name: value for name, value in asked_reading.items() if value is not None}
+    minutes = None if minutes is None else real(minutes, "minutes")
+    steps = None if steps is None else whole(steps, "steps")
+    batch = None if batch is None else whole(batch, "batch")
+    learning_rate = None if learning_rate is None else real(learning_rate, "learning_rate")
+    held_out, seed = real(held_out, "held_out"), whole(seed, "seed")
     if minutes is not None and steps is not None:
         raise BadInput("give minutes or steps, not both: minutes are turned into steps")
     if minutes is not None and not 0 < minutes < 1e6:
@@ -115,20 +127,27 @@ def prepare(
         for name, value in (asked | {"method": method, "held_out": held_out}).items():
             if value is not None and value != planned[name]:
                 raise BadInput(
-                    f"the training in {folder} was planned with {name} {planned[name]}, not {value}: leave it out to "
-                    "go on, or start anew with --force"
+                    f"the training in {folder} was planned with {name} {planned[name]}, not {value}: leave "
+                    f"--{name.replace('_', '-')} out to go on, or start anew with --force"
                 )
         config = old
     else:
         if folder is not None:
             folders.refuse(folder, force=force)
+            if resume and not folders.begun(folder):
+                raise BadInput(
+                    f"there is nothing to resume in {folder}: leave --resume out to start, or give another --out"
+                )
+            if resume:
+                left = f"{folder} holds only what a killed training left before its first checkpoint: starting again"
+                findings = (*findings, Finding("warning", left))
         name = method or default_method(prepared.levels)
         spread = float(x0.double().std())
         config = Config(
             library=version("driftback"),
             name=dataset.name,
             source=_recorded(source),
-            reading={k: v for k, v in reading.items() if v is not None} | ({"y": y} if isinstance(y, str) else {}),
+            reading=reading | ({"y": y} if isinstance(y, str) else {}),
             method=name,
             preprocessing=prepared,
             network=network or preset(prepared.internal_event, len(x0), discrete=_discrete(name, prepared.levels)),
@@ -162,7 +181,7 @@ def prepare(
                 bound=isinstance(denoiser.parametrisation, Levels),
             )
             config = config.model_copy(update={"judging": judging})
-            most = _most_steps(config)
+            most = most_steps(config)
             if steps > most:
                 said.append(
                     f"{steps} steps would fit, but so few items would be learned by heart: {MOST_PASSES} passes are "
@@ -179,7 +198,7 @@ def prepare(
                     f"a step takes {per_step / expected:.0f} times as long as this network's operations should: "
                     "other programs may be using the machine, and fewer steps fit"
                 )
-        config = _paced(config, steps, fixed=network is not None)
+        config = paced(config, steps, fixed=network is not None)
         denoiser = _ready(config, x0, label, device)
     state = State.start(denoiser, config.plan)
     job = Job(config, folder, findings, state, x0, label, held, device, said=said, per_step=per_step)
@@ -200,8 +219,6 @@ def prepare(
         with folders.locked(folder):
             folders.clear(folder)
             configs.write(config, folder)
-        if resume:
-            said.append(f"there was nothing to resume in {folder}; starting from the beginning")
     job.seconds += time.perf_counter() - begun
     return job
 
@@ -250,33 +267,6 @@ def _expected_rate(denoiser: LearnedDenoiser, config: Config) -> float:
     event = config.preprocessing.internal_event
     shown = denoiser.parametrisation.channels(event[0])[0]
     return cost(denoiser.network, shown, event, cores=torch.get_num_threads()).items_per_second
-
-
-MOST_PASSES = 80
-"""So often a small set of items is passed over in a time budget; held-out digits got worse from about 70 passes on."""
-LEAST_STEPS = 600
-
-
-def _most_steps(config: Config) -> int:
-    """How many steps a time budget may plan: unlimited for many items, and for networks too small to memorise."""
-    if config.network.dropout == 0 or config.items >= FEW_ITEMS:
-        return sys.maxsize
-    return max(LEAST_STEPS, MOST_PASSES * config.items // config.plan.batch)
-
-
-def _paced(config: Config, steps: int, *, fixed: bool) -> Config:
-    """What follows from the number of steps: warm-up over a tenth at most, an average over about a twentieth of them,
-    and, unless the network is `fixed`, dropout by the passes over the data.
-    """
-    rates = {"steps": steps, "warmup": min(100, max(1, steps // 10)), "ema": min(0.9995, 1 - 1 / max(10.0, steps / 20))}
-    plan = config.plan.model_copy(update=rates)
-    if fixed:
-        return config.model_copy(update={"plan": plan})
-    passes = steps * plan.batch / config.items
-    event, bias = config.preprocessing.internal_event, config.network.bias
-    return config.model_copy(
-        update={"plan": plan, "network": preset(event, config.items, passes=passes, discrete=bias)}
-    )
 
 
 def _ready(config: Config, x0: Tensor, label: Tensor | None, device: str) -> LearnedDenoiser:
