@@ -20,7 +20,8 @@ import torch
 from workers.machine import machine
 
 from driftback.recipes.evaluate import evaluate, original
-from driftback.recipes.prepare import LEAST_STEPS, MOST_PASSES, prepare
+from driftback.recipes.pace import LEAST_STEPS, MOST_PASSES
+from driftback.recipes.prepare import prepare
 
 HERE = Path(__file__).parent
 REFERENCES = {
