@@ -40,15 +40,55 @@ def test_an_interruption_leaves_the_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("place", range(8))
-def test_every_flipped_byte_is_noticed(tmp_path: Path, place: int) -> None:
-    path = tmp_path / "w.safetensors"
-    write_tensors(path, TENSORS)
-    raw = bytearray(path.read_bytes())
-    raw[-1 - 5 * place] ^= 0x10
+def passes(path: Path, raw: bytes) -> bool:
     path.write_bytes(raw)
-    with pytest.raises(DamagedModel, match=r"w\.safetensors is damaged"):
+    try:
         read_tensors(path)
+    except DamagedModel as error:
+        return "w.safetensors is damaged" not in str(error)
+    return True
+
+
+def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    """In the header too: the step, the names, the types, and the checksum itself."""
+    path = tmp_path / "w.safetensors"
+    write_tensors(path, TENSORS, {"step": 10, "words": ["ä"]})
+    raw = path.read_bytes()
+    assert passes(path, raw)
+    for place in range(len(raw)):
+        for bit in range(8):
+            changed = bytearray(raw)
+            changed[place] ^= 1 << bit
+            assert not passes(path, bytes(changed)), (place, bit)
+
+
+def test_another_step_in_the_header_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    write_tensors(path, TENSORS, {"step": 10})
+    raw = path.read_bytes()
+    assert b'step\\": 10' in raw
+    assert not passes(path, raw.replace(b'step\\": 10', b'step\\": 17'))
+    assert not passes(path, raw.replace(b'step\\":', b'step\\"!')), "no JSON any more"
+
+
+def test_files_of_the_first_format_are_still_read(tmp_path: Path) -> None:
+    """Their checksum covered the tensors alone."""
+    import hashlib
+
+    from safetensors.torch import save_file
+
+    digest = hashlib.sha256()
+    for name in sorted(TENSORS):
+        tensor = TENSORS[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    path = tmp_path / "w.safetensors"
+    save_file(TENSORS, path, metadata={"about": '{"step": 3}', "sha256": digest.hexdigest()})
+    tensors, about = read_tensors(path)
+    assert about == {"step": 3}
+    assert torch.equal(tensors["a"], TENSORS["a"])
+    raw = path.read_bytes()
+    assert not passes(path, raw[:-1] + bytes([raw[-1] ^ 1]))
 
 
 @pytest.mark.parametrize("length", [0, 4, 60, 200])

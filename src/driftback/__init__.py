@@ -1,21 +1,38 @@
 """driftback: points that noise has carried off drift back.
 
 It learns, once, the way from a simple distribution to the one your data came from, and then draws as many new points as
-you want. `fit` learns, `Model.sample` draws, and `load` brings a saved model back.
+you want. `fit` learns, `Model.sample` draws, `evaluate` judges, and `load` brings a
+saved model back.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from driftback.errors import BadInput, DamagedModel, DriftbackError, TrainingStopped
+from driftback.errors import BadInput, DamagedModel, DriftbackError, NotFinite, TrainingStopped
 
 if TYPE_CHECKING:
+    from driftback.recipes.evaluate import evaluate
     from driftback.recipes.fit import fit
     from driftback.recipes.model import Model, load
 
-__all__ = ["BadInput", "DamagedModel", "DriftbackError", "Model", "TrainingStopped", "fit", "load"]
+__all__ = [
+    "BadInput",
+    "DamagedModel",
+    "DriftbackError",
+    "Model",
+    "NotFinite",
+    "TrainingStopped",
+    "evaluate",
+    "fit",
+    "load",
+]
 
-_HOMES = {"fit": "driftback.recipes.fit", "Model": "driftback.recipes.model", "load": "driftback.recipes.model"}
+_HOMES = {
+    "evaluate": "driftback.recipes.evaluate",
+    "fit": "driftback.recipes.fit",
+    "Model": "driftback.recipes.model",
+    "load": "driftback.recipes.model",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from driftback.errors import BadInput, DamagedModel
+
+PART = re.compile(r"\..+\.(\d+)\.part(\.\w+)?")
+"""The names of the temporary files that `writing` makes, with the number of the process that writes."""
 
 
 @contextmanager
@@ -57,8 +61,12 @@ def _umask() -> int:
     return mask
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+FORMAT = "2"
+"""Since format 2 the checksum covers the facts too; a file of format 1, which had no number, covers its tensors."""
+
+
+def _checksum(tensors: Mapping[str, Tensor], about: str) -> str:
+    digest = hashlib.sha256(about.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -69,7 +77,8 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, object] | None = None) -> None:
     """Write tensors, facts `about` them (JSON) and their SHA-256 into one safetensors file, whole or not at all."""
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = {"about": json.dumps(about or {}), "sha256": _checksum(ready)}
+    facts = json.dumps(about or {})
+    header = {"about": facts, "format": FORMAT, "sha256": _checksum(ready, FORMAT + facts)}
     with writing(path) as temporary:
         try:
             save_file(ready, temporary, metadata=header)
@@ -88,10 +97,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
+        number, facts = header.get("format"), header.get("about", "")
+        if header.get("sha256") != _checksum(tensors, "" if number is None else number + facts):
+            raise DamagedModel(
+                f"{path} is damaged (its SHA-256 does not match); restore it from a copy or fit the model again"
+            )
+        return tensors, json.loads(facts)
+    except (SafetensorError, OSError, ValueError) as error:
         raise DamagedModel(f"{path} is damaged ({error}); restore it from a copy or fit the model again") from error
-    if header.get("sha256") != _checksum(tensors):
-        raise DamagedModel(
-            f"{path} is damaged (its SHA-256 does not match); restore it from a copy or fit the model again"
-        )
-    return tensors, json.loads(header["about"])

@@ -10,10 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from driftback.cli import sample as sample_command
 from driftback.data.loading import load as load_data
+from driftback.errors import BadInput, DamagedModel, out_of_memory
+from driftback.files import read_tensors, write_tensors
+from driftback.recipes.config import read
+from driftback.recipes.prepare import prepare
+from driftback.scores.learned import LearnedDenoiser
 
 FIT = ("--batch", 16, "--steps", 1, "--quiet")
 
@@ -85,6 +91,7 @@ SOURCES = {
     "no GPU": (lambda home: "two-moons", ("--device", "cuda:99"), ("cuda:99", "--device")),
     "no time": (lambda home: "two-moons", ("--minutes", 0), ("minutes",)),
     "minutes and steps": (lambda home: "two-moons", ("--minutes", 1), ("minutes", "steps")),
+    "labels of a lone array": (lambda home: saved(home / "d.npy", normal(50, 2)), ("--label", "q"), ("q", ".npz")),
     "no batch": (lambda home: "two-moons", ("--batch", 0), ("batch",)),
     "no learning rate": (lambda home: "two-moons", ("--learning-rate", -1), ("learning",)),
     "all held out": (lambda home: "two-moons", ("--held-out", 1), ("held",)),
@@ -107,8 +114,30 @@ def test_loss_not_finite(cli, tmp_path) -> None:
     result = cli("fit", *words, "--out", tmp_path / "run", "--quiet")
     assert result.code == 4
     assert all(word in result.error for word in ("step", "items", "t from", "float32", "--learning-rate"))
-    # The last good state is kept, and whole.
+    # The last good state is kept, whole, and of use.
     assert cli("info", tmp_path / "run", "--json").json["whole"]
+    kept, _ = read_tensors(tmp_path / "run" / "weights.safetensors")
+    assert max(float(each.abs().max()) for each in kept.values()) < 10
+    assert cli("sample", tmp_path / "run", "-n", 3, "--steps", 2, "--out", tmp_path / "x.npy").code == 0
+    assert np.isfinite(np.load(tmp_path / "x.npy", allow_pickle=False)).all()
+
+
+@pytest.mark.parametrize("model", ["moons", "digits"])
+def test_a_model_that_gives_no_numbers(cli, request, tmp_path, model) -> None:
+    run = shutil.copytree(request.getfixturevalue(model), tmp_path / "run")
+    tensors, about = read_tensors(run / "weights.safetensors")
+    write_tensors(run / "weights.safetensors", {k: torch.full_like(v, np.nan) for k, v in tensors.items()}, about)
+    result = cli("sample", run, "-n", 3, "--steps", 2, "--out", tmp_path / "x.npy")
+    assert result.code == 5
+    assert all(word in result.error for word in ("sample 0 (and 2 more)", "NaN", "--checkpoint best"))
+    assert not (tmp_path / "x.npy").exists()
+    before = (run / "evaluation.json").exists()
+    assert cli("evaluate", run, "-n", 20).code == 5
+    assert (run / "evaluation.json").exists() == before
+    result = cli("likelihood", run, "--n", 20, "--json", *(["--draws", 2] if model == "digits" else []))
+    assert result.code == 5
+    assert "log-likelihood of item 0" in result.error
+    assert result.out == ""
 
 
 @pytest.mark.parametrize(
@@ -152,10 +181,15 @@ def test_alpha_palettes_and_mixed_modes(cli, tmp_path) -> None:
 
 def test_mixed_sizes(cli, tmp_path) -> None:
     folder = pictures(pictures(tmp_path / "data", 8, size=8), 8, size=12)
-    found = cli("check", folder)
-    assert "12" in found.out + found.err
-    assert "8" in found.out + found.err
+    out = tmp_path / "run"
+    for result in (cli("check", folder), cli("fit", folder, "--out", out, *FIT)):
+        assert result.code == 2
+        # The histogram, and sizes that would do; `error` holds that it is one line.
+        assert all(word in result.error for word in ("8 of 12 x 12, 8 of 8 x 8", "--size"))
+        assert result.out == ""
+    assert not out.exists()
     assert cli("check", folder, "--size", 8).code == 0
+    assert cli("fit", folder, "--size", 8, "--out", out, *FIT).code == 0
 
 
 def test_truncated_files_are_skipped_and_listed(cli, tmp_path) -> None:
@@ -197,11 +231,43 @@ def test_samples_that_are_only_noise_are_told(cli, tmp_path) -> None:
     assert "inside" not in ratio["verdict"]
 
 
+def of_digits(kind: str, n: int) -> np.ndarray:
+    """Samples that went wrong in one of the ways of the table, on the digits' levels; or digits as they are."""
+    if kind == "right":
+        return load_data("digits").x[500 : 500 + n]
+    rng = np.random.Generator(np.random.Philox(2))
+    return {
+        "grey": np.full((n, 8, 8), 5.0),
+        "black": np.zeros((n, 8, 8)),
+        "noisy": 16.0 * (rng.random((n, 8, 8)) < 0.4),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "cause"),
+    [
+        ("grey", "grey, all near the mean; train longer"),
+        ("black", "one flat shade, black or white; the units on the way in and out differ"),
+        ("noisy", "noise is left in them; sample with more steps"),
+        ("right", None),
+    ],
+)
+def test_grey_black_and_noisy_samples_are_told_with_their_cause(cli, digits, tmp_path, monkeypatch, kind, cause):
+    run = shutil.copytree(digits, tmp_path / "run")
+    monkeypatch.setattr("driftback.recipes.model.Model.sample", lambda self, n, **options: of_digits(kind, n))
+    result = cli("evaluate", run, "-n", 400, "--json", "--quiet")
+    assert result.code == 0
+    told = [line for line in result.err.splitlines() if "times the data's deviation" in line]
+    assert len(told) == (cause is not None)
+    assert cause is None or cause in told[0]
+
+
 def test_a_score_on_too_few_samples(cli, moons) -> None:
     before = (moons / "evaluation.json").exists()
     result = cli("evaluate", moons, "-n", 5)
     assert result.code == 2
     assert "at least 20" in result.error
+    assert "n must be at least 1, not 0" in cli("evaluate", moons, "-n", 0).error
     assert (moons / "evaluation.json").exists() == before
 
 
@@ -268,6 +334,34 @@ def test_no_model_there(cli, tmp_path, verb) -> None:
     assert "driftback fit" in result.error
 
 
+def test_a_file_or_a_near_miss_in_place_of_a_run(cli, moons, tmp_path) -> None:
+    told = cli("info", saved(tmp_path / "num.npy", normal(5, 2))).error
+    assert "num.npy is a file; RUN is the folder" in told
+    assert "SOURCE --out" not in told
+    assert f"did you mean {moons}?" in cli("info", moons.with_name("mons")).error
+
+
+def test_nothing_to_resume(cli, tmp_path) -> None:
+    run = tmp_path / "run"
+    result = cli("fit", "two-moons", "--out", run, "--resume", *FIT)
+    assert (result.code, run.exists()) == (2, False)
+    assert "nothing to resume" in result.error
+    assert "leave --resume out" in result.error
+    # What a kill left before the first checkpoint is no dead end, but told.
+    run.mkdir()
+    (run / ".config.7.part.json").write_text("")
+    again = cli("fit", "two-moons", "--n", 100, "--out", run, "--resume", *FIT)
+    assert again.code == 0
+    assert "starting again" in again.err
+
+
+def test_what_validators_call_it_is_not_told(cli, moons, tmp_path) -> None:
+    result = cli("sample", moons, "-n", "abc", "--out", tmp_path / "x.npy")
+    assert "give a whole number" in result.error
+    assert "parse" not in result.error
+    assert "give a number" in cli("fit", "digits", "--out", tmp_path / "x", "--minutes", "soon").error
+
+
 def changed(run: Path, **facts: object) -> None:
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps(config | facts))
@@ -293,6 +387,42 @@ def test_old_or_damaged_model(cli, moons, tmp_path, damage, told) -> None:
     assert result.code == 3
     assert told in result.error
     assert not (tmp_path / "x.npy").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *((("preprocessing", "scale"), value) for value in (["a"], [], [1.0, 2.0, 3.0], [-1.0, 1.0], "x", None, 2.0)),
+        *((("preprocessing", "offset"), value) for value in ([1e400, 0.0], [1.0, 2.0, 3.0], {})),
+        *((("preprocessing", "event"), value) for value in ([], [-1], ["two"], 2)),
+        *((("preprocessing", name), "x") for name in ("kind", "layout", "dtype", "levels", "whole", "columns")),
+        (("preprocessing", "decimals"), [1]),
+        (("preprocessing", "classes"), [1]),
+        (("network", "widths"), [-1]),
+        (("network", "depth"), 0),
+        (("plan", "steps"), 1.5),
+        (("plan", "colour"), 1),
+        *((("spread",), value) for value in (0, -1.0, 1e400)),
+        *(((name,), []) for name in ("version", "library", "name", "source", "reading", "method", "fingerprint")),
+        (("version",), 1e400),
+        (("class_counts",), [-1]),
+        (("items",), "many"),
+        (("held_out",), -1),
+        (("held_out_share",), 2),
+    ],
+    ids=str,
+)
+def test_a_damaged_field_is_named(moons, tmp_path, field, value) -> None:
+    record = json.loads((moons / "config.json").read_text())
+    place = record
+    for name in field[:-1]:
+        place = place[name]
+    place[field[-1]] = value
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    with pytest.raises(DamagedModel, match=r"config\.json is damaged") as caught:
+        read(tmp_path)
+    assert field[-1] in str(caught.value) or field == ("version",)
+    assert "\n" not in str(caught.value)
 
 
 def test_data_that_changed(cli, tmp_path) -> None:
@@ -331,13 +461,87 @@ def test_full_disk_while_fitting(cli, tmp_path, small_disk) -> None:
     assert not any(".part" in name or name.endswith(".safetensors") for name in left)
 
 
-def test_out_of_memory(cli, moons, tmp_path, monkeypatch) -> None:
+def test_full_disk_for_the_log_alone(cli, tmp_path) -> None:
+    """Every other file was written before: what was trained is kept, and the resume comes to the same end."""
+    out, words = tmp_path / "run", ("two-moons", "--n", 100, "--batch", 16, "--steps", 24, "--quiet")
+    assert cli("fit", *words, "--out", tmp_path / "whole").code == 0
+    job = prepare("two-moons", n=100, batch=16, steps=24, out=out)
+    for now in job.run():
+        if now.step == 12:
+            job.save()
+            break
+    log = out / "metrics.jsonl"
+    before = log.read_text()
+    # The limit lies a few bytes above the log.
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    job = prepare("two-moons", n=100, out=out, resume=True)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 30, hard))
+    try:
+        with pytest.raises(BadInput, match=r"cannot write .*metrics\.jsonl: .*--resume") as caught:
+            job._log({"kind": "step", "step": 14, "filling": "x" * 100})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(caught.value)
+    assert log.read_text() != before, "half a line was written"
+    assert cli("fit", "two-moons", "--out", out, "--resume", "--quiet").code == 0
+    assert len(log.read_text().splitlines()) == len((tmp_path / "whole" / "metrics.jsonl").read_text().splitlines())
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's own, which a machine without a GPU never raises."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:120] err == 0. DefaultCPUAllocator: can't allocate memory: you"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:85] DefaultCPUAllocator: not enough memory: you tried to"),
+    ],
+)
+def test_out_of_memory(cli, moons, tmp_path, monkeypatch, error) -> None:
     def greedy(*args, **kwargs):
-        raise MemoryError
+        raise error
 
     monkeypatch.setattr("driftback.recipes.model.Model.sample", greedy)
     result = cli("sample", moons, "--out", tmp_path / "x.npy")
-    assert "--batch-size" in result.error
+    assert result.code == 1
+    assert all(word in result.error for word in ("out of memory", "--batch-size", "fewer", "--device cpu"))
+
+
+def test_torch_itself_runs_out_of_memory() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(10**15)
+    assert out_of_memory(caught.value)
+    assert not out_of_memory(RuntimeError("shapes do not match"))
+
+
+def test_out_of_memory_while_fitting(cli, tmp_path, monkeypatch) -> None:
+    """The batch is cut, which is said; measuring asks for no more at once than a step does."""
+    usual, sizes = LearnedDenoiser.output, set()
+
+    def narrow(self, x, t):
+        if len(x) > 8:
+            torch.empty(10**15)
+        sizes.add(len(x))
+        return usual(self, x, t)
+
+    monkeypatch.setattr(LearnedDenoiser, "output", narrow)
+    monkeypatch.setattr("driftback.recipes.job.Job._preview", lambda self, step: None)
+    words = ("two-moons", "--n", 100, "--batch", 32, "--steps", 3)
+    result = cli("fit", *words, "--out", tmp_path / "run")
+    assert result.code == 0
+    assert "out of memory at step 1: the batch of 32 is computed in 4 parts" in result.err
+    assert result.err.count("out of memory") == 1
+    assert max(sizes) == 8
+
+
+def test_memory_is_forecast(cli, tmp_path, monkeypatch) -> None:
+    words = ("two-moons", "--n", 100, "--batch", 32, "--steps", 1)
+    assert "memory: about" in cli("fit", *words, "--out", tmp_path / "a").err
+    monkeypatch.setattr("driftback.training.memory.memory_of", lambda device: 1000)
+    assert "warning: that is more than there is" in cli("fit", *words, "--out", tmp_path / "b").err
 
 
 def test_ctrl_c_while_drawing(cli, moons, tmp_path, monkeypatch) -> None:

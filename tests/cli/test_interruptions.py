@@ -14,7 +14,10 @@ import pytest
 import torch
 
 from driftback.cli.stopping import stoppable
+from driftback.data.loading import load as load_data
 from driftback.files import read_tensors, write_tensors
+from driftback.recipes.job import Job
+from driftback.recipes.prepare import prepare
 
 STEPS = 240
 WORDS = ("two-moons", "--n", "300", "--batch", "64", "--steps", str(STEPS))
@@ -132,3 +135,48 @@ def test_the_second_interruption_stops_at_once() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_interruption_after_the_last_step_stops_at_once(cli, digest, undisturbed, tmp_path, number) -> None:
+    usual = Job.finish
+
+    def finish(job: Job):
+        os.kill(os.getpid(), number)
+        return usual(job)
+
+    out = tmp_path / "x"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Job, "finish", finish)
+        result = cli("fit", *WORDS, "--out", out)
+    assert (result.code, result.out) == (128 + number, "")
+    assert "stopped after the last step, before the held-out likelihood was known" in result.err
+    assert f"go on with: driftback fit two-moons --out {out} --resume" in result.err
+    result = cli("fit", "two-moons", "--out", out, "--resume", "--json")
+    assert result.json["samples_seen"] == STEPS * 64
+    assert digest(out) == undisturbed
+
+
+def test_a_demo_killed_before_its_mark_is_replaced(cli, tmp_path, monkeypatch) -> None:
+    few = load_data("digits", n=150)
+    monkeypatch.setattr("driftback.data.builtin._digits", lambda: few)
+    out = tmp_path / "demo"
+    words = ("demo", "--out", out, "--steps", 1, "--n", 64, "--quiet")
+    prepare("digits", out=out, steps=1)
+    assert cli(*words).code == 0
+    (out / ".demo").unlink()
+    assert "--force" in cli(*words).error, "a model without the mark is someone's"
+
+
+@pytest.mark.parametrize("which", ["few", pytest.param("all", marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+def test_killed_at_any_operation_on_its_files(tmp_path, which) -> None:
+    command = [sys.executable, str(Path(__file__).with_name("killed.py")), str(tmp_path / "home"), which]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["code"] == 0
+    assert found["bad"] == {}
+    assert found["kills"] >= (5 if which == "few" else found["operations"])
+    assert any("metrics.jsonl" in where for where in found["died"])
+    assert any("weights" in where for where in found["died"])
+    assert any("state" in where for where in found["died"])

@@ -2,9 +2,11 @@
 
 import csv
 import json
+import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ from typer.main import get_command
 from driftback.cli import fit as fit_command
 from driftback.cli.app import COMMANDS, app
 from driftback.data.loading import load as load_data
+from driftback.processes.schedules import VP
 from driftback.recipes.methods import METHODS
+from driftback.scores.learned import LearnedDenoiser
 
 FIT = ["model", "kind", "items", "held_out", "seconds", "samples_seen", "bits_per_dim", "bits_per_dim_se", "verdict"]
 METRIC = ["name", "value", "low", "high", "floor_low", "floor_high", "n", "verdict"]
@@ -37,6 +41,28 @@ def test_fit_forecasts_before_it_trains(fits) -> None:
     assert "parameters" in fits["digits"].err
     assert "MFLOP per item" in fits["digits"].err
     assert "warning: " in fits["digits"].err
+    assert re.search(r"speed: [\d,]+ pictures per second expected of this preset", fits["digits"].err)
+    assert re.search(r"speed: [\d,]+ points per second expected of this preset", fits["moons"].err)
+
+
+def test_a_budget_tells_the_measured_speed_beside_the_expected(cli, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("driftback.recipes.prepare.seconds_per_step", lambda *given, **options: 0.25)
+    result = cli("fit", "two-moons", "--n", 100, "--minutes", 0.01, "--batch", 50, "--out", tmp_path / "run")
+    assert re.search(
+        r"speed: 200 measured, [\d,]+ points per second expected of this preset; training takes", result.err
+    )
+
+
+def test_a_signal_that_is_left_at_the_end_is_told(cli, tmp_path, monkeypatch) -> None:
+    assert "signal-to-noise" not in cli("fit", "two-moons", "--steps", 1, "--out", tmp_path / "good").err
+    weak = replace(METHODS["ddpm"], schedule=lambda spread: VP(high=4.0))
+    monkeypatch.setitem(METHODS, "ddpm", weak)
+    words = ("two-moons", "--method", "ddpm", "--steps", 1, "--out", tmp_path / "run", "--quiet")
+    # exp(-(0.1 + 4) / 2) of the variance is signal: 0.129 to 0.871.
+    told = "warning: the forward process ends with a signal-to-noise ratio of 0.15"
+    assert told in cli("fit", *words).err
+    assert told in cli("info", tmp_path / "run").err
+    assert "--method edm or flow" in cli("info", tmp_path / "run").err
 
 
 def test_a_finished_fit_is_left_as_it_is(cli, moons) -> None:
@@ -101,10 +127,21 @@ def test_an_item_depends_on_its_number_alone(cli, digits, tmp_path, batch) -> No
     assert not np.array_equal(few, many[64:74])  # one block does not repeat the other
 
 
-@pytest.mark.parametrize("batch", [1, 7, 33])
-def test_points_do_not_depend_on_a_small_batch(cli, moons, tmp_path, batch) -> None:
+@pytest.mark.parametrize("batch", [1, 1024, 1500, 2048, 5000])
+def test_points_do_not_depend_on_the_batch(cli, moons, tmp_path, batch) -> None:
     # Points are not rounded to levels, so a difference in the last bit would show.
-    assert np.array_equal(drawn(cli, moons, tmp_path, 40), drawn(cli, moons, tmp_path, 40, "--batch-size", batch))
+    whole = drawn(cli, moons, tmp_path, 2500)
+    assert np.array_equal(whole, drawn(cli, moons, tmp_path, 2500, "--batch-size", batch))
+    assert not np.array_equal(whole[:1024], whole[1024:2048])  # one block does not repeat the other
+
+
+@pytest.mark.parametrize(("batch", "at_once"), [(1, 1024), (1024, 1024), (1025, 2048)])
+def test_a_batch_is_whole_blocks(cli, moons, tmp_path, monkeypatch, batch, at_once) -> None:
+    usual, sizes = LearnedDenoiser.denoised, set()
+    monkeypatch.setattr(LearnedDenoiser, "denoised", lambda self, x, t: sizes.add(len(x)) or usual(self, x, t))
+    drawn(cli, moons, tmp_path, 2, "--batch-size", batch)
+    assert sizes == {at_once}
+    assert "whole blocks of 1024 points" in " ".join(cli("sample", "--help").out.replace("│", " ").split())
 
 
 def test_ten_points_are_the_first_of_a_thousand(cli, moons, tmp_path) -> None:
@@ -142,6 +179,12 @@ def test_evaluate_takes_other_data(cli, moons, tmp_path) -> None:
     result = cli("evaluate", moons, tmp_path / "fresh.npy", "-n", 40)
     assert result.code == 0
     assert "verdict" in result.out
+    np.save(tmp_path / "few.npy", np.full((3, 2), 1600.0))
+    few = cli("evaluate", moons, tmp_path / "few.npy", "-n", 40)
+    assert few.code == 2
+    assert "at least 20" in few.error
+    np.save(tmp_path / "far.npy", 1600 + other.x)
+    assert "cannot tell: DATA lie elsewhere" in cli("evaluate", moons, tmp_path / "far.npy", "-n", 40).out
 
 
 def test_likelihood_gives_nats_and_bits(cli, moons, digits, tmp_path) -> None:
@@ -157,14 +200,71 @@ def test_likelihood_gives_nats_and_bits(cli, moons, digits, tmp_path) -> None:
     assert np.mean([item["nats"] for item in blind["items"]]) == pytest.approx(blind["nats"])
     np.save(tmp_path / "few.npy", load_data("two-moons", n=4, seed=9).x)
     assert list(cli("likelihood", moons, tmp_path / "few.npy", "--json").json) == LIKELIHOOD
+    np.save(tmp_path / "digits.npy", load_data("digits").x[:3])
+    unlabelled = cli("likelihood", digits, tmp_path / "digits.npy", "--draws", 2)
+    assert "digits.npy has no labels: this is log p(x), of all classes together" in unlabelled.err
+    assert "log p(x)" not in cli("likelihood", moons, tmp_path / "few.npy").err
+
+
+def test_the_label_column_keeps_its_name(cli, tmp_path) -> None:
+    rows = [f"{k % 7}.5,{k % 5}.25,{'red' if k % 2 else 'blue'}" for k in range(60)]
+    (tmp_path / "data.csv").write_text("\n".join(["a,b,colour", *rows]))
+    words = ("--label", "colour", "--steps", 5, "--quiet")
+    assert cli("fit", tmp_path / "data.csv", "--out", tmp_path / "run", *words).code == 0
+    new = tmp_path / "new.csv"
+    assert cli("sample", tmp_path / "run", "-n", 30, "--steps", 2, "--out", new, "--quiet").code == 0
+    assert new.read_text().splitlines()[0] == "a,b,colour"
+    assert cli("fit", new, "--out", tmp_path / "again", *words).code == 0
+
+
+def test_a_picture_of_many_columns_tells_which_it_shows(cli, tmp_path) -> None:
+    x = np.random.Generator(np.random.Philox(1)).standard_normal((60, 3))
+    (tmp_path / "data.csv").write_text("\n".join(["a,b,c", *(",".join(map(str, row)) for row in x)]))
+    assert cli("fit", tmp_path / "data.csv", "--out", tmp_path / "run", "--steps", 5, "--quiet").code == 0
+    words = ("sample", tmp_path / "run", "-n", 10, "--steps", 2, "--quiet", "--out")
+    told = cli(*words, tmp_path / "x.png")
+    assert "shows the columns a and b of 3" in told.err
+    with Image.open(tmp_path / "x.png") as image:
+        blue = (np.asarray(image.convert("RGB")) == [0, 114, 178]).all(-1).sum()
+    assert blue > 10 * 20  # ten dots of 45 pixels each, some of them overlapping; they used to have four
+    assert cli(*words, tmp_path / "x.csv").err == ""
+
+
+def test_help_comes_without_a_word(cli) -> None:
+    result = cli()
+    assert (result.code, result.err) == (0, "")
+    assert "evaluate" in result.out
+
+
+def test_columns_of_other_data_are_matched_by_name(cli, tmp_path) -> None:
+    x = np.random.Generator(np.random.Philox(1)).standard_normal((60, 3)) * [10, 5, 1] + [170, 60, 2]
+    names = ("height", "weight", "kids")
+
+    def written(name, head, rows):
+        (tmp_path / name).write_text("\n".join([",".join(head), *(",".join(map(str, row)) for row in rows)]))
+        return tmp_path / name
+
+    run, plain = tmp_path / "run", written("plain.csv", names, x)
+    assert cli("fit", plain, "--out", run, "--steps", 5, "--quiet").code == 0
+    turned = written("turned.csv", ("kids", "who", *names[:2]), [[row[2], "me", row[0], row[1]] for row in x])
+    one, other = (cli("likelihood", run, data, "--json").json["nats"] for data in (plain, turned))
+    assert one == other
+    lacking = cli("likelihood", run, written("lacking.csv", names[:2], x[:, :2]))
+    assert lacking.code == 2
+    assert "lacks the column 'kids'" in lacking.error
 
 
 def test_info_tells_what_a_model_is(cli, digits) -> None:
     found = cli("info", digits, "--json").json
     assert (found["data"], found["steps_done"], found["finished"], found["whole"]) == ("digits", 2, True, True)
     assert found["parameters"] > 10_000
+    assert found["flops_per_item"] > 1e6
+    assert found["items_per_second_expected"] > 1
+    assert "items per second expected" in cli("info", digits).out
     assert 0 <= found["signal_to_noise_at_the_end"] < 1e-2
-    assert "signal to noise at the end" in cli("info", digits).out
+    shown = cli("info", digits).out
+    assert "signal to noise at the end" in shown
+    assert "finished:                         yes" in shown
 
 
 def test_demo_goes_from_data_to_report(cli, tmp_path, monkeypatch) -> None:
@@ -196,6 +296,13 @@ def test_help_has_examples_that_parse(cli, module) -> None:
         options, rest, _ = command.make_parser(command.context_class(command)).parse_args(words[2:])
         assert rest == []
         assert all(options.get(each.name) for each in command.params if each.required)
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_help_speaks_of_numbers_and_not_of_types(cli, name) -> None:
+    shown = cli(name, "--help").out
+    assert not any(word in shown for word in ("<int", "<float", "range>", "[["))
+    assert "N [x>=0]" in " ".join(shown.split())
 
 
 @pytest.mark.parametrize("name", sorted(commands()))

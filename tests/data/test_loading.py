@@ -179,3 +179,9 @@ def test_home_is_expanded(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     np.save(tmp_path / "x.npy", POINTS)
     assert isinstance(load("~/x.npy"), Dataset)
+
+
+def test_a_pair_of_items_and_labels_is_told_apart():
+    with pytest.raises(BadInput, match=r"fit\(X, y\), not fit\(\(X, y\)\)"):
+        load((np.zeros((20, 2)), np.zeros(20, int)))
+    assert load((np.zeros(3), np.ones(3))).x.shape == (2, 3)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from driftback.data import Preprocessing, load
+from driftback.data import Preprocessing, check, load
 from driftback.data.levels import Levels
 from driftback.errors import BadInput
 
@@ -242,3 +242,49 @@ def test_levels_of_irregular_or_many_values_are_none():
     assert Preprocessing.fit(load(rng.normal(size=(300, 2)))).levels is None
     assert Preprocessing.fit(load(rng.choice([0.0, 1.0, 2.5, 3.1], (300, 2)))).levels is None
     assert Preprocessing.fit(load(rng.choice([0, 1, 1000], (300, 2)))).levels is None
+
+
+@pytest.mark.parametrize("size", [1e155, 1e200, 1.7e308])
+def test_values_whose_squares_overflow_are_refused(size):
+    x = np.random.default_rng(0).uniform(-1, 1, (50, 2)) * [1.0, size]
+    with pytest.raises(BadInput, match="power of ten"):
+        Preprocessing.fit(load(x))
+    errors = [finding.what for finding in check(load(x)) if finding.level == "error"]
+    assert len(errors) == 1
+    assert "column 1" in errors[0]
+    assert "\n" not in errors[0]
+
+
+def test_just_below_they_are_scaled_and_scaled_back():
+    x = np.random.default_rng(0).uniform(-1, 1, (50, 2)) * 1e149
+    prepared = Preprocessing.fit(load(x))
+    z = prepared.encode(x)
+    assert float(z.std()) == pytest.approx(1.0, rel=0.05)
+    np.testing.assert_allclose(prepared.decode(z), x, rtol=1e-5, atol=1e143)
+    assert [finding for finding in check(load(x)) if finding.level == "error"] == []
+
+
+def test_values_too_far_for_float32_are_refused():
+    prepared = Preprocessing.fit(load(np.random.default_rng(0).normal(size=(50, 2))))
+    with pytest.raises(BadInput, match=r"1e\+60 is too far"):
+        prepared.encode(np.array([[0.0, 1e60]]))
+
+
+def test_large_whole_numbers_on_few_levels():
+    """Beyond 2^53 they fit no 64-bit integer, which the search for a grid used to warn of."""
+    x = np.random.default_rng(0).integers(0, 2, (50, 2)) * 1e100
+    assert Preprocessing.fit(load(x)).levels.count == 2
+
+
+def test_samples_have_the_decimals_of_the_data() -> None:
+    r = np.random.default_rng(0)
+    x = np.stack([np.round(r.normal(1.7e9, 5, 200), 3), r.integers(-1, 2, 200), r.normal(0, 3e-9, 200)], 1)
+    prepared = Preprocessing.fit(load(np.column_stack([x, np.full(200, 0.1234567891234)])))
+    assert prepared.decimals == (3, None, None, None)
+    assert Preprocessing.model_validate_json(prepared.model_dump_json()) == prepared
+    drawn = prepared.decode(torch.tensor([[0.123456789, -0.05, 0.5, 0.0], [-1.1, 0.9, -0.4, 0.0]]))
+    assert np.array_equal(np.round(drawn[:, 0], 3), drawn[:, 0])
+    assert not np.signbit(drawn[0, 1])
+    assert "-0" not in str(drawn[0, 1])
+    assert max(len(repr(float(v))) for v in drawn[:, 2]) < 16
+    assert (drawn[:, 3] == 0.1234567891234).all()

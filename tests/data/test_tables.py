@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from driftback.data import load
+from driftback.data.reader import Alike
 from driftback.errors import BadInput
 
 ROWS = [(1.5, 2.25), (-3.0, 4e-5), (0.125, 6.0), (7.75, -8.5)]
@@ -86,8 +87,12 @@ def test_the_label_column_may_hold_words(tmp_path):
 def test_missing_values_are_left_out_and_counted(tmp_path):
     dataset = _load(tmp_path, "a,b\n1,2\n,3\n4,NA\n?,6\n7,8\n9,10\n11,12\n")
     np.testing.assert_array_equal(dataset.x, [[1, 2], [7, 8], [9, 10], [11, 12]])
-    assert [(f.level, f.count) for f in dataset.findings] == [("warning", 2), ("warning", 1), ("warning", 3)]
-    assert "first in row 2" in dataset.findings[0].what
+    (found,) = dataset.findings
+    assert (found.level, found.count) == ("warning", 3)
+    assert found.what == (
+        "3 of 7 rows are left out: column 'a' has missing values (2, the first in row 2); "
+        "column 'b' has missing values (1, the first in row 3)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,3 +131,43 @@ def test_data_frames_with_nullable_columns_and_labels():
         load(frame)
     with pytest.raises(BadInput, match="two columns named 'a'"):
         load(pd.DataFrame(np.ones((3, 2)), columns=["a", "a"]))
+
+
+def test_true_and_false_are_numbers_but_for_labels(tmp_path):
+    text = "a,ok\n1.5,True\n2.5,false\n3.5,TRUE\n"
+    dataset = _load(tmp_path, text)
+    np.testing.assert_array_equal(dataset.x, [[1.5, 1], [2.5, 0], [3.5, 1]])
+    assert any("read as 1 and 0" in finding.what for finding in dataset.findings)
+    assert _load(tmp_path, "a,ok\n1.5,True\n2.5,False\n", y="ok").classes == ("False", "True")
+    with pytest.raises(BadInput, match="--label ok"):
+        _load(tmp_path, "a,ok\n1.5,True\n2.5,maybe\n")
+
+
+KNOWN = Alike(("height", "weight", "kids"), "colour")
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("height,weight,kids\n170,60,2\n180,80,1\n", {}),
+        ("kids,colour,weight,note,height\n2,red,60,a,170\n1,blue,80,b,180\n", {}),
+        ("170,60,2\n180,80,1\n", {}),
+        ("kids,weight,height\n2,60,170\n1,80,180\n", {"columns": ("kids", "height", "weight")}),
+        ("n,w,h\n2,60,170\n1,80,180\n", {"columns": ("h", "w", "n")}),
+    ],
+    ids=["same", "mixed up", "no header", "named in another order", "named otherwise"],
+)
+def test_columns_that_a_model_knows_are_matched_by_name(tmp_path, text, options):
+    dataset = _load(tmp_path, text, alike=KNOWN, **options)
+    np.testing.assert_array_equal(dataset.x, [[170, 60, 2], [180, 80, 1]])
+    assert dataset.classes == (("blue", "red") if "colour" in text else ())
+
+
+def test_columns_that_a_model_misses_are_named(tmp_path):
+    with pytest.raises(BadInput, match=r"x.csv lacks the columns 'weight', 'kids', .* its columns are height, mass"):
+        _load(tmp_path, "height,mass\n1,2\n3,4\n", alike=KNOWN)
+    with pytest.raises(BadInput, match="two-moons lacks the columns 'height'"):
+        load("two-moons", n=20, alike=KNOWN)
+    # Data without names of its own counts in its order, and so does a model without names.
+    assert load(np.eye(3), alike=KNOWN).columns == ()
+    assert _load(tmp_path, "a,b\n1,2\n3,4\n", alike=Alike(("c0", "c1"))).columns == ("a", "b")

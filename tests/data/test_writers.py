@@ -1,6 +1,8 @@
 """What is written reads back the same, in every form; and nothing is ever there by half."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -113,6 +115,37 @@ def test_a_failure_in_the_middle_leaves_the_old_and_nothing_else(x, name, failur
     write(x[::-1], out, overwrite=True)
     assert _contents(tmp_path) != before
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_kill_between_two_renames_loses_nothing(tmp_path, overwrite):
+    out = write(PICTURES, tmp_path / "out")
+    before = _contents(out)
+    program = (
+        "import os, pathlib, sys, numpy as np\nfrom driftback.data import write\n"
+        "usual = pathlib.Path.rename\n"
+        "def rename(self, target):\n"
+        "    if self.name.endswith('.part'): os._exit(9)\n"
+        "    return usual(self, target)\n"
+        "pathlib.Path.rename = rename\n"
+        "write(np.zeros((3, 6, 5, 3), np.uint8), sys.argv[1], overwrite=True)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(out)], check=False).returncode == 9
+    assert not out.exists()
+    # What was there shows, whole, beside its place ...
+    (aside,) = (p for p in tmp_path.iterdir() if not p.name.startswith("."))
+    assert aside.name.startswith("out.")
+    assert {p.name: p.read_bytes() for p in aside.iterdir()} == {os.path.basename(k): v for k, v in before.items()}
+    # ... and is put back by the next attempt, which treats it as any folder that is taken.
+    if overwrite:
+        write(PICTURES[::-1], out, overwrite=True)
+        assert len(list(out.iterdir())) == len(PICTURES)
+        assert _contents(out) != before
+    else:
+        with pytest.raises(BadInput, match="exists already"):
+            write(PICTURES[::-1], out)
+        assert _contents(out) == before
+    assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".")] == ["out"]
 
 
 def _contents(folder):

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from driftback.evaluation.memorisation import left_out, memorisation, nearest_two
-from driftback.evaluation.metric import MEMORISED, NOT_MEMORISED, TOO_FEW
+from driftback.evaluation.metric import ELSEWHERE, MEMORISED, NOT_MEMORISED, TOO_FEW
 from driftback.evaluation.points import Points
 
 
@@ -67,7 +67,7 @@ def test_twenty_items_and_no_held_out_ones() -> None:
     twenty = TRAIN[:20]
     assert memorisation(twenty[np.arange(100) % 20] + 1e-3, twenty).copies.verdict == MEMORISED
     assert memorisation(HELD[:100], twenty, HELD[100:104]).copies.verdict == NOT_MEMORISED
-    assert "left out" in memorisation(HELD, twenty, HELD[:4]).copies.name
+    assert "against the rest" in memorisation(HELD, twenty, HELD[:4]).copies.name
 
 
 def test_nine_items_are_too_few_to_say() -> None:
@@ -120,6 +120,29 @@ def test_left_out_items_are_worth_less_than_fresh_ones(monkeypatch: pytest.Monke
     # Measured at 6 %: without the allowance the check must reject.
     monkeypatch.setattr("driftback.evaluation.memorisation.LEFT_OUT_WORTH", 1.0)
     assert alarms() > binom.ppf(0.995, 200, 0.01)
+
+
+def clusters(n: int, seed: int) -> Points:
+    generator = np.random.default_rng(seed)
+    return generator.integers(0, 8, (n, 1)) * 3 + 0.1 * generator.standard_normal((n, 2))
+
+
+@pytest.mark.parametrize("moved", [0.3, 1.0, 1600.0])
+def test_items_that_lie_elsewhere_are_no_evidence(moved: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, held, samples = clusters(500, 0), clusters(200, 1) + moved, clusters(500, 2)
+    found = memorisation(samples, train, held)
+    assert found.copies.verdict == found.closeness.verdict == ELSEWHERE
+    assert (found.copies.floor_high, found.p) == (None, 1.0)
+    # Without the test of their law, fresh samples would be called copies.
+    monkeypatch.setattr("driftback.evaluation.memorisation.elsewhere", lambda fresh, train: False)
+    assert memorisation(samples, train, held).copies.verdict == MEMORISED
+
+
+def test_items_of_one_law_lie_nowhere_else() -> None:
+    for seed in range(0, 120, 2):
+        train, held = clusters(240, seed), clusters(60, seed + 1)
+        # The most of 1,300 such trials was 3.4 standard errors, and 4.5 are needed.
+        assert memorisation(train[:50], train, held).copies.verdict == MEMORISED
 
 
 def test_the_power_in_the_plane() -> None:

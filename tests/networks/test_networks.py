@@ -74,6 +74,28 @@ def test_cost_counts_operations() -> None:
     assert found.items_per_second == pytest.approx(2 * 2e10 / (3 * 2 * macs))
 
 
+def test_cost_counts_memory() -> None:
+    layer = nn.Linear(3, 5)
+
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
+            return self.layer(x).exp()
+
+    found = cost(Plain(), 3, (3,), cores=1)
+    # The layer keeps its input (3 numbers), the exponential its output (5): float32.
+    assert found.bytes_per_item == 4 * (3 + 5)
+    assert found.bytes_of_weights == 4 * (3 * 5 + 5)
+    before = torch.random.get_rng_state()
+    wide, small = ((1, side, side) for side in (16, 8))
+    costs = [cost(build(preset((1, 8, 8), 100), 1, 1, event, 0), 1, event, cores=1) for event in (wide, small)]
+    assert costs[0].bytes_per_item == pytest.approx(4 * costs[1].bytes_per_item, rel=0.1)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
 def test_larger_pictures_are_folded() -> None:
     assert preset((3, 218, 178), 1000).patch == 8
     assert preset((1, 28, 28), 1000).patch == 2

@@ -8,6 +8,7 @@ from driftback.data.loading import load
 from driftback.data.split import split
 from driftback.evaluation.judge import judge
 from driftback.evaluation.metric import MEMORISED, NOT_MEMORISED, Metric
+from driftback.recipes.evaluate import evaluate, original
 
 
 def judged(model: db.Model, x: np.ndarray, held: np.ndarray | None, n: int) -> dict[str, Metric]:
@@ -39,6 +40,31 @@ def test_all_digits_are_learned_and_not_memorised() -> None:
     # Planted fault: the likelihood of digits upside down.
     wrong = model.log_likelihood(data.x[held][:, ::-1], data.y[held])
     assert model.bits_per_dim(wrong.mean) > model.bits_per_dim(found.mean) + 0.3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_digits_that_were_asked_for_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """About what `make demo` plans: a classifier of real digits agrees with the class asked for in 95 % of 1,000."""
+    model = db.fit("digits", steps=600, seed=0)
+    real = original(model.config)
+    found = {metric.name: metric for metric in evaluate(model, real, n=1000).metrics}
+    agreement = found["label agreement"].value
+    assert agreement is not None
+    assert agreement >= 0.95
+    # Planted fault: the next digit is drawn in place of the one that was asked for.
+    usual = db.Model.sample
+    monkeypatch.setattr(db.Model, "sample", lambda self, n, **options: usual(self, n, label=following(self, n), seed=1))
+    wrong = {metric.name: metric for metric in evaluate(model, real, n=100).metrics}["label agreement"].value
+    assert wrong is not None
+    assert wrong < 0.2
+
+
+def following(model: db.Model, n: int) -> np.ndarray:
+    """The class after each that a judgement of `n` samples asks for."""
+    asked = model.labels(n, seed=0)
+    assert asked is not None
+    return (asked + 1) % 10
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -120,6 +121,22 @@ def test_a_number_that_changes_changes_the_page(moons) -> None:
     after = Page(page.read_text(encoding="utf-8")).text
     assert "111 to 136" in after
     assert "111 to 136" not in Page(text).text
+
+
+def test_the_table_fits_wide_and_narrow_screens(digits) -> None:
+    """Fixed widths that leave room for the verdict, and below 52rem one block for each row, with its own names."""
+    _, found, text, _ = digits
+    assert text.count('<table class="judged">') == 2  # all measurements, and class by class
+    widths = [int(width) for width in re.findall(r"th:nth-child\(\d\) { width: (\d+)%", text)]
+    assert len(widths) == 4
+    assert sum(widths) <= 72, "two columns of ranges need 14 % each"
+    narrow = text[text.index("@media (max-width: 52rem)") :]
+    assert ".judged td { display: block;" in narrow
+    assert "attr(data-name)" in narrow
+    for name in ("value", "95 % interval", "floor", "verdict"):
+        assert text.count(f'data-name="{name}"') == len(found.metrics)
+    # Planted fault: cells that cannot wrap are what clipped the verdict.
+    assert "white-space: normal" in text[text.index(".judged td.n") :].split("\n")[0]
 
 
 def test_it_says_what_was_learned_and_how_to_go_on(digits) -> None:

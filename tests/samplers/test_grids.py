@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from driftback.errors import BadInput
-from driftback.processes import SCHEDULES, Diffusion, DiscreteChain, linear_betas
+from driftback.processes import SCHEDULES, VE, Diffusion, DiscreteChain, linear_betas
 from driftback.samplers import GRIDS, cosine, karras, log_snr, uniform
 
 ALL = {**SCHEDULES, "ddpm": lambda: DiscreteChain(linear_betas())}
@@ -89,3 +89,12 @@ def test_a_uniform_grid_has_equal_steps(process):
 def test_grids_that_lead_nowhere_are_refused(wrong):
     with pytest.raises(BadInput, match="give"):
         wrong(Diffusion(SCHEDULES["vp"](), (2,)))
+
+
+@pytest.mark.parametrize("grid", [karras, log_snr])
+@pytest.mark.parametrize("low", [1.0, 1.001, 2.0])
+def test_a_low_above_the_process_is_refused(grid, low):
+    """It used to stay at t = 1 until the last step."""
+    with pytest.raises(BadInput, match="ends at a ratio of 1"):
+        grid(Diffusion(VE(0.01, 1.0), (1,)), 4, low=low, high=80.0)
+    assert (grid(Diffusion(VE(0.01, 1.0), (1,)), 4, low=0.99, high=80.0).diff() < 0).all()

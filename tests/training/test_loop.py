@@ -69,18 +69,32 @@ def error(denoiser: LearnedDenoiser) -> float:
     return total / scale
 
 
-def test_learns_the_exact_denoiser() -> None:
+def learned() -> State:
     plan = Plan(steps=600, batch=256, learning_rate=3e-3, ema=0.98)
     state = State.start(fresh(dropout=0.0), plan)
     with torch.no_grad():
         assert error(state.average) > 0.9, "untrained, it only scales"
     for _ in train(state, data(20_000), None, LAW, plan):
         pass
+    return state
+
+
+def assert_it_learned(state: State) -> None:
     with torch.no_grad():
         assert error(state.average) < 0.02
-        # Planted fault: an average that is never stepped is the untrained network.
-        stale = replace(state.average, network=fresh().network.eval())
-        assert error(stale) > 0.9
+
+
+def test_learns_the_exact_denoiser() -> None:
+    assert_it_learned(learned())
+
+
+def test_an_average_that_is_never_stepped_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted fault: what test_learns_the_exact_denoiser must reject, though the weights themselves learn."""
+    monkeypatch.setattr(ema, "update", lambda average, network, step, decay: None)
+    state = learned()
+    with pytest.raises(AssertionError):
+        assert_it_learned(state)
+    assert_it_learned(replace(state, average=replace(state.denoiser, network=state.denoiser.network.eval())))
 
 
 def test_two_runs_of_one_seed_agree_and_another_differs() -> None:
@@ -163,6 +177,47 @@ def test_not_finite_keeps_the_last_good_state() -> None:
     assert all(bool(p.isfinite().all()) for p in weights(state))
 
 
+@pytest.mark.parametrize("rate", [10.0, 1e30])
+@pytest.mark.parametrize("steps", [1, 30])
+def test_an_exploded_loss_restores_a_state_that_was_sane(rate: float, steps: int, tmp_path: Path) -> None:
+    plan = PLAN.model_copy(update={"steps": steps, "learning_rate": rate, "warmup": 0})
+    state = State.start(fresh(), plan)
+    start = weights(state)
+
+    def run() -> None:
+        for step in train(state, data(), None, LAW, plan):
+            checkpoint.save(state, tmp_path / "state.safetensors")
+            assert step.number < steps, "the last step is looked at too"
+
+    with pytest.raises(TrainingStopped, match=r"exploded|not finite") as caught:
+        run()
+    assert "state after step 0, whose loss was sane, was restored" in str(caught.value)
+    assert state.step == 0
+    assert all(map(torch.equal, start, weights(state)))
+    if steps == 30:
+        # What a kill would have left behind is known for what it is.
+        again = State.start(fresh(), plan)
+        checkpoint.restore(again, tmp_path / "state.safetensors")
+        with pytest.raises(TrainingStopped, match="no better when this run began"):
+            next(iter(train(again, data(), None, LAW, plan)))
+
+
+def test_an_explosion_is_told_from_a_batch_with_an_outlier(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = data()
+    x[150] = 1e4
+    state, losses = State.start(fresh(), PLAN), []
+    for step in train(state, x, None, LAW, PLAN):
+        losses.append(step.loss)
+    assert max(losses) > loop.EXPLODED * 2
+    assert state.step == PLAN.steps
+    # Planted fault: a training that looks at nothing but NaN ends with weights that no loss has seen.
+    monkeypatch.setattr(loop, "EXPLODED", math.inf)
+    plan = PLAN.model_copy(update={"steps": 1, "learning_rate": 1e4, "warmup": 0})
+    blind = State.start(fresh(), plan)
+    assert len(list(train(blind, data(), None, LAW, plan))) == 1
+    assert max(float(p.abs().max()) for p in weights(blind)) > 1e3
+
+
 def test_out_of_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     usual, sizes = LearnedDenoiser.output, []
 
@@ -222,7 +277,7 @@ def test_dequantising_spreads_over_the_cell(monkeypatch: pytest.MonkeyPatch) -> 
         return usual(state, x, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loop, "_gradients", spy)
-    for _ in train(State.start(fresh(), PLAN), torch.zeros(50, 2), None, LAW, PLAN, cell=0.5):
+    for _ in train(State.start(fresh(), PLAN), torch.zeros(50, 2), None, LAW, PLAN, cell=torch.tensor(0.5)):
         pass
     x = torch.cat(shown)
     assert float(x.abs().max()) <= 0.25

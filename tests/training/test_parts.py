@@ -100,6 +100,9 @@ def history(train: list[float], held: list[float] | None) -> list[Measurement]:
         ([1.0, 0.8, 0.6, 0.4], [1.0, 0.85, 0.9, 1.1], "memorising since step 200; the best checkpoint is 200", 200),
         ([1.0, 0.8, 0.6, 0.5], [1.0, 0.8, 0.6, 0.5], "still improving", None),
         ([1.0, 1.1], [1.0, 1.2], "not learning", None),
+        ([1.0, 0.8, 0.7, 0.69, 0.68], [1.0, 0.8, 0.803, 0.806, 0.81], "held-out loss rising since step 200; the", None),
+        ([1.0, 0.8, 0.7, 0.69, 0.68], [1.0, 0.8, 0.809, 0.807, 0.808], "healthy", None),
+        ([1.0, 0.8, 0.7, 0.69, 0.68], [1.0, 0.8, 0.801, 0.802, 0.803], "healthy", None),
         ([1.0, 0.5], None, "nothing was held out", None),
     ],
 )
@@ -107,6 +110,14 @@ def test_verdict(train: list[float], held: list[float] | None, words: str, since
     found = verdict(history(train, held))
     assert words in found.text
     assert found.memorising_since == since
+
+
+def test_a_training_that_goes_on_is_told_in_the_present() -> None:
+    falling, level = history([1.0, 0.8, 0.6], [1.0, 0.8, 0.6]), history([1.0, 0.8, 0.79], [1.0, 0.8, 0.799])
+    assert verdict(falling, ended=False).text == "improving"
+    assert verdict(level, ended=False).text == "healthy: the held-out loss is level"
+    assert "ended" in verdict(falling).text
+    assert "settled" in verdict(level).text
 
 
 def test_few_steps_say_nothing() -> None:

@@ -6,25 +6,31 @@ Nothing heavy is imported before a command runs, so that help is there at once.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
 import typer
+import typer.core
 
 from driftback.cli import check, demo, evaluate, fit, info, likelihood, sample
-from driftback.errors import DriftbackError
+from driftback.errors import DriftbackError, out_of_memory
 
 # typer carries a click of its own, and gives out only the leaves of its tree of errors.
 UsageError: type[Any] = typer.BadParameter.__mro__[1]
 INTERNAL = 70
 """The exit status of a mistake of ours (EX_SOFTWARE of sysexits.h)."""
 
+OUT_OF_MEMORY = (
+    "use fewer or smaller items, or --device cpu where a GPU ran out; --batch helps fit, --batch-size helps sample "
+    "down to one block (1024 points, at most 64 pictures)"
+)
+
 app = typer.Typer(
     help="Learn from data once, then draw as many new points as you want, and know how good they are.",
     epilog="Example: driftback fit digits --out runs/digits --minutes 1.5",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -50,11 +56,36 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+class Command(typer.core.TyperCommand):
+    """A command whose help names values as people do: N for `int range`, nothing for a switch."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        for each in self.params:
+            if isinstance(each, typer.core.TyperOption) and each.metavar is None and not each.type_descriptor.is_choice:
+                kind = each.display_type(None)  # type: ignore[arg-type]
+                each.metavar = next((word for start, word in PLAIN.items() if (kind or "").startswith(start)), None)
+
+
+PLAIN = {"<bool": "", "<int": "N", "<float": "X", "<path": "PATH", "<str": "NAME"}
+MISREAD = {"integer": "a whole number", "number": "a number"}
+"""What the validator calls what it wanted, and what we call it."""
+
+
+def _plainly(message: str) -> str:
+    """A usage error without the validator's jargon."""
+    return re.sub(
+        r"Input should be a valid (\w+), unable to parse .*", lambda found: f"give {MISREAD[found[1]]}", message
+    )
+
+
 COMMANDS = (check, fit, sample, evaluate, likelihood, info, demo)
 for module in COMMANDS:
     name = module.__name__.rpartition(".")[2]
     # Help joins the lines of a paragraph: each example is one of its own.
-    app.command(name, epilog="\n\n".join(("Examples:", *module.EXAMPLES)))(_interruptible(getattr(module, name)))
+    app.command(name, cls=Command, epilog="\n\n".join(("Examples:", *module.EXAMPLES)))(
+        _interruptible(getattr(module, name))
+    )
 
 
 @app.callback(invoke_without_command=True)
@@ -74,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    arguments = arguments or ["--help"]
     if os.environ.get("DRIFTBACK_DEBUG"):
         return app(arguments, prog_name="driftback", standalone_mode=False) or 0
     try:
@@ -82,7 +114,7 @@ def _run(arguments: list[str]) -> int:
         return _failed(str(error), error.code)
     except UsageError as error:
         where = error.ctx.command_path if error.ctx else "driftback"
-        return _failed(f"{error.format_message().rstrip('.')}; see {where} --help", 2)
+        return _failed(f"{_plainly(error.format_message().rstrip('.'))}; see {where} --help", 2)
     except BrokenPipeError:
         # The reader of a pipe has left; leaving quietly is what it expects.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -90,11 +122,9 @@ def _run(arguments: list[str]) -> int:
     except OSError as error:
         named = f"{error.filename}: " if error.filename else ""
         return _failed(f"{named}{error.strerror or error}; nothing was left half-written", 1)
-    except MemoryError:
-        return _failed("out of memory; use fewer items, or a smaller --batch or --batch-size", 1)
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":
-            return _failed("out of memory on the GPU; use a smaller --batch or --batch-size, or --device cpu", 1)
+        if out_of_memory(error):
+            return _failed(f"out of memory; {OUT_OF_MEMORY}", 1)
         kind = type(error).__name__
         return _failed(f"our mistake ({kind}: {error}); please report it, with what DRIFTBACK_DEBUG=1 shows", INTERNAL)
 

@@ -43,9 +43,10 @@ def check(
             }
         )
     else:
-        shape = " x ".join(map(str, dataset.event_shape))
+        sides = dataset.event_shape
+        shape = " x ".join(map(str, sides)) + (" number" + "s" * (sides[0] != 1) if len(sides) == 1 else "")
         classes = f", {len(dataset.classes)} classes" if dataset.y is not None else ""
-        show(f"{dataset.name}: {len(dataset):,} {dataset.kind} of {shape} numbers{classes}")
+        show(f"{dataset.name}: {len(dataset):,} {dataset.kind} of {shape}{classes}")
         for finding in findings:
             show(f"  {MARKS[finding.level]}  {finding.what}")
             for file in finding.files[:SHOWN]:

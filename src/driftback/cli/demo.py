@@ -50,7 +50,7 @@ def demo(
         minutes=None if steps else minutes,
         steps=steps,
         seed=seed,
-        force=force or (out / MARK).is_file(),
+        force=force or _was_a_demo(out),
         device=device,
     )
     write_text(out / MARK, "")
@@ -85,3 +85,20 @@ def demo(
         if metric.name in ("label agreement", recipe.BITS) or metric.name.startswith("copies"):
             show(f"{metric.name}: {metric.value:.3g}; {metric.verdict}")
     show(f"look at {out / REPORT} and {out / GRID}")
+
+
+def _was_a_demo(out: Path) -> bool:
+    """Whether a demo made `out`, also one that was killed before it could leave its mark: then digits were to be
+    learned there, and nothing has been.
+    """
+    from driftback.errors import DamagedModel
+    from driftback.recipes import config, model
+
+    if (out / MARK).is_file():
+        return True
+    if not (out / "config.json").is_file() or (out / model.WEIGHTS).exists() or (out / "training").exists():
+        return False
+    try:
+        return config.read(out).source == "digits"
+    except DamagedModel:
+        return False

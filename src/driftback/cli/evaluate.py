@@ -13,6 +13,8 @@ from driftback.cli.progress import progress
 
 EXAMPLES = ("driftback evaluate runs/digits --report", "driftback evaluate runs/moons fresh.csv --json")
 
+PER_CLASS = ("label agreement: ", "held-out bits")
+
 
 def evaluate(
     run: options.Run,
@@ -38,7 +40,7 @@ def evaluate(
     reading = options.reading(size, channels, columns, label)
     other = None if data is None else recipe.like(model.config, data, **reading)
     real = recipe.real_items(model.config, other)
-    if other is not None and real.held is None:
+    if not real.known:
         say(f"the training items cannot be read again: {data} takes their place, so copies of them cannot be seen")
     if real.left_out:
         say(f"{real.left_out} items of {data} were trained on and are left out")
@@ -57,7 +59,7 @@ def evaluate(
         emit({"metrics": [metric.as_json() for metric in metrics]})
         return
     table(
-        ("measurement", "value", "95 % interval", "floor", "n", "verdict"),
+        ("measurement", "value", "95 % interval", "floor", "samples", "verdict"),
         [
             (
                 metric.name,
@@ -71,7 +73,11 @@ def evaluate(
         ],
         right=(1, 2, 3, 4),
     )
-    show("The floor is where the same number falls when real data is compared with real data.")
+    drawn, least = len(found.samples), min(metric.n for metric in metrics if not metric.name.startswith(PER_CLASS))
+    show("The floor is where 95 of 100 such numbers fall when real data is compared with real data.")
+    show("A small p is a distance that chance rarely gives; of ten, one below 0.1 is no surprise for a perfect model.")
+    if least < drawn:
+        show(f"{drawn} samples were drawn; some numbers use {least} of them, as many as there are real items beside.")
 
 
 def _range(low: float | None, high: float | None) -> str:

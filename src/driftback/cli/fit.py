@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from driftback.cli import options
-from driftback.cli.output import emit, say, show, span
+from driftback.cli.output import amount, emit, say, show, span
 from driftback.cli.progress import progress
 from driftback.cli.stopping import stoppable
 
@@ -33,8 +33,8 @@ def fit(
     method: Annotated[str | None, typer.Option(help=f"{METHODS}. Default: chosen from the data.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the training in --out ended.")] = False,
     force: options.Force = False,
-    seed: options.Seed = 0,
-    held_out: Annotated[float, typer.Option(help="The share of items kept to judge by.")] = 0.2,
+    seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same model. Default: 0.")] = None,
+    held_out: Annotated[float | None, typer.Option(help="The share of items kept to judge by. Default: 0.2.")] = None,
     batch: Annotated[int | None, typer.Option(help="Items per step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
     size: options.Size = None,
@@ -81,17 +81,31 @@ def fit(
 
 
 def trained(job: Job, go_on: str, *, quiet: bool = False, checkpoint_seconds: float | None = None) -> Summary:
-    """Train to the end and give the summary. Ctrl-C saves, says to `go_on` with that command, and leaves."""
+    """Train to the end and give the summary. Ctrl-C saves, says to `go_on` with that command, and leaves,
+    also in the last measurement.
+    """
     every = {} if checkpoint_seconds is None else {"checkpoint_seconds": checkpoint_seconds}
     with stoppable() as stop:
+        parts = job.state.parts
         with progress("fitting", quiet=quiet, start=job.state.step) as update:
             for now in job.run(stop=stop, **every):
+                if now.parts > parts:
+                    parts = now.parts
+                    say(
+                        f"out of memory at step {now.step}: the batch of {job.config.plan.batch} is computed in "
+                        f"{parts} parts from here on, with the gradients of the whole; it takes longer"
+                    )
                 held = "" if now.held_out is None else f", held-out {now.held_out:.4f}"
                 update(now.step, now.steps, f"loss {now.loss:.4f}{held}  {now.verdict}")
+        stop.waits = False
         if stop():
             say(f"saved at step {job.state.step}; go on with: {go_on}")
             raise typer.Exit(stop.code)
-        return job.finish()[1]
+        try:
+            return job.finish()[1]
+        except KeyboardInterrupt:
+            say(f"stopped after the last step, before the held-out likelihood was known; go on with: {go_on}")
+            raise typer.Exit(stop.code) from None
 
 
 def warn(job: Job) -> None:
@@ -106,6 +120,7 @@ def forecast(job: Job) -> None:
     import torch
 
     from driftback.networks.presets import cost
+    from driftback.training.memory import memory_of
 
     config, event = job.config, job.config.preprocessing.internal_event
     denoiser = job.state.average  # its weights ask for no gradients, which the counter of operations could not bear
@@ -115,14 +130,28 @@ def forecast(job: Job) -> None:
         f"method: {config.method}; network: {config.network.kind} {'-'.join(map(str, config.network.widths))}, "
         f"{price.parameters:,} parameters, {price.flops_per_item / 1e6:.3g} MFLOP per item, on {job.device}"
     )
-    if job.per_step is not None:
+    size = config.plan.batch / job.state.parts
+    need = int(WORKING * price.bytes_per_item * size + STATES * price.bytes_of_weights)
+    here = memory_of(job.device)
+    say(f"memory: about {amount(need)} for a step of {size:.0f} items" + (f", of {amount(here)} here" if here else ""))
+    if here and need > here:
+        say("warning: that is more than there is; the batch will be cut, or give a smaller --batch, --size or --n")
+    expected = f"{price.items_per_second:,.0f} {config.preprocessing.kind} per second expected of this preset"
+    if job.per_step is None:
+        say(f"speed: {expected}")
+    else:
         rate, left = config.plan.batch / job.per_step, config.plan.steps - job.state.step
-        say(
-            f"speed: {rate:,.0f} items per second measured, {price.items_per_second:,.0f} expected of this preset; "
-            f"training takes about {span(left * job.per_step)}"
-        )
+        say(f"speed: {rate:,.0f} measured, {expected}; training takes about {span(left * job.per_step)}")
     for line in job.said:
         say(line)
+
+
+WORKING = 1.3
+"""What a step needs at its peak, in units of what it keeps for the gradients: 1.1 to 1.5 were measured."""
+STATES = 10
+"""Copies of the weights that a training holds: weights, gradients, their average, two moments; and the state that is
+kept to go back to, with room for the optimiser's work.
+"""
 
 
 def _tell(summary: Summary, out: Path, json: bool) -> None:

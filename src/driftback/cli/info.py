@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from driftback.cli import options
-from driftback.cli.output import emit, show
+from driftback.cli.output import emit, say, show
 
 EXAMPLES = ("driftback info runs/digits", "driftback info runs/digits --json")
+Unused = Annotated[int, typer.Option("--seed", min=0, help="As for every command; there is nothing random here.")]
 FILES = ("weights.safetensors", "training/state.safetensors", "training/best.safetensors")
 
 
-def info(run: options.Run, json: options.Json = False, seed: options.Seed = 0) -> None:
+def info(run: options.Run, json: options.Json = False, seed: Unused = 0) -> None:
     """Say what a model was made from and how, how far it is, and whether its files are whole.
 
-    Leaves with status 3 if a file is damaged or missing. --seed changes nothing here.
+    Leaves with status 3 if a file is damaged or missing.
     """
+    from driftback.recipes.assembly import signal_warning
+    from driftback.recipes.config import read
     from driftback.recipes.describe import describe
 
     facts = describe(run)
     files = {name: _state(run / name) for name in FILES}
     whole = files["weights.safetensors"] == "ok" and not any(state.startswith("damaged") for state in files.values())
+    signal = signal_warning(read(run))
+    if signal is not None:
+        say(f"warning: {signal}")
     if json:
         emit(facts | {"files": files, "whole": whole})
     else:
@@ -49,8 +55,10 @@ def _state(path: Path) -> str:
 def _words(value: Any) -> str:
     if value is None:
         return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int):
         return f"{value:,}"
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list | tuple) else str(value)

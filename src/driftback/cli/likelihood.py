@@ -47,6 +47,9 @@ def likelihood(
     if data is not None and model.config.source is not None and _same(data, model.config.source):
         say(f"{data} holds the items that the model was trained on; leave DATA out for the held-out ones")
     codes = None if label_less or not model.classes else prepared.labels(items)
+    if codes is None and model.classes:
+        why = "--label-less" if label_less else f"{data} has no labels"
+        say(f"{why}: this is log p(x), of all classes together, not log p(x | class)")
     with progress("items", quiet=quiet) as update:
         found = model.log_likelihood(
             items.x,

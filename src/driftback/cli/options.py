@@ -21,7 +21,7 @@ Source = Annotated[
 ]
 Data = Annotated[
     str | None,
-    typer.Argument(metavar="[DATA]", help="Read like SOURCE of fit. Left out: the held-out items of the fitted data."),
+    typer.Argument(metavar="DATA", help="Read like SOURCE of fit. Left out: the held-out items of the fitted data."),
 ]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that 'driftback fit --out' made.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")]

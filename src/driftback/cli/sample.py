@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from driftback.cli import options
-from driftback.cli.output import emit, show, span
+from driftback.cli.output import emit, say, show, span
 from driftback.cli.progress import progress
 from driftback.errors import BadInput
 
@@ -20,6 +20,7 @@ EXAMPLES = (
     "driftback sample runs/digits -n 100 --label 3 --out threes.png",
     "driftback sample runs/moons -n 1000 --seed 7 --out new.csv",
 )
+BATCH = "Items in memory at once, rounded up to whole blocks of 1024 points or of at most 64 pictures."
 SUFFIXES = {"points": (".npy", ".npz", ".csv", ".png"), "pictures": (".npy", ".npz", ".png", "")}
 
 
@@ -33,7 +34,7 @@ def sample(
     label: Annotated[str | None, typer.Option(help="Only items of this class.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps on the way back; more is slower and finer.")] = None,
     guidance: Annotated[float, typer.Option(help="Push towards the class; 0 is none.")] = 0.0,
-    batch_size: Annotated[int | None, typer.Option(help="Items in memory at once; changes no item.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help=BATCH)] = None,
     checkpoint: options.Weights = options.Checkpoint.last,
     force: options.Force = False,
     device: options.Device = None,
@@ -42,10 +43,11 @@ def sample(
 ) -> None:
     """Draw new items from a fitted model and write them to a file or folder.
 
-    Item i of a seed is the same for every -n and every --batch-size.
+    Item i of a seed is the same for every -n and every --batch-size, up to rounding where several blocks are drawn at
+    once.
     """
     from driftback.data.writers import write
-    from driftback.pictures.preview import preview
+    from driftback.pictures.preview import axis_names, preview
     from driftback.recipes.model import load
 
     model = load(run, device=device, checkpoint=checkpoint.value)
@@ -66,9 +68,19 @@ def sample(
     labels = model.labels(n, label=label, seed=seed)
     names = None if labels is None else [model.classes[k] for k in labels]
     if target.suffix.lower() == ".png":
+        if prepared.kind == "points" and x.shape[1] > 2:
+            say(f"{out} shows the columns {' and '.join(axis_names(prepared)[:2])} of {x.shape[1]}; write .csv for all")
         preview(x, target, prepared)
     else:
-        write(x, target, columns=prepared.columns, labels=names, bounds=prepared.bounds, overwrite=force)
+        write(
+            x,
+            target,
+            columns=prepared.columns,
+            labels=names,
+            bounds=prepared.bounds,
+            label=model.config.alike.label or "label",
+            overwrite=force,
+        )
     evaluations = model.evaluations(steps, guidance)
     if json:
         emit({"out": str(out), "n": n, "shape": x.shape, "evaluations": evaluations, "seconds": round(seconds, 3)})

@@ -1,6 +1,7 @@
 """Ctrl-C without loss: the first asks the training to stop after its step, the second stops at once.
 
-`kill` (SIGTERM) asks in the same way.
+After the training, when there is nothing left to save, the first stops at once too. `kill` (SIGTERM) asks in the same
+way.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ class Stop:
 
     def __init__(self) -> None:
         self.signal = 0
+        self.waits = True
+        """Whether the first signal only asks; else it raises KeyboardInterrupt at once."""
 
     def __call__(self) -> bool:
         return self.signal != 0
@@ -28,7 +31,7 @@ class Stop:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """While the block runs, the first SIGINT or SIGTERM only sets the yielded `Stop`."""
+    """While the block runs, the first SIGINT or SIGTERM only sets the yielded `Stop`, as long as that `waits`."""
     stop = Stop()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -36,6 +39,8 @@ def stoppable() -> Iterator[Stop]:
         stop.signal = number
         for each, handler in before.items():
             signal.signal(each, handler)
+        if not stop.waits:
+            raise KeyboardInterrupt
 
     for number in before:
         signal.signal(number, asked)

@@ -27,6 +27,10 @@ def from_array(x: Any, name: str) -> Dataset:
     """
     if isinstance(x, np.ma.MaskedArray) and np.ma.getmaskarray(x).any():
         raise BadInput(f"{name} has {int(np.ma.getmaskarray(x).sum())} masked values: fill or drop these items")
+    if isinstance(x, tuple) and len(x) == 2 and all(hasattr(part, "shape") for part in x) and x[0].shape != x[1].shape:
+        raise BadInput(
+            f"{name} is a pair of arrays: give items and labels one after the other, fit(X, y), not fit((X, y))"
+        )
     if hasattr(x, "toarray"):
         raise BadInput(f"{name} is a sparse matrix: give x.toarray()")
     try:
@@ -100,7 +104,13 @@ def _read_file(source: Any, options: Options) -> Dataset:
         raise BadInput(f"cannot read {path}: {_why(error)}") from None
     except OSError as error:
         raise BadInput(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
-    return from_array(arrays, path.name) if isinstance(arrays, np.ndarray) else _from_named(arrays, path, options)
+    if isinstance(arrays, np.ndarray):
+        if options.label is not None:
+            raise BadInput(
+                f"{path} is one array without names, so it has no labels {options.label!r}: save x and y as .npz"
+            )
+        return from_array(arrays, path.name)
+    return _from_named(arrays, path, options)
 
 
 def _why(error: Exception) -> str:
@@ -114,12 +124,14 @@ def _from_named(arrays: dict[str, np.ndarray], path: Path, options: Options) -> 
     listed = ", ".join(f"{key} {a.shape}" for key, a in arrays.items()) or "nothing"
     if options.label is not None and options.label not in arrays:
         raise BadInput(f"{path} has no array named {options.label} for the labels; it holds {listed}")
-    data = {key: a for key, a in arrays.items() if key != (options.label or "y")}
+    alike = options.alike.label if options.alike else None
+    named = options.label or (alike if alike in arrays else None) or "y"
+    data = {key: a for key, a in arrays.items() if key != named}
     key = "x" if "x" in data else next(iter(data)) if len(data) == 1 else None
     if key is None:
         raise BadInput(f"{path} needs an array named x (and y for labels), or just one array; it holds {listed}")
     dataset = from_array(arrays[key], path.name)
-    labels = arrays.get(options.label or "y")
+    labels = arrays.get(named)
     if labels is None:
         return dataset
     y, classes = as_labels(labels, len(dataset))

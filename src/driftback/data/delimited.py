@@ -16,7 +16,7 @@ import numpy as np
 
 from driftback.data.dataset import Dataset
 from driftback.data.reader import Options, Reader, is_file, read_bytes
-from driftback.data.tables import MISSING, from_columns
+from driftback.data.tables import MISSING, from_columns, numbered
 from driftback.errors import BadInput
 
 DELIMITERS = (",", ";", "\t", "|", " ")
@@ -36,7 +36,7 @@ def read(source: Any, options: Options) -> Dataset:
     has_header = _is_header(head, top[-1], decimal)
     if has_header and len(top) == 1:
         raise BadInput(f"{path} has a header and no rows: give one row per item")
-    names = [cell.strip() for cell in head] if has_header else [f"c{j}" for j in range(len(head))]
+    names = [cell.strip() for cell in head] if has_header else [numbered(j) for j in range(len(head))]
     table = None if decimal == "," else _quick(text, delimiter, has_header, len(head))
     columns = _columns(_rows(text, delimiter, path, has_header, len(head)), decimal) if table is None else list(table.T)
     return from_columns(names, columns, path.name, options)

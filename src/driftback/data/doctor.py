@@ -13,7 +13,7 @@ import numpy as np
 
 from driftback.data.dataset import Dataset, Finding, blocks, first_copies
 from driftback.data.plan import how_split, scaling
-from driftback.data.preprocessing import Preprocessing
+from driftback.data.preprocessing import LARGEST, SCALE_DOWN, Preprocessing, too_large
 from driftback.data.split import repeats_by_chance
 from driftback.errors import BadInput
 
@@ -23,8 +23,8 @@ FEW = 1_000
 
 def check(dataset: Dataset) -> tuple[Finding, ...]:
     """Everything that was noticed on reading and that can be seen before training, the worst first."""
-    finite = not any(True for _ in not_finite(dataset))
-    checks = CHECKS if finite else (not_finite, how_many, labels)
+    usable = not any(True for unusable in (not_finite, large) for _ in unusable(dataset))
+    checks = CHECKS if usable else (not_finite, large, how_many, labels)
     found = [*dataset.findings, *(finding for each in checks for finding in each(dataset))]
     order = {"error": 0, "warning": 1, "note": 2}
     return tuple(sorted(found, key=lambda finding: order[finding.level]))
@@ -53,6 +53,17 @@ def not_finite(dataset: Dataset) -> Iterator[Finding]:
         yield Finding(
             "error",
             f"values are NaN or infinite: {where}{' ...' if count > 3 else ''}; drop or fill these items",
+            count,
+        )
+
+
+def large(dataset: Dataset) -> Iterator[Finding]:
+    """Values whose squares overflow."""
+    if count := too_large(dataset.x):
+        _, *rest = np.argwhere(np.isfinite(dataset.x) & (np.abs(dataset.x) > LARGEST))[0].tolist()
+        yield Finding(
+            "error",
+            f"values beyond {LARGEST:g}, the first at {_place(dataset, rest)}: their squares overflow; {SCALE_DOWN}",
             count,
         )
 
@@ -100,8 +111,8 @@ def copies(dataset: Dataset) -> Iterator[Finding]:
     shown = ", ".join(f"{i} = {first[i]}" for i in again[:5])
     yield Finding(
         "warning",
-        f"items are exact copies of an earlier item ({shown}{' ...' if len(again) > 5 else ''}): kept "
-        "on one side of the split",
+        f"items are exact copies of an earlier item ({shown}{' ...' if len(again) > 5 else ''}): all copies of an item "
+        "are trained on, or all are held out",
         len(again),
     )
     if dataset.y is not None and (differ := int((dataset.y[again] != dataset.y[first[again]]).sum())):
@@ -182,6 +193,7 @@ def outliers(dataset: Dataset) -> Iterator[Finding]:
 
 CHECKS: tuple[Callable[[Dataset], Iterator[Finding]], ...] = (
     not_finite,
+    large,
     how_many,
     constants,
     copies,

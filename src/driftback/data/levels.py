@@ -62,7 +62,7 @@ def find_levels(x: np.ndarray, low: float, high: float) -> Levels | None:
     if values is None or len(values) < 2:
         return None
     step = float(np.diff(values).min())
-    if (values == np.rint(values)).all():
+    if (values == np.rint(values)).all() and np.abs(values[[0, -1]]).max() < 1 << 53:
         step = float(np.gcd.reduce(np.diff(values).astype(np.int64)))
         if not _fits(values[0], step, low, high):
             step = 1.0

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from driftback.arguments import whole
 from driftback.data import arrays, builtin, delimited, frames, idx, pictures
 from driftback.data.dataset import Dataset, as_labels
-from driftback.data.reader import Options, Reader, is_path, suffix_of
+from driftback.data.reader import Alike, Options, Reader, is_path, suffix_of
+from driftback.data.tables import aligned
 from driftback.data.tree import SUFFIXES
 from driftback.errors import BadInput
 from driftback.randomness import Rng
@@ -45,20 +47,26 @@ def load(
     columns: tuple[str, ...] | None = None,
     n: int | None = None,
     seed: int = 0,
+    alike: Alike | None = None,
 ) -> Dataset:
     """The data behind `source`: a built-in name, an array, tensor, list or data frame, a file, or a folder of pictures.
 
     `y` gives labels (n,), or names the column (table) or the array (.npz) that holds them. `size`, one number or
     (height, width), and `channels`, 1, 3 or 4, are for folders of pictures; `columns` picks columns of a table by name,
     in this order. `n` is the number of points to draw from a built-in shape, and of items to keep, chosen by `seed`,
-    from anything else. Raises BadInput, in one line, for everything that cannot be read.
+    from anything else. `alike` says what a model knows already: columns are then matched to its by name, others are
+    left out, and its label column is read where it is there. Raises BadInput, in one line, for everything that cannot
+    be read.
     """
+    n = None if n is None else whole(n, "n")
     options = Options(
-        _size(size), channels, None if columns is None else tuple(columns), y if is_path(y) else None, n, seed
+        _size(size), channels, None if columns is None else tuple(columns), y if is_path(y) else None, n, seed, alike
     )
     source, reader = _find(source)
     _refuse_unheeded(reader, options)
     dataset = reader.read(source, options)
+    if alike is not None and columns is None:
+        dataset = aligned(dataset, alike)
     if y is not None and not is_path(y):
         codes, classes = as_labels(y.detach().cpu().numpy() if hasattr(y, "detach") else y, len(dataset))
         dataset = replace(dataset, y=codes, classes=classes)
@@ -68,7 +76,10 @@ def load(
 def _size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     if size is None:
         return None
-    height, width = size if isinstance(size, (tuple, list)) else (size, size)
+    sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    if len(sides) != 2:
+        raise BadInput(f"size must be one number or (height, width), not {size}")
+    height, width = (whole(side, "size") for side in sides)
     if not (1 <= height <= 4096 and 1 <= width <= 4096):
         raise BadInput(f"size must be from 1 to 4096 pixels, not {height} x {width}")
     return height, width

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor
 
 from driftback.data.dataset import Dataset, blocks
@@ -20,13 +20,17 @@ from driftback.data.layouts import LAYOUTS, layout_of
 from driftback.data.levels import Levels, find_levels
 from driftback.errors import BadInput
 
+LARGEST = 1e150
+"""Beyond it the squares that deviations are made of overflow, and so would the sum of many."""
+
 
 class Preprocessing(BaseModel):
     """What is done to the data, as numbers: a frozen record that goes through JSON and comes back the same.
 
     `event`, `layout` and `dtype` describe a raw item; `offset` and `scale` hold one number, or one per column (a scale
     of 0 marks a column that never changes); `levels` is the grid of discrete data; `bounds` the range that pictures are
-    clipped to; `whole` the columns that hold whole numbers; `columns` and `classes` the names that came with the data.
+    clipped to; `whole` the columns that hold whole numbers; `decimals` how many places behind the point each column of
+    a table has, None where they are too many to be meant; `columns` and `classes` the names that came with the data.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -40,8 +44,28 @@ class Preprocessing(BaseModel):
     levels: Levels | None = None
     bounds: tuple[float, float] | None = None
     whole: tuple[int, ...] = ()
+    decimals: tuple[int | None, ...] = ()
     columns: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        """What a damaged file might say: sizes, names and lengths that no data has."""
+        numbers = math.prod(self.event)
+        wrong = {
+            "kind": self.kind not in _FITS,
+            "event": not self.event or min(self.event) < 1,
+            "layout": self.layout not in LAYOUTS,
+            "dtype": self.dtype not in DTYPES,
+            "offset": len(self.offset) not in (1, numbers),
+            "scale": len(self.scale) != len(self.offset) or min(self.scale, default=-1) < 0,
+            "whole": any(not 0 <= j < len(self.scale) for j in self.whole),
+            "decimals": len(self.decimals) not in (0, len(self.scale)),
+            "columns": len(self.columns) not in (0, numbers),
+        }
+        if bad := [name for name, is_wrong in wrong.items() if is_wrong]:
+            raise ValueError(f"{bad[0]} cannot be {getattr(self, bad[0])}")
+        return self
 
     @classmethod
     def fit(cls, dataset: Dataset) -> Self:
@@ -51,6 +75,8 @@ class Preprocessing(BaseModel):
         if not len(x) or not math.prod(dataset.event_shape):
             raise BadInput(f"{dataset.name} holds no values (shape {x.shape}): give at least one item")
         _refuse_not_finite(x)
+        if too_large(x):
+            raise BadInput(f"{dataset.name} holds values beyond {LARGEST:g}, whose squares overflow: {SCALE_DOWN}")
         fitted = _FITS[dataset.kind](dataset)
         return cls(
             kind=dataset.kind,
@@ -81,7 +107,8 @@ class Preprocessing(BaseModel):
     def encode(self, x: Any) -> Tensor:
         """Raw items (n, *event) as a float32 tensor (n, *internal_event).
 
-        Raises BadInput for another shape, NaN or infinity, and values off the levels or outside the range.
+        Raises BadInput for another shape, NaN or infinity, values off the levels or outside the range, and values so
+        far from the data that float32 cannot hold them.
         """
         x = np.asarray(x)
         if x.shape[1:] != self.event or x.ndim != len(self.event) + 1:
@@ -95,13 +122,18 @@ class Preprocessing(BaseModel):
         offset, scale = np.array(self.offset), np.array(self.scale)
         z = np.empty(x.shape, np.float32)
         for part in blocks(x):
-            z[part] = (x[part] - offset) / np.where(scale == 0, 1.0, scale)
+            with np.errstate(over="ignore"):
+                z[part] = (x[part] - offset) / np.where(scale == 0, 1.0, scale)
+            if not np.isfinite(z[part]).all():
+                far = x[part][~np.isfinite(z[part])][0]
+                raise BadInput(f"the value {far:g} is too far from the data that the model was fitted on: drop it")
         return torch.from_numpy(np.ascontiguousarray(LAYOUTS[self.layout].inward(z)))
 
     def decode(self, z: Tensor) -> np.ndarray:
         """Encoded items (n, *internal_event) as raw ones (n, *event), in the dtype and the units of the data.
 
-        Discrete data is rounded to the nearest level, pictures are clipped to their range, points are not clipped.
+        Discrete data is rounded to the nearest level, pictures are clipped to their range, points are not clipped but
+        rounded, to the data's decimals or else to what float32 can tell.
         """
         inside = z.detach().cpu().numpy()
         if inside.shape[1:] != self.internal_event:
@@ -133,13 +165,23 @@ class Preprocessing(BaseModel):
             codes[k] = self.label(dataset.classes[k])
         return codes[dataset.y]
 
+    @property
+    def _places(self) -> list[int | None]:
+        """To how many decimals each column is rounded; None for one that never changes or has very odd units."""
+        known = dict(enumerate(self.decimals)) | dict.fromkeys(self.whole, 0)
+        fine = [FLOAT32_DIGITS - math.floor(math.log10(s)) if 1e-15 < s < 1e15 else None for s in self.scale]
+        return [places if known.get(j) is None else known[j] for j, places in enumerate(fine)]
+
     def _settle(self, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
         if self.levels is not None:
             return self.levels.nearest(x)
         if self.bounds is not None:
             x = np.clip(x, *self.bounds)
-        if self.whole:
-            x[:, list(self.whole)] = np.rint(x[:, list(self.whole)])
+        if self.kind == "points":
+            for j, places in enumerate(self._places):
+                if places is not None:
+                    # Adding 0 turns -0 into 0.
+                    x[:, j] = np.round(x[:, j], places) + 0.0
         if dtype.kind in "iu":
             # The nearest float below a 64-bit bound: the bound itself is not a float64 and would wrap round.
             info = np.iinfo(dtype)
@@ -164,10 +206,22 @@ class Preprocessing(BaseModel):
                 expected = "equal to the one value that its column had in the data that the model was fitted on"
             if bad.any():
                 first = x[part][bad][0]
-                raise BadInput(
-                    f"the value {first:g} (and {int(bad.sum()) - 1} more) is not {expected}: give "
-                    "data in the same units"
-                )
+                more = f" (and {int(bad.sum()) - 1} more)" if bad.sum() > 1 else ""
+                raise BadInput(f"the value {first:g}{more} is not {expected}: give data in the same units")
+
+
+DTYPES = frozenset(np.dtype(code).name for code in "bhilqBHILQefd?")
+FLOAT32_DIGITS = 7
+"""Decimals of a standardised number that a float32 can tell."""
+MOST_DECIMALS = 6
+"""With more decimals a column is a measurement to rounding error, not a number that someone wrote with so many."""
+
+
+def _decimals(column: np.ndarray) -> int | None:
+    """The fewest decimals, from 1 to 6, that tell all numbers of a column; None if these are not enough."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        few = (k for k in range(1, MOST_DECIMALS + 1) if (np.round(column[:100], k) == column[:100]).all())
+        return next((k for k in few if (np.round(column, k) == column).all()), None)
 
 
 def _span(levels: Levels) -> str:
@@ -179,6 +233,16 @@ def _refuse_not_finite(x: np.ndarray) -> None:
     if sum(bad):
         item = next(i for part in blocks(x) for i in np.argwhere(~np.isfinite(x[part]))[:, 0] + part.start)
         raise BadInput(f"{sum(bad)} values are NaN or infinite, the first in item {item}: drop or fill these items")
+
+
+SCALE_DOWN = "divide them by a power of ten"
+
+
+def too_large(x: np.ndarray) -> int:
+    """How many of the finite values `x` (n, *event) are beyond `LARGEST`."""
+    if x.dtype.kind != "f" or x.dtype.itemsize < 8:
+        return 0
+    return sum(int((np.isfinite(x[part]) & (np.abs(x[part]) > LARGEST)).sum()) for part in blocks(x))
 
 
 def declared_range(x: np.ndarray) -> tuple[float, float]:
@@ -224,7 +288,12 @@ def _fit_points(dataset: Dataset) -> dict[str, Any]:
     # The square of a deviation under 1e-154 is 0, and only a column that never changes may have that scale.
     scale = np.where((scale == 0) & (low < high), high - low, scale)
     whole = [j for j in range(x.shape[1]) if all((x[part, j] == np.rint(x[part, j])).all() for part in blocks(x))]
-    return {"offset": tuple(mean.tolist()), "scale": tuple(scale.tolist()), "whole": tuple(whole)}
+    return {
+        "offset": tuple(mean.tolist()),
+        "scale": tuple(scale.tolist()),
+        "whole": tuple(whole),
+        "decimals": tuple(None if j in whole else _decimals(x[:, j]) for j in range(x.shape[1])),
+    }
 
 
 def _shares_a_grid(low: np.ndarray, high: np.ndarray) -> bool:

@@ -15,6 +15,17 @@ from driftback.errors import BadInput
 
 
 @dataclass(frozen=True)
+class Alike:
+    """Data that a model knows already: `columns` are matched by name, and `label` holds the classes where it is there.
+
+    Names that a reader made up (c0, c1, ...) match nothing, and then the columns count in the order that they have.
+    """
+
+    columns: tuple[str, ...] = ()
+    label: str | None = None
+
+
+@dataclass(frozen=True)
 class Options:
     """What a person may ask of a reader, as in `driftback.data.load`; `label` names the part that holds classes."""
 
@@ -24,6 +35,7 @@ class Options:
     label: str | None = None
     n: int | None = None
     seed: int = 0
+    alike: Alike | None = None
 
 
 @dataclass(frozen=True)

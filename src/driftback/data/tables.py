@@ -6,15 +6,18 @@ the rows are left out, constant columns stay.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from driftback.data.dataset import Dataset, Finding, as_labels
-from driftback.data.reader import Options
+from driftback.data.reader import Alike, Options
 from driftback.errors import BadInput
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "nil", "missing", "#n/a"})
+TRUTH = {"true": 1.0, "false": 0.0}
 ROW_NAMES = frozenset({"", "id", "index", "idx", "rowid", "row", "uuid", "unnamed: 0"})
 
 
@@ -22,7 +25,8 @@ def from_columns(names: Sequence[str], columns: Sequence[np.ndarray], name: str,
     """Points (n, d) float64 from columns (n,), each of numbers (NaN is missing) or of words.
 
     `options.label` names the column that holds the classes, `options.columns` those to take, in that order; without
-    it, all but the label and the row numbers. Raises BadInput for words, unknown or doubled names, and nothing left.
+    it, those of the model that `options.alike` tells of, else all but the label and the row numbers. Raises BadInput
+    for words, unknown or doubled names, and nothing left.
     """
     doubled = [c for i, c in enumerate(names) if c in names[:i]]
     if doubled:
@@ -31,10 +35,15 @@ def from_columns(names: Sequence[str], columns: Sequence[np.ndarray], name: str,
     if not table or not len(columns[0]):
         raise BadInput(f"{name} has no rows: give at least one")
     _refuse_unknown(table, name, options)
-    label = None if options.label is None else table[options.label]
+    alike = options.alike or Alike()
+    label_name = alike.label if options.label is None and alike.label in table else options.label
+    label = None if label_name is None else table[label_name]
     findings: list[Finding] = []
-    if options.columns is None:
-        chosen = [c for c in names if c != options.label]
+    wanted = options.columns or _matched(alike.columns, names, name)
+    if set(wanted or ()) == set(alike.columns):
+        wanted = alike.columns or wanted
+    if wanted is None:
+        chosen = [c for c in names if c != label_name]
         counters = [c for c in chosen if len(chosen) > 1 and _numbers_rows(c, table[c])]
         findings += [
             Finding("warning", f"column {c!r} numbers the rows: left out (to keep it, name the columns)")
@@ -44,7 +53,10 @@ def from_columns(names: Sequence[str], columns: Sequence[np.ndarray], name: str,
         findings += [Finding("warning", f"column {c!r} is empty: left out") for c in empty]
         chosen = [c for c in chosen if c not in counters and c not in empty]
     else:
-        chosen = list(options.columns)
+        chosen = list(wanted)
+    truths = [c for c in chosen if _true_or_false(table[c])]
+    table |= {c: _as_numbers(table[c]) for c in truths}
+    findings += [Finding("note", f"column {c!r} holds true and false: read as 1 and 0") for c in truths]
     _refuse_words(table, chosen, name)
     if not chosen:
         raise BadInput(f"{name} has no numeric column left: it needs at least one besides labels and row numbers")
@@ -62,6 +74,44 @@ def _refuse_unknown(table: dict[str, np.ndarray], name: str, options: Options) -
         raise BadInput(f"{name} has no column {unknown[0]!r}: its columns are {_listed(list(table))}")
 
 
+def numbered(j: int) -> str:
+    """The name of column `j` of a table without a header."""
+    return f"c{j}"
+
+
+def _made_up(names: Sequence[str]) -> bool:
+    return all(re.fullmatch(r"c\d+", name) for name in names)
+
+
+def aligned(dataset: Dataset, alike: Alike) -> Dataset:
+    """`dataset` with the columns that a model knows, in its order. Raises BadInput, as `from_columns`, for missing
+    names.
+    """
+    wanted = _matched(alike.columns, dataset.columns, dataset.name) if dataset.columns else None
+    if wanted is None or wanted == dataset.columns:
+        return dataset
+    order = [dataset.columns.index(c) for c in wanted]
+    return replace(dataset, x=dataset.x[:, order], columns=wanted)
+
+
+def _matched(known: tuple[str, ...], names: Sequence[str], name: str) -> tuple[str, ...] | None:
+    """The columns that a model knows, where `names` has them all; None where either has no names of its own."""
+    missing = [c for c in known if c not in names]
+    if not known or not missing:
+        return known or None
+    if _made_up(known) or _made_up(names):
+        return None
+    raise BadInput(
+        f"{name} lacks {_quoted(missing)}, which the model was fitted on: its columns are {_listed(list(names))}; "
+        "rename or add them"
+    )
+
+
+def _quoted(names: list[str]) -> str:
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return f"the column{'s' * (len(names) > 1)} " + ", ".join(map(repr, names[:4])) + more
+
+
 def _numbers_rows(name: str, column: np.ndarray) -> bool:
     """Whether a column is a row number: 0, 1, 2, ... or 1, 2, 3, ..., or named like one and never the same twice."""
     if len(column) < 3:
@@ -75,6 +125,15 @@ def _numbers_rows(name: str, column: np.ndarray) -> bool:
     return name.strip().lower() in ROW_NAMES and len(np.unique(column)) == len(column)
 
 
+def _true_or_false(column: np.ndarray) -> bool:
+    found = {v.strip().lower() for v in np.unique(column).tolist()} if column.dtype.kind == "U" else set()
+    return bool(found & set(TRUTH)) and found <= set(TRUTH) | MISSING
+
+
+def _as_numbers(column: np.ndarray) -> np.ndarray:
+    return np.array([TRUTH.get(v.strip().lower(), np.nan) for v in column.tolist()])
+
+
 def _refuse_words(table: dict[str, np.ndarray], chosen: list[str], name: str) -> None:
     words = [c for c in chosen if table[c].dtype.kind == "U"]
     if not words:
@@ -83,7 +142,7 @@ def _refuse_words(table: dict[str, np.ndarray], chosen: list[str], name: str) ->
     more = f" and {len(words) - 4} more" if len(words) > 4 else ""
     raise BadInput(
         f"{name} has columns that are not numbers: {shown}{more}; remove them, turn them into numbers, "
-        f"or make one the class labels, in Python: load(source, y={words[0]!r})"
+        f"or name one as the class labels: --label {words[0]} (from Python y={words[0]!r})"
     )
 
 
@@ -104,15 +163,6 @@ def _complete(
     keep = ~missing.any(1)
     if label is not None:
         keep &= _has_label(label)
-    findings = [
-        Finding(
-            "warning",
-            f"column {chosen[j]!r} has missing values, the first in row {int(missing[:, j].argmax()) + 1}: "
-            "these rows are left out",
-            int(missing[:, j].sum()),
-        )
-        for j in np.flatnonzero(missing.any(0))
-    ]
     if keep.sum() < len(x) / 2:
         worst = chosen[int(missing.sum(0).argmax())]
         raise BadInput(
@@ -120,13 +170,17 @@ def _complete(
             f"in column {worst!r}: "
             "fill them, or leave that column out"
         )
-    if not keep.all():
-        findings.append(
-            Finding(
-                "warning", f"{int((~keep).sum())} of {len(x)} rows with missing values are left out", int((~keep).sum())
-            )
-        )
-    return keep, findings
+    lacking = [
+        f"column {chosen[j]!r} has missing values ({where.sum()}, the first in row {where.argmax() + 1})"
+        for j, where in enumerate(missing.T)
+        if where.any()
+    ]
+    if label is not None and not _has_label(label).all():
+        lacking.append("labels are missing")
+    what = (
+        f"{int((~keep).sum())} of {len(x)} rows are left out: {'; '.join(lacking[:5])}{' ...' if lacking[5:] else ''}"
+    )
+    return keep, [] if keep.all() else [Finding("warning", what, int((~keep).sum()))]
 
 
 def _has_label(label: np.ndarray) -> np.ndarray:

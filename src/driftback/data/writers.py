@@ -33,6 +33,7 @@ class Content:
     columns: tuple[str, ...]
     labels: tuple[str, ...] | None
     bounds: tuple[float, float] | None
+    label: str = "label"
 
 
 def write(
@@ -42,21 +43,22 @@ def write(
     columns: Sequence[str] = (),
     labels: Sequence[object] | np.ndarray | None = None,
     bounds: tuple[float, float] | None = None,
+    label: str = "label",
     overwrite: bool = False,
 ) -> Path:
     """Write items `x` (n, *event) to `out` by its suffix: .npy, .npz (x and y), .csv, .png (a grid); none: a folder.
 
-    `columns` heads a .csv, `labels` (n,) become its last column `label`, y in an .npz, and sub-folders in a folder.
-    `bounds` is the range of pictures (the preprocessing's `bounds`), black to white; without it bytes are 0..255 and
-    other values min..max. Folders on the way are made. Raises BadInput for an unknown suffix, contents that do not suit
-    it, and a place that is taken (unless `overwrite`; a folder that holds anything else than pictures is never
-    replaced) or cannot be written.
+    `columns` heads a .csv, `labels` (n,) become its last column, named `label`, y in an .npz, and sub-folders in a
+    folder. `bounds` is the range of pictures (the preprocessing's `bounds`), black to white; without it bytes are
+    0..255 and other values min..max. Folders on the way are made. Raises BadInput for an unknown suffix, contents that
+    do not suit it, and a place that is taken (unless `overwrite`; a folder that holds anything else than pictures is
+    never replaced) or cannot be written.
     """
     target = Path(out).expanduser()
     if labels is not None and len(labels) != len(x):
         raise BadInput(f"{len(labels)} labels for {len(x)} items: give one label per item")
     content = Content(
-        np.asarray(x), tuple(columns), None if labels is None else tuple(str(name) for name in labels), bounds
+        np.asarray(x), tuple(columns), None if labels is None else tuple(str(name) for name in labels), bounds, label
     )
     suffix = target.suffix.lower()
     if suffix not in WRITERS:
@@ -65,6 +67,8 @@ def write(
             "no suffix for a folder"
         )
     try:
+        if suffix == "":
+            _recover(target)
         _refuse_taken(target, suffix, overwrite)
     except OSError as error:
         raise BadInput(f"cannot write {target}: {(error.strerror or str(error)).lower()}") from None
@@ -94,13 +98,18 @@ def _refuse_taken(target: Path, suffix: str, overwrite: bool) -> None:
 
 @contextmanager
 def writing_folder(target: Path) -> Iterator[Path]:
-    """A new folder beside `target`; when the block ends well it takes the place of `target`, else it is gone."""
+    """A new folder beside `target`; when the block ends well it takes the place of `target`, else it is gone.
+
+    A kill between two renames leaves the old folder beside it, and the next `write` there puts it back first.
+    """
     token = secrets.token_hex(4)
-    temporary, old = (target.with_name(f".{target.name}.{token}.{word}") for word in ("part", "old"))
+    temporary = target.with_name(f".{target.name}.{token}.part")
+    old = target.with_name(f"{target.name}.{token}.old")
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        # A folder cannot be renamed onto one that holds files: the old one steps aside, and back if that fails.
+        # A folder cannot be renamed onto one that holds files: the old one steps aside, and back if that fails. A
+        # kill in between leaves it under a name that shows, and that tells where it belongs.
         if target.exists():
             target.rename(old)
         temporary.rename(target)
@@ -111,6 +120,16 @@ def writing_folder(target: Path) -> Iterator[Path]:
             old.rename(target)
         for leftover in (temporary, old):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _recover(target: Path) -> None:
+    """Put back the folder that stepped aside for `target` when a kill came before the new one took its place."""
+    if target.exists() or not target.parent.is_dir():
+        return
+    aside = re.compile(re.escape(target.name) + r"\.[0-9a-f]{8}\.old")
+    left = [path for path in target.parent.iterdir() if aside.fullmatch(path.name) and path.is_dir()]
+    if left:
+        max(left, key=lambda path: path.stat().st_mtime).rename(target)
 
 
 def _npy(content: Content, path: Path) -> None:
@@ -137,7 +156,7 @@ def _csv(content: Content, path: Path) -> None:
     if len(head) != x.shape[1]:
         raise BadInput(f"{len(head)} column names for {x.shape[1]} columns: give one name per column")
     cells = [_cells(x[:, j]) for j in range(x.shape[1])]
-    named = head if content.labels is None else [*head, "label"]
+    named = head if content.labels is None else [*head, content.label]
     rows = zip(*cells, *([] if content.labels is None else [content.labels]), strict=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

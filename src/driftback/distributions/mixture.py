@@ -21,7 +21,7 @@ from driftback.randomness import Rng, as_rng
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """Weights (k,), means (k, d), covariances (k, d, d), kept in float64 with weights that sum to 1.
+    """Weights (k,), means (k, d), covariances (k, d, d), kept in float64 with weights that sum to 1, on one device.
 
     Covariances may be singular, even zero: then draws and `noised` with sigma > 0 work, density and score do not.
     BadInput if shapes disagree, a weight is negative, or a covariance is not symmetric and positive semi-definite.
@@ -60,7 +60,7 @@ class Mixture:
         """Draw `n` items, (n, d) float64."""
         rng = as_rng(rng)
         component = self.components(n, rng=rng)
-        noise = rng.child("noise").normal((n, *self.event_shape), dtype=torch.float64)
+        noise = rng.child("noise").normal((n, *self.event_shape), dtype=torch.float64, device=self.means.device)
         out = self.means[component]
         for k, (variances, axes) in enumerate(zip(*self._axes, strict=True)):
             rows = component == k
@@ -69,7 +69,7 @@ class Mixture:
 
     def components(self, n: int, *, rng: Rng | int | None = None) -> Tensor:
         """The components (n,) that `sample` draws its items from under the same key."""
-        share = as_rng(rng).child("component").uniform((n,), dtype=torch.float64)
+        share = as_rng(rng).child("component").uniform((n,), dtype=torch.float64, device=self.weights.device)
         # Rounding may leave the last step of the staircase below a draw, or give a weight of zero a sliver.
         return torch.searchsorted(self.weights.cumsum(0)[:-1].contiguous(), share, right=True)
 
@@ -89,7 +89,7 @@ class Mixture:
 
     def noised(self, alpha: float | Tensor, sigma: float | Tensor) -> Mixture:
         """The mixture of alpha x + sigma eps with eps ~ N(0, I), for numbers `alpha` and `sigma`."""
-        identity = torch.eye(*self.event_shape, dtype=torch.float64)
+        identity = torch.eye(*self.event_shape, dtype=torch.float64, device=self.means.device)
         return Mixture(self.weights, alpha * self.means, alpha**2 * self.covariances + sigma**2 * identity)
 
     def denoised(

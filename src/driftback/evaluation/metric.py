@@ -11,11 +11,13 @@ from dataclasses import asdict, dataclass
 
 INSIDE = "inside the floor"
 WORSE = "worse than the floor"
-CLOSER = "closer than the floor"
+CLOSER = "below the floor: closer than real sets are"
 ABOVE = "above the floor"
 MEMORISED = "memorised"
 NOT_MEMORISED = "not memorised"
 TOO_FEW = "too few items"
+ELSEWHERE = "cannot tell: DATA lie elsewhere than the training items"
+UNKNOWN = "cannot tell: the training items are not known"
 
 
 @dataclass(frozen=True)

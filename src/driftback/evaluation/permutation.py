@@ -64,7 +64,7 @@ class Comparison:
 
     def distance(self, name: str, n: int, *, least: float = -math.inf) -> Metric:
         """As a distance, of which less is better."""
-        return self.metric(name, n, f"{place(self.value, self.floor)}, p = {self.p:.3g}", least=least)
+        return self.metric(name, n, f"{place(self.value, self.floor)}, permutation p = {self.p:.3g}", least=least)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import math
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -27,7 +27,7 @@ class NetworkSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["mlp", "unet"]
-    widths: tuple[int, ...] = Field(min_length=1, description="U-Net: channels per resolution; MLP: one width")
+    widths: tuple[PositiveInt, ...] = Field(min_length=1, description="U-Net: channels per resolution; MLP: one width")
     depth: int = Field(ge=1, description="U-Net: blocks per resolution; MLP: layers")
     patch: int = Field(default=1, ge=1, description="U-Net: pixels folded into channels, per side")
     attention: bool = Field(default=False, description="U-Net: attention at the lowest resolution")
@@ -99,8 +99,8 @@ def preset(event: tuple[int, ...], items: int, *, passes: float = 0.0, discrete:
 
 
 class Cost(BaseModel):
-    """What a network costs: its parameters, its operations for one item forward, and items per second it should train
-    at.
+    """What a network costs: its parameters, its operations for one item forward, items per second it should train at,
+    and memory in training: the bytes that an item leaves behind for the way back, and those of one copy of the weights.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -108,6 +108,8 @@ class Cost(BaseModel):
     parameters: int
     flops_per_item: int
     items_per_second: float
+    bytes_per_item: int
+    bytes_of_weights: int
 
 
 FLOPS_PER_CORE = 2e10
@@ -118,12 +120,33 @@ it.
 
 def cost(network: nn.Module, before: int, event: tuple[int, ...], *, cores: int) -> Cost:
     """The cost of `network` for one item of shape `event` shown in `before` channels, expected on `cores` cores."""
-    x: Tensor = torch.zeros(1, before, *event[1:])
+    device = next(network.parameters()).device
+    x: Tensor = torch.zeros(1, before, *event[1:], device=device)
     network = copy.deepcopy(network).requires_grad_(False).eval()  # the counter stumbles over gradients
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(x, torch.zeros(1))
+        network(x, torch.zeros(1, device=device))
     flops = counter.get_total_flops()
-    parameters = sum(p.numel() for p in network.parameters())
     return Cost(
-        parameters=parameters, flops_per_item=flops, items_per_second=cores * FLOPS_PER_CORE / max(1, 3 * flops)
+        parameters=sum(p.numel() for p in network.parameters()),
+        flops_per_item=flops,
+        items_per_second=cores * FLOPS_PER_CORE / max(1, 3 * flops),
+        bytes_per_item=_left_behind(network, x),
+        bytes_of_weights=sum(p.numel() * p.element_size() for p in network.parameters()),
     )
+
+
+def _left_behind(network: nn.Module, x: Tensor) -> int:
+    """The bytes that the pass of `x` (1, ...) keeps for the gradients: every tensor that autograd saves, once."""
+    saved: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        saved[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    network.requires_grad_(True)  # without dropout, which would draw from torch's own stream
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        network(x, torch.zeros(1, device=x.device))
+    # The weights are there anyway, and counted as such.
+    for p in network.parameters():
+        saved.pop(p.untyped_storage()._cdata, None)
+    return sum(tensor.untyped_storage().nbytes() for tensor in saved.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,14 @@ from driftback.files import writing
 
 def preview(x: np.ndarray, path: Path, prepared: Preprocessing) -> None:
     """Draw raw items `x` (n, *event) to the PNG file `path`, whole or not at all."""
-    image = scatter(x) if prepared.kind == "points" else picture_grid(x, prepared)
+    image = scatter(x, names=axis_names(prepared)) if prepared.kind == "points" else picture_grid(x, prepared)
     with writing(path) as temporary:
         image.save(temporary, format="PNG")
+
+
+def axis_names(prepared: Preprocessing) -> tuple[str, ...]:
+    """What to write at the axes of points: the names of their columns, or their numbers."""
+    return prepared.columns or tuple(f"column {j}" for j in range(prepared.event[0]))
 
 
 def picture_grid(
@@ -37,8 +43,11 @@ def picture_grid(
     return Image.fromarray(sheet.repeat(factor, 0).repeat(factor, 1))
 
 
-def scatter(x: np.ndarray, *, real: np.ndarray | None = None) -> Image.Image:
-    """Points `x` (n, d): the first two columns as a scatter, over `real` ones in grey; one column as a histogram."""
+def scatter(x: np.ndarray, *, real: np.ndarray | None = None, names: Sequence[str] = ()) -> Image.Image:
+    """Points `x` (n, d): the first two columns as a scatter, over `real` ones in grey; one column as a histogram.
+
+    `names` are written at the axes. Few points have larger dots: ten must be seen, and thousands told apart.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -52,7 +61,16 @@ def scatter(x: np.ndarray, *, real: np.ndarray | None = None) -> Image.Image:
     else:
         for points, colour in ((real, "#bbbbbb"), (x, "#0072b2")):
             if points is not None:
-                axes.scatter(points[:, 0], points[:, 1], s=2, color=colour, linewidths=0, rasterized=True)
+                axes.scatter(
+                    points[:, 0],
+                    points[:, 1],
+                    s=min(36, max(2, 2000 / len(points))),
+                    color=colour,
+                    linewidths=0,
+                    rasterized=True,
+                )
         axes.set_aspect("equal", "datalim")
+    if names:
+        axes.set(xlabel=names[0], ylabel=names[1] if x.shape[1] > 1 else "density")
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+from torch import Tensor
 
 from driftback.networks.presets import build
 from driftback.processes.diffusion import Diffusion
@@ -35,6 +38,41 @@ def encoded_levels(config: Config) -> tuple[float, float, int]:
     return (0.0, 0.0, 0) if values is None else (float(values[0]), float(values[1] - values[0]), len(values))
 
 
+WHOLE = 0.25
+"""Whole numbers beside fractions are spread over this share of the way to the next: the gaps keep rounding safe."""
+
+
+def cells(config: Config) -> Tensor | None:
+    """How wide discrete values are spread (dequantised) before the model sees them, encoded: () for all, or per column
+    (d,). None where nothing is spread: continuous data, and methods that know the levels themselves.
+    """
+    prepared = config.preprocessing
+    if prepared.levels is not None:
+        knows = METHODS[config.method].on_levels
+        return None if knows else torch.tensor(encoded_levels(config)[1])
+    # A column that never changes has scale 0, and is put back whatever is drawn there.
+    discrete = [j in prepared.whole or s == 0 for j, s in enumerate(prepared.scale)]
+    if not any(discrete):
+        return None
+    return torch.tensor(
+        [WHOLE / (s or 1.0) if spread else 0.0 for s, spread in zip(prepared.scale, discrete, strict=True)]
+    )
+
+
+def raw_units(config: Config) -> tuple[float, str]:
+    """What turns the log-density of encoded items, spread over `cells`, into one per raw unit and discrete value: a
+    summand in nats, and words that say so.
+    """
+    prepared, cell = config.preprocessing, cells(config)
+    if cell is None:
+        return prepared.log_det, ""
+    if cell.ndim == 0:
+        return math.prod(prepared.event) * math.log(cell), ", uniform dequantisation"
+    # A whole number's cell is `WHOLE` raw units wide; a column that never changes counts nothing.
+    spread = int((cell > 0).sum()) * math.log(WHOLE)
+    return prepared.log_det + spread, ", uniform dequantisation of the discrete columns"
+
+
 def lowest_ratio(config: Config) -> float:
     """The noise-to-data ratio under which less than a thousandth of the training took place; never below the process's.
 
@@ -44,3 +82,26 @@ def lowest_ratio(config: Config) -> float:
     u = torch.tensor([1e-3], dtype=torch.float64)
     t = training_times(config).quantile(u, process)
     return max(float(process.ratio(t)), float(process.ratio(0.0)))
+
+
+MOST_SIGNAL = 1e-3
+"""More signal than this at the end of the way forward is worth a warning: the way back starts from none. The methods
+here leave at most 1e-4; 0.005 is known to spoil brightness and contrast (Lin et al. 2023, arXiv 2305.08891, table 1).
+"""
+
+
+def remaining_signal(config: Config) -> float:
+    """The signal-to-noise ratio at t = 1, in squares: what is left of the data where the way back starts."""
+    process = Diffusion(METHODS[config.method].schedule(config.spread), (1,), config.spread)
+    return (config.spread / float(process.ratio(1.0))) ** 2
+
+
+def signal_warning(config: Config) -> str | None:
+    """A sentence if the end of the way forward is not the simple distribution that the way back starts from."""
+    left = remaining_signal(config)
+    if left <= MOST_SIGNAL:
+        return None
+    return (
+        f"the forward process ends with a signal-to-noise ratio of {left:.2g}, not under {MOST_SIGNAL:g}: its end is "
+        "not the simple distribution that samples start from; use --method edm or flow, or a schedule with more noise"
+    )

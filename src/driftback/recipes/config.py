@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from driftback.data.preprocessing import Preprocessing
+from driftback.data.reader import Alike
 from driftback.errors import DamagedModel
 from driftback.files import write_text
 from driftback.networks.presets import NetworkSpec
+from driftback.recipes.budget import Judging
 from driftback.recipes.methods import METHODS
 from driftback.training.plan import Plan
 
@@ -25,7 +28,7 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 class Config(BaseModel):
     """All that rebuilds a model around its weights, and what a resume checks before it goes on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     version: int = VERSION
     library: str
@@ -38,14 +41,21 @@ class Config(BaseModel):
     preprocessing: Preprocessing
     network: NetworkSpec
     plan: Plan
-    spread: float
+    judging: Judging = Judging()
+    spread: float = Field(gt=0)
     """The standard deviation of the encoded training data."""
-    class_counts: tuple[int, ...] = ()
+    class_counts: tuple[NonNegativeInt, ...] = ()
     fingerprint: str
     """SHA-256 of the training data and labels."""
-    items: int
-    held_out: int
-    held_out_share: float
+    items: int = Field(ge=1)
+    held_out: int = Field(ge=0)
+    held_out_share: float = Field(ge=0, lt=1)
+
+    @property
+    def alike(self) -> Alike:
+        """What other data is matched by: the names of the columns, and the one that holds the classes."""
+        label = self.reading.get("y") if self.class_counts else None
+        return Alike(self.preprocessing.columns, label)
 
 
 def write(config: Config, folder: Path) -> None:
@@ -53,11 +63,24 @@ def write(config: Config, folder: Path) -> None:
     write_text(folder / "config.json", config.model_dump_json(indent=2) + "\n")
 
 
+def _near(folder: Path) -> str:
+    """Models beside `folder` with a similar name, as the end of a message."""
+    try:
+        models = [path.parent.name for path in folder.parent.glob("*/config.json")]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(folder.name, models, 2, 0.6)
+    return f"; did you mean {' or '.join(str(folder.with_name(name)) for name in near)}?" if near else ""
+
+
 def read(folder: Path) -> Config:
     """The config of the model in `folder`. Raises DamagedModel in one line that names the file."""
     path = folder / "config.json"
+    if folder.is_file():
+        raise DamagedModel(f"{folder} is a file; RUN is the folder that 'driftback fit --out' made{_near(folder)}")
     if not folder.is_dir():
-        raise DamagedModel(f"there is no model in {folder}; make one with: driftback fit SOURCE --out {folder}")
+        hint = _near(folder) or f"; make one with: driftback fit SOURCE --out {folder}"
+        raise DamagedModel(f"there is no model in {folder}{hint}")
     if not path.is_file():
         raise DamagedModel(
             f"{path} is missing, so {folder} is not a model; give the folder that 'driftback fit --out' made"
@@ -70,6 +93,10 @@ def read(folder: Path) -> Config:
                 f"{path} has version {version}, newer than {VERSION}, which this driftback reads; update driftback"
             )
         for number in range(version, VERSION):
+            if number not in MIGRATIONS:
+                raise DamagedModel(
+                    f"{path} has version {version}, which this driftback cannot read any more; fit the model again"
+                )
             record = MIGRATIONS[number](record)
         config = Config.model_validate(record)
         if config.method not in METHODS:
@@ -81,5 +108,5 @@ def read(folder: Path) -> Config:
         raise DamagedModel(
             f"{path} is damaged at '{where}' ({first['msg']}); restore it from a copy or fit again"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise DamagedModel(f"{path} is damaged ({error}); restore it from a copy or fit the model again") from error

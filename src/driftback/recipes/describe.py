@@ -11,7 +11,7 @@ from driftback.errors import DamagedModel
 from driftback.files import read_tensors
 from driftback.networks.presets import cost
 from driftback.recipes import config as configs
-from driftback.recipes.assembly import untrained
+from driftback.recipes.assembly import remaining_signal, untrained
 from driftback.recipes.job import LOG, last_summary, read_log
 from driftback.recipes.methods import METHODS
 from driftback.recipes.model import WEIGHTS
@@ -28,7 +28,6 @@ def describe(folder: Path) -> dict[str, Any]:
     log = read_log(folder / LOG)
     history = [Measurement.from_json(record) for record in log if record.get("kind") == "levels"]
     end = last_summary(folder)
-    ratio = float(denoiser.process.ratio(torch.ones((), dtype=torch.float64)))
     return {
         "model": str(folder),
         "data": config.name,
@@ -43,20 +42,21 @@ def describe(folder: Path) -> dict[str, Any]:
         "network": f"{config.network.kind} {'-'.join(map(str, config.network.widths))}",
         "parameters": price.parameters,
         "flops_per_item": price.flops_per_item,
+        "items_per_second_expected": price.items_per_second,
         "steps_done": config.plan.steps if end else _steps_done(folder),
         "steps_planned": config.plan.steps,
         "seed": config.plan.seed,
         "finished": end is not None,
-        "verdict": verdict(history).text,
+        "verdict": verdict(history, ended=end is not None).text,
         "bits_per_dim": end.bits_per_dim if end else None,
-        "signal_to_noise_at_the_end": (config.spread / ratio) ** 2,
+        "signal_to_noise_at_the_end": remaining_signal(config),
         "library": config.library,
     }
 
 
 def _steps_done(folder: Path) -> int | None:
-    """How many steps the weights in `folder` have seen; None if they are missing or damaged."""
+    """How many steps the weights in `folder` have seen; None if they are missing, damaged, or do not say."""
     try:
-        return int(read_tensors(folder / WEIGHTS)[1]["step"])
-    except (DamagedModel, KeyError):
+        return read_tensors(folder / WEIGHTS)[1].get("step")
+    except DamagedModel:
         return None

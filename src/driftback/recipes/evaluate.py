@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from driftback.arguments import whole
 from driftback.data.dataset import Dataset
 from driftback.data.loading import load as load_data
 from driftback.data.split import repeats_by_chance, split
 from driftback.errors import BadInput, DriftbackError
-from driftback.evaluation.judge import FEWEST_REAL, judge
-from driftback.evaluation.metric import Metric
+from driftback.evaluation.judge import judge
+from driftback.evaluation.memorisation import CLOSENESS, COPIES, ENOUGH
+from driftback.evaluation.metric import UNKNOWN, Metric
 from driftback.evaluation.moments import diagnose
 from driftback.files import write_text
+from driftback.recipes import config as configs
 from driftback.recipes.config import Config
-from driftback.recipes.job import MOST_MEASURED, last_summary
+from driftback.recipes.job import last_summary
 from driftback.recipes.model import Model
 from driftback.recipes.prepare import fingerprint
 
@@ -40,9 +44,11 @@ class RealItems:
     held: Dataset | None
     left_out: int = 0
     """How many items were left out because the model was trained on them."""
+    known: bool = True
+    """Whether `train` is what the model was trained on; else other items stand for it, and copies cannot be seen."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """The measurements, and what they rest on: raw samples (n, *event), their classes (n,) or None, real items."""
 
@@ -53,29 +59,40 @@ class Evaluation:
     diagnosis: str | None = None
     """A sentence on why the samples are grey, black or noisy, if they are."""
 
+    def __repr__(self) -> str:
+        shown = ((m.name, "-" if m.value is None else f"{m.value:.3g}", m.verdict) for m in self.metrics)
+        return "\n".join(f"{name:<52}{value:>9}  {verdict}" for name, value, verdict in shown)
+
 
 def original(config: Config) -> RealItems:
     """The training and held-out items of a model, read again. Raises BadInput if they are gone or have changed."""
     if config.source is None:
         raise BadInput("this model was fitted on data in memory; give DATA to compare it with")
     try:
-        dataset = _read(config.source, config.reading)
-        train, held = (dataset.take(index) for index in split(dataset, config.held_out_share))
-        label = torch.from_numpy(train.y) if config.class_counts and train.y is not None else None
-        same = fingerprint(config.preprocessing.encode(train.x), label) == config.fingerprint
+        found = _own(config, _read(config.source, config.reading))
     except DriftbackError as error:
         raise BadInput(f"cannot read {config.source} again ({error}); give DATA to compare with") from error
-    if not same:
+    if found is None:
         raise BadInput(f"{config.source} has changed since the model was fitted on it; give DATA to compare with")
+    return found
+
+
+def _own(config: Config, dataset: Dataset) -> RealItems | None:
+    """`dataset` as the training and held-out items of the model, or None if it was fitted on other data."""
+    train, held = (dataset.take(index) for index in split(dataset, config.held_out_share))
+    label = torch.from_numpy(train.y) if config.class_counts and train.y is not None else None
+    if fingerprint(config.preprocessing.encode(train.x), label) != config.fingerprint:
+        return None
     return RealItems(train, held if len(held) else None)
 
 
 def like(config: Config, source: str, **reading: Any) -> Dataset:
-    """Other data, read as the model's own were unless `reading` says otherwise."""
-    recorded = {name: value for name, value in config.reading.items() if name != "n"}
+    """Other data, read as the model's own were unless `reading` says otherwise; columns are matched by name."""
+    # What names columns and labels is in `alike`, which does not insist on labels that new data may well lack.
+    recorded = {name: value for name, value in config.reading.items() if name in ("size", "channels")}
     if not reading and config.source is not None and Path(config.source).suffix == Path(source).suffix:
         reading = recorded
-    return _read(source, reading)
+    return _read(source, reading | {"alike": config.alike})
 
 
 def _read(source: str, reading: Mapping[str, Any]) -> Dataset:
@@ -88,38 +105,53 @@ def real_items(config: Config, data: Dataset | None) -> RealItems:
     """The model's own items; or `data` in place of the held-out ones, and of all where its own cannot be read again.
 
     Items of `data` that the model was trained on are left out: beside copies of themselves nothing looks memorised.
-    Where too few are left, `data` being the model's own, the held-out items are taken.
+    Raises BadInput where fewer than 20 are left: none are taken from elsewhere to make up for them.
     """
     if data is None:
         return original(config)
+    if len(data) < ENOUGH:
+        raise BadInput(f"{data.name} has {len(data)} items, too few to judge by; give at least {ENOUGH}, better 1000")
     try:
         own = original(config)
     except BadInput:
-        return RealItems(data, None)
+        # What was in memory when the model was fitted may be the very data that is given now.
+        with suppress(DriftbackError):
+            if found := _own(config, data):
+                return found
+        return RealItems(data, None, known=False)
     if repeats_by_chance(data):
         return RealItems(own.train, data)
     encode = config.preprocessing.encode
     known = {item.tobytes() for item in encode(own.train.x).numpy()}
     new = np.array([item.tobytes() not in known for item in encode(data.x).numpy()])
-    if new.sum() < FEWEST_REAL:
-        return own
+    if new.sum() < ENOUGH:
+        raise BadInput(
+            f"only {int(new.sum())} of the {len(data)} items of {data.name} are new to the model, which was trained on "
+            f"the others; give at least {ENOUGH} new ones"
+            + (", or leave DATA out to judge by the held-out items" if own.held is not None else "")
+        )
     return RealItems(own.train, data.take(np.flatnonzero(new)), int((~new).sum()))
 
 
 def evaluate(
     model: Model,
-    real: RealItems,
+    data: Any = None,
     *,
     n: int | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Draw `n` samples (default 1,000, or 2,000 points) and judge them against `real` (`driftback.evaluation.judge`).
+    """Draw `n` samples (default 1,000, or 2,000 points) and judge them (`driftback.evaluation.judge`).
 
+    `data` takes the place of the held-out items, which are the default: anything that `fit` takes, or `RealItems`.
     Raises BadInput for fewer than 20 samples or 10 real items, and for items that the model does not know.
     """
-    prepared = model.config.preprocessing
-    n = n or (2000 if len(prepared.internal_event) == 1 else 1000)
+    prepared, alike = model.config.preprocessing, model.config.alike
+    if isinstance(data, RealItems):
+        real = data
+    else:
+        real = real_items(model.config, None if data is None else load_data(data, alike=alike))
+    n = whole(n, "n", 1) if n is not None else (2000 if len(prepared.internal_event) == 1 else 1000)
     if n < 20:
         raise BadInput(f"{n} samples say nothing reliable; ask for at least 20, better 1000")
     # Real items that the model cannot know are refused before any time is spent on drawing.
@@ -136,8 +168,17 @@ def evaluate(
         held_labels=None if real.held is None else _names(model, prepared.labels(real.held)),
         rng=seed,
     )
+    if not real.known:
+        metrics = [_untold(metric) for metric in metrics]
     cause = diagnose(drawn.astype(np.float64), (known if held is None else held).astype(np.float64))
     return Evaluation(tuple(metrics), samples, labels, real, cause)
+
+
+def _untold(metric: Metric) -> Metric:
+    """A measurement of copies without its verdict, for what they would be copies of is not known."""
+    if not metric.name.startswith((COPIES, CLOSENESS)):
+        return metric
+    return replace(metric, floor_low=None, floor_high=None, verdict=UNKNOWN)
 
 
 def _flat(model: Model, items: Dataset) -> np.ndarray:
@@ -150,8 +191,9 @@ def recorded_bits(folder: Path) -> Metric | None:
     if end is None or end.bits_per_dim is None:
         return None
     value, error = end.bits_per_dim, end.bits_per_dim_se
+    used = min(end.held_out, configs.read(folder).judging.judged)
     low, high = (None, None) if error is None else (value - 1.96 * error, value + 1.96 * error)
-    return Metric(BITS, value, low, high, None, None, min(end.held_out, 2 * MOST_MEASURED), "lower is better, no floor")
+    return Metric(BITS, value, low, high, None, None, used, "lower is better, no floor")
 
 
 def write_evaluation(folder: Path, metrics: tuple[Metric, ...]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+from driftback.arguments import told
+from driftback.networks.presets import NetworkSpec
 from driftback.recipes.job import Job, Progress, Summary
 from driftback.recipes.model import Model
 from driftback.recipes.prepare import prepare
@@ -12,19 +15,61 @@ from driftback.recipes.prepare import prepare
 __all__ = ["Job", "Progress", "Summary", "fit", "prepare"]
 
 
-def fit(source: Any, y: Any = None, *, progress: Callable[[Progress], None] | None = None, **options: Any) -> Model:
+@told
+def fit(
+    source: Any,
+    y: Any = None,
+    *,
+    minutes: float | None = None,
+    steps: int | None = None,
+    method: str | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    seed: int = 0,
+    held_out: float = 0.2,
+    batch: int | None = None,
+    learning_rate: float | None = None,
+    network: NetworkSpec | None = None,
+    device: str | None = None,
+    size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    columns: Sequence[str] | None = None,
+    n: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Model:
     """Fit a model to `source`: a built-in name, an array, tensor or data frame (n, *event), a file, or a folder of
     pictures.
 
     `y` labels the items (n,) and makes the model class-conditional. `minutes` (default 5) is the time it may take,
     fractions too; `steps` fixes the number of steps instead, which repeats exactly. `method` is a name of
     `driftback.recipes.methods.METHODS` (default: chosen from the data). `out` is the folder to keep it in (default:
-    memory only); `resume` goes on where that folder's training ended, `force` replaces what is there. `seed` >= 0;
-    `held_out` in [0, 1) is the share kept for judging. `batch`, `learning_rate`, `network` and `device` override what
-    is chosen; `size`, `channels`, `columns`, `n` are passed to `driftback.data.load`. Raises BadInput, DamagedModel or
+    memory only); `resume` goes on where that folder's training ended and keeps to its plan, `force` replaces what is
+    there. `seed` >= 0 (default 0); `held_out` in [0, 1) is the share kept for judging (default 0.2). `batch`,
+    `learning_rate`, `network` and `device` override what is chosen; `size`, `channels`, `columns`, `n` are passed to
+    `driftback.data.load`. `progress` is called after every step. Raises BadInput, DamagedModel, NotFinite or
     TrainingStopped.
     """
-    job = prepare(source, y, **options)
+    job = prepare(
+        source,
+        y,
+        minutes=minutes,
+        steps=steps,
+        method=method,
+        out=out,
+        resume=resume,
+        force=force,
+        seed=seed,
+        held_out=held_out,
+        batch=batch,
+        learning_rate=learning_rate,
+        network=network,
+        device=device,
+        size=size,
+        channels=channels,
+        columns=columns,
+        n=n,
+    )
     for step in job.run():
         if progress:
             progress(step)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,13 +19,15 @@ import torch
 from torch import Tensor
 
 from driftback.data.dataset import Dataset, Finding
-from driftback.errors import TrainingStopped
+from driftback.errors import BadInput, NotFinite, TrainingStopped
 from driftback.files import write_tensors
 from driftback.pictures.preview import preview
 from driftback.randomness import Rng
-from driftback.recipes.assembly import encoded_levels, training_times
+from driftback.recipes import folder as folders
+from driftback.recipes.assembly import cells, training_times
+from driftback.recipes.budget import MEASUREMENTS
 from driftback.recipes.config import Config
-from driftback.recipes.model import WEIGHTS, Model
+from driftback.recipes.model import WEIGHTS, Model, block
 from driftback.scores.parametrisation import Levels
 from driftback.training import checkpoint
 from driftback.training.health import Measurement, Verdict, verdict
@@ -33,11 +35,7 @@ from driftback.training.levels import level_losses
 from driftback.training.loop import State, Step, train
 
 LOG = "metrics.jsonl"
-MEASUREMENTS = 12
-PREVIEWS = 6
 CHECKPOINT_SECONDS = 15.0
-MOST_MEASURED = 512
-"""At most so many held-out items are measured while training, and at most twice so many for the final likelihood."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,8 @@ class Progress:
     loss: float
     held_out: float | None
     verdict: str
+    parts: int = 1
+    """Into how many parts a batch is cut since memory ran out."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,13 @@ class Job:
     @property
     def model(self) -> Model:
         """The model as it stands, with the averaged weights."""
-        return Model(self.config, self.state.average)
+        return Model(self.config, self.state.average, self.state.step)
 
     @property
     def verdict(self) -> Verdict:
         """The verdict on the measurements so far."""
-        return verdict([Measurement.from_json(record) for record in self.state.history])
+        history = [Measurement.from_json(record) for record in self.state.history]
+        return verdict(history, ended=self.state.step >= self.config.plan.steps)
 
     @property
     def finished(self) -> Summary | None:
@@ -106,8 +107,13 @@ class Job:
         self, *, stop: Callable[[], bool] = lambda: False, checkpoint_seconds: float = CHECKPOINT_SECONDS
     ) -> Iterator[Progress]:
         """Train to the end, or until `stop()` is true after a step; then a checkpoint has been written and nothing is
-        lost. A checkpoint is also written every `checkpoint_seconds`.
+        lost. A checkpoint is also written every `checkpoint_seconds`. Raises BadInput if another process trains in
+        the folder.
         """
+        with folders.locked(self.folder):
+            yield from self._run(stop, checkpoint_seconds)
+
+    def _run(self, stop: Callable[[], bool], checkpoint_seconds: float) -> Iterator[Progress]:
         plan, started, written = self.config.plan, time.perf_counter() - self.seconds, time.perf_counter()
         losses: list[float] = []
         try:
@@ -117,7 +123,7 @@ class Job:
                 self.label,
                 training_times(self.config),
                 plan,
-                cell=self._cell(),
+                cell=cells(self.config),
                 device=self.device,
             ):
                 losses.append(step.loss)
@@ -125,7 +131,7 @@ class Job:
                 if _falls(step.number, plan.steps, MEASUREMENTS):
                     self._measure(step, sum(losses) / len(losses))
                     losses.clear()
-                if _falls(step.number, plan.steps, PREVIEWS):
+                if _falls(step.number, plan.steps, self.config.judging.previews):
                     self._preview(step.number)
                 halted = stop()
                 if halted or time.perf_counter() - written > checkpoint_seconds:
@@ -139,6 +145,7 @@ class Job:
                     step.loss,
                     float(np.mean(held[-1]["loss"])) if held else None,
                     self.verdict.text if self.state.history else "",
+                    self.state.parts,
                 )
                 if halted:
                     return
@@ -158,11 +165,11 @@ class Job:
         started = time.perf_counter()
         self.save()
         network = self.state.average.network.eval()
-        model = Model(self.config, replace(self.state.average, network=network))
+        model = Model(self.config, replace(self.state.average, network=network), self.state.step)
         bits = error = None
         # Other likelihoods cost thousands of evaluations per item: they wait for `driftback likelihood`.
         if len(self.held) and isinstance(self.state.denoiser.parametrisation, Levels):
-            some = self.held.take(np.arange(min(len(self.held), 2 * MOST_MEASURED)))
+            some = self.held.take(_chosen(len(self.held), self.config.judging.judged, "held-out"))
             found = model.log_likelihood(some.x, _names(some) if model.classes else None)
             bits = model.bits_per_dim(found.mean)
             error = None if found.standard_error is None else -model.bits_per_dim(found.standard_error)
@@ -182,23 +189,25 @@ class Job:
         self._log({"kind": "end", "summary": asdict(summary)})
         return model, summary
 
-    def _cell(self) -> float:
-        """The width of a level where the method needs discrete data to be dequantised, else 0."""
-        learned = self.state.denoiser.parametrisation
-        return 0.0 if isinstance(learned, Levels) else encoded_levels(self.config)[1]
-
     def _measure(self, step: Step, loss: float) -> None:
         law, average = training_times(self.config), self.state.average
+        # As many items at once as a step bears, which needs more memory for each.
+        batch = max(1, min(256, self.config.plan.batch // self.state.parts))
         rng = Rng(self.config.plan.seed).child("measure")
-        n = min(MOST_MEASURED, len(self.x0), max(len(self.held), 64))
+        n = min(self.config.judging.measured, len(self.x0), max(len(self.held), 64))
         held = None
         if len(self.held):
-            some = self.held.take(np.arange(min(n, len(self.held))))
+            some = self.held.take(_chosen(len(self.held), n, "held-out"))
             x, y = self.config.preprocessing.encode(some.x), None if self.label is None else torch.from_numpy(some.y)
-            held = level_losses(average, x.to(self.device), _to(y, self.device), law, cell=self._cell(), rng=rng)
+            held = level_losses(
+                average, x.to(self.device), _to(y, self.device), law, cell=cells(self.config), rng=rng, batch=batch
+            )
             n = len(x)
-        x, y = self.x0[:n], None if self.label is None else self.label[:n]
-        seen = level_losses(average, x.to(self.device), _to(y, self.device), law, cell=self._cell(), rng=rng)
+        seen_items = torch.from_numpy(_chosen(len(self.x0), n, "training"))
+        x, y = self.x0[seen_items], None if self.label is None else self.label[seen_items]
+        seen = level_losses(
+            average, x.to(self.device), _to(y, self.device), law, cell=cells(self.config), rng=rng, batch=batch
+        )
         self.state.history.append(Measurement(step.number, seen, held).as_json())
         if self.folder is not None and self.verdict.best_step == step.number:
             path = self.folder / "training" / "best.safetensors"
@@ -217,14 +226,34 @@ class Job:
 
     def _preview(self, step: int) -> None:
         if self.folder is not None:
-            points = len(self.config.preprocessing.internal_event) == 1
-            x = self.model.sample(1000 if points else 36, seed=0, steps=20 if points else 12, churn=0.0)
-            preview(x, self.folder / "previews" / f"step-{step:07d}.png", self.config.preprocessing)
+            event = self.config.preprocessing.internal_event
+            # A picture that cannot be drawn yet is no reason to stop: the loss is what training is judged by.
+            with suppress(NotFinite):
+                x = self.model.sample(1000 if len(event) == 1 else 36, seed=0, steps=preview_steps(event), churn=0.0)
+                preview(x, self.folder / "previews" / f"step-{step:07d}.png", self.config.preprocessing)
 
     def _log(self, record: dict) -> None:
-        if self.folder is not None:
-            with (self.folder / LOG).open("a", encoding="utf-8") as file:
+        if self.folder is None:
+            return
+        path = self.folder / LOG
+        try:
+            with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise BadInput(
+                f"cannot write {path}: {error.strerror or error}; make room and go on with --resume, from the last "
+                "checkpoint"
+            ) from error
+
+
+def preview_steps(event: Sequence[int]) -> int:
+    """How many steps a preview of items of shape `event` takes."""
+    return 20 if len(event) == 1 else 12
+
+
+def preview_evaluations(event: Sequence[int]) -> int:
+    """How many items a preview's network sees, all steps together."""
+    return block(event) * (2 * preview_steps(event) - 1)
 
 
 def read_log(path: Path) -> list[dict]:
@@ -240,6 +269,15 @@ def last_summary(folder: Path) -> Summary | None:
     """The summary that the training in `folder` ended with, None if it has not."""
     ends = [record["summary"] for record in read_log(folder / LOG) if record.get("kind") == "end"]
     return Summary(**ends[-1]) if ends else None
+
+
+def _chosen(items: int, most: int, name: str) -> np.ndarray:
+    """The numbers of the items to measure, (n,) int64: all, or `most` of them, always the same ones, wherever in the
+    data they stand: data often come ordered by class.
+    """
+    if items <= most:
+        return np.arange(items)
+    return Rng(0).child("measured", name).generator().permutation(items)[:most]
 
 
 def _falls(step: int, steps: int, times: int) -> bool:

@@ -15,15 +15,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from driftback.data.dataset import as_labels
+from driftback.arguments import real, whole
 from driftback.errors import BadInput, DamagedModel
 from driftback.evaluation.bound import variational_bound
 from driftback.evaluation.likelihood import LogLikelihood, ode_log_likelihood
 from driftback.files import read_tensors, write_tensors
 from driftback.randomness import Rng, as_rng
+from driftback.recipes import classes
 from driftback.recipes import config as configs
-from driftback.recipes.assembly import encoded_levels, lowest_ratio, untrained
+from driftback.recipes import folder as folders
+from driftback.recipes.assembly import cells, encoded_levels, lowest_ratio, raw_units, untrained
+from driftback.recipes.classes import Label
 from driftback.recipes.config import Config
+from driftback.recipes.devices import device_named
+from driftback.recipes.finite import refuse_not_finite
+from driftback.recipes.shown import shown
 from driftback.samplers.frame import Frame, denoised_end, last
 from driftback.samplers.grids import karras
 from driftback.samplers.heun import Heun
@@ -34,15 +40,34 @@ from driftback.scores.parametrisation import Levels
 
 WEIGHTS = "weights.safetensors"
 
-Label = int | str | Sequence[int] | np.ndarray | None
+
+def block(event: Sequence[int]) -> int:
+    """How many items of shape `event` are drawn at once."""
+    return 1024 if len(event) == 1 else max(1, min(64, 2 ** int(math.log2(max(1, 4_000_000 // math.prod(event))))))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
-    """A denoiser and the config that it was made by. `fit` and `load` make it."""
+    """A denoiser and the config that it was made by. `fit` and `load` make it.
+
+    `sample` draws new items, `frames` shows their way back from noise; `score_samples` and `log_likelihood` give
+    log-densities, `bits_per_dim` their common unit; `driftback.evaluate(model)` judges it; `save` keeps it as a folder.
+    `classes` are the names to ask for, `config` holds all that it was made from.
+    """
 
     config: Config
     denoiser: LearnedDenoiser
+    step: int | None = None
+    """How many steps its weights have seen, where that is known."""
+
+    def __repr__(self) -> str:
+        config, count = self.config, sum(weight.numel() for weight in self.denoiser.network.parameters())
+        shape, names = " x ".join(map(str, config.preprocessing.event)), ", ".join(self.classes[:10])
+        more = f" and {len(self.classes) - 10} more" if len(self.classes) > 10 else ""
+        return (
+            f"Model({config.name}: {config.preprocessing.kind} of {shape}, method {config.method}, "
+            f"{count:,} parameters, {config.plan.steps:,} steps,\n      classes: {names or 'none'}{more})"
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -57,35 +82,14 @@ class Model:
     @property
     def block(self) -> int:
         """How many items are computed at once, whatever is asked for, so that item i is the same for every n."""
-        event = self.config.preprocessing.internal_event
-        return 1024 if len(event) == 1 else max(1, min(64, 2 ** int(math.log2(max(1, 4_000_000 // math.prod(event))))))
+        return block(self.config.preprocessing.internal_event)
 
     def labels(self, n: int, *, label: Label = None, seed: int = 0) -> np.ndarray | None:
         """The class of each of the `n` items that `sample` draws with this seed, int64 (n,); None without classes.
 
         With no `label` the classes are drawn with the frequencies of the training data.
         """
-        if not self.classes:
-            if label is not None:
-                raise BadInput(
-                    "this model knows no classes; fit it on labelled data (sub-folders, or y) to ask for one"
-                )
-            return None
-        if label is None:
-            shares = np.cumsum(self.config.class_counts) / sum(self.config.class_counts)
-            u = Rng(seed).child("label").uniform((n,), dtype=torch.float64).numpy()
-            return np.minimum(np.searchsorted(shares, u, side="right"), len(shares) - 1).astype(np.int64)
-        if isinstance(label, int | str | np.integer):
-            return np.full(n, self._class(label))
-        if len(label) != n:
-            raise BadInput(f"{len(label)} labels were given for {n} items; give one label, or one per item")
-        return np.array([self._class(one) for one in label], dtype=np.int64)
-
-    def _class(self, label: Any) -> int:
-        if str(label) in self.classes:
-            return self.classes.index(str(label))
-        known = ", ".join(f"{name} ({n})" for name, n in zip(self.classes, self.config.class_counts, strict=True))
-        raise BadInput(f"there is no class '{label}'; the classes and their counts are: {known}")
+        return classes.drawn(self.config, n, label, seed)
 
     def frames(
         self,
@@ -115,17 +119,17 @@ class Model:
         churn: float | None,
         first: int,
     ) -> Iterator[Frame]:
-        if guidance < 0 or (steps is not None and steps < 1) or (churn is not None and churn < 0):
-            raise BadInput(
-                f"steps {steps}, guidance {guidance:g}, churn {churn} make no way back; give steps >= 1, the rest >= 0"
-            )
+        steps = self.steps if steps is None else whole(steps, "steps", 1)
+        for name, value in {"guidance": guidance, "churn": churn or 0.0}.items():
+            if real(value, name) < 0:
+                raise BadInput(f"{name} must be at least 0, not {value:g}")
         if guidance and labels is None:
             raise BadInput("guidance pushes towards a class, and this model knows none; leave it out")
         process, spread = self.denoiser.process, self.config.spread
         _, step, count = encoded_levels(self.config)
         # Below a twelfth of a level's width rounding errs once in a billion; continuous data go on to EDM's 0.002.
         low = step / 12 if count and isinstance(self.denoiser.parametrisation, Levels) else 0.004 * spread
-        times = karras(process, steps or self.steps, low=max(low, lowest_ratio(self.config)), high=160 * spread)
+        times = karras(process, steps, low=max(low, lowest_ratio(self.config)), high=160 * spread)
         rng = Rng(seed).child("sample").item(first)
         x = process.simple_at(float(times[0])).sample(n, rng=rng.child("start")).to(self.device)
         self.denoiser.network.eval()
@@ -169,12 +173,11 @@ class Model:
         `label` is a class, or one per item; `guidance` >= 0 pushes towards it (0: none); `churn` >= 0 is the noise put
         back on the way (EDM's S_churn; default `self.churn`). Item i of a seed is the same for every `n`, and for every
         `batch_size`: it is rounded up to whole blocks, and several blocks at once agree with one by one up to rounding.
-        `progress(done, n)` is called after each batch. Raises BadInput for what cannot be drawn.
+        `progress(done, n)` is called after each batch. Raises BadInput for what cannot be drawn, NotFinite where the
+        network gives no numbers.
         """
-        if n < 1:
-            raise BadInput(f"cannot draw {n} items; ask for at least 1")
-        if batch_size is not None and batch_size < 1:
-            raise BadInput(f"a batch of {batch_size} items cannot be drawn; give at least 1")
+        n = whole(n, "n", 1)
+        batch_size = None if batch_size is None else whole(batch_size, "batch_size", 1)
         labels = self.labels(n, label=label, seed=seed)
         block = -(-(batch_size or 1) // self.block) * self.block
         out = []
@@ -182,8 +185,9 @@ class Model:
             # A whole block is always computed: a network may round a row differently in a batch of another size.
             count = min(block, n - first)
             padded = None if labels is None else np.resize(labels[first : first + count], block)
-            whole = last(self._way_back(block, padded, seed, steps, guidance, churn, first))
-            out.append(self.config.preprocessing.decode(whole.x[:count]))
+            drawn = last(self._way_back(block, padded, seed, steps, guidance, churn, first))
+            refuse_not_finite(drawn.x[:count], "sample", first)
+            out.append(self.config.preprocessing.decode(drawn.x[:count]))
             if progress:
                 progress(first + count, n)
         return np.concatenate(out)
@@ -205,15 +209,22 @@ class Model:
     ) -> LogLikelihood:
         """log p(x), or log p(x | y) with labels, in nats per item (n,), in raw units.
 
+        A data frame's columns are taken by the names that the model was fitted on, and its label column, where it has
+        one, is `y`; other columns are left out.
         For data on few levels (method `levels`) it is a lower bound on the log-probability; for other discrete data a
         lower bound too, by uniform dequantisation (Theis et al. 2016, arXiv 1511.01844, section 3.1); for continuous
-        data the log-density. Raises BadInput for data that the model cannot have made.
+        data the log-density. Columns of whole numbers, or of one value, beside others are dequantised too: then it is a
+        lower bound on the logarithm of their probability times the density of the rest. `method` says which. Raises
+        BadInput for data that the model cannot have made, and NotFinite where the network gives no numbers.
         """
+        x, y = shown(self.config, x, y)
         prepared, rng = self.config.preprocessing, as_rng(seed).child("likelihood")
         z = prepared.encode(x)
-        labels = None if y is None else torch.from_numpy(self.class_numbers(y, len(z)))
+        if not len(z):
+            raise BadInput("there are no items to score: give at least one")
+        labels = None if y is None else torch.from_numpy(classes.numbers(self.config, y, len(z)))
         bounded = isinstance(self.denoiser.parametrisation, Levels)
-        cell = 0.0 if bounded else encoded_levels(self.config)[1]
+        cell = cells(self.config)
         low = max(1e-3, lowest_ratio(self.config) / self.config.spread)
         self.denoiser.network.eval()
         parts = []
@@ -224,26 +235,21 @@ class Model:
             if bounded:
                 parts.append(variational_bound(given, part, spread=self.config.spread, draws=draws, rng=key))
             else:
-                part = part + cell * (key.child("dequantise").uniform(part.shape).to(part) - 0.5)
+                if cell is not None:
+                    part = part + cell.to(part) * (key.child("dequantise").uniform(part.shape).to(part) - 0.5)
                 parts.append(ode_log_likelihood(given, part, spread=self.config.spread, low=low, rng=key))
+            refuse_not_finite(parts[-1].nats, "log-likelihood of item", first)
             if progress:
                 progress(min(first + self.block, len(z)), len(z))
         # The bound is on a probability already; a density of the encoded data turns into one per raw unit or level.
-        shift = prepared.log_det if not cell else math.prod(prepared.event) * math.log(cell)
-        method = parts[0].method + (", uniform dequantisation" if cell else "")
+        shift, words = raw_units(self.config)
+        method = parts[0].method + ("" if bounded else words)
         nats = torch.cat([p.nats for p in parts]).cpu() + (0.0 if bounded else shift)
         return LogLikelihood(nats, torch.cat([p.error for p in parts]).cpu(), method, parts[0].evaluations)
 
-    def class_numbers(self, y: Any, n: int) -> np.ndarray:
-        """Labels (n,), by name or number, as class numbers int64 (n,). Raises BadInput for an unknown class."""
-        if not self.classes:
-            raise BadInput("this model knows no classes; leave the labels out")
-        codes, names = as_labels(y, n)
-        return np.array([self._class(name) for name in names], dtype=np.int64)[codes]
-
     def score_samples(self, X: Any, y: Any = None) -> np.ndarray:
         """The log-density of each item of `X` in nats, (n,) float64; of `X` given the classes `y`, where these are
-        told.
+        told (also by the label column of a data frame).
         """
         return self.log_likelihood(X, y).nats.numpy()
 
@@ -251,10 +257,19 @@ class Model:
         """Nats per item as bits per dimension: -nats / (d log 2)."""
         return -nats / (math.prod(self.config.preprocessing.event) * math.log(2))
 
-    def save(self, folder: str | Path) -> None:
-        """Write the model as a folder: its config and its weights, each whole or not at all."""
-        folder = Path(folder)
-        write_tensors(folder / WEIGHTS, self.denoiser.network.state_dict(), {"steps": self.config.plan.steps})
+    def save(self, folder: str | Path, *, force: bool = False) -> None:
+        """Write the model as a folder: its config and its weights, each whole or not at all.
+
+        A model that is there already is replaced, with all that was written beside it, only with `force`.
+        """
+        folder = Path(folder).expanduser()
+        replaced = folder.is_file() or (folder / "config.json").exists()
+        if replaced and not force:
+            raise BadInput(f"{folder} exists already; give another folder, or replace the model there with force=True")
+        if replaced:
+            folders.refuse(folder, force=True)
+            folders.clear(folder)
+        write_tensors(folder / WEIGHTS, self.denoiser.network.state_dict(), {"step": self.step})
         configs.write(self.config, folder)
 
 
@@ -269,7 +284,7 @@ def load(folder: str | Path, *, device: str | None = None, checkpoint: str = "la
     path = {"last": folder / WEIGHTS, "best": folder / "training" / "best.safetensors"}[checkpoint]
     if checkpoint == "best" and config.held_out == 0:
         raise BadInput("nothing was held out, so no checkpoint is known to be the best; use the last one")
-    weights, _ = read_tensors(path)
+    weights, about = read_tensors(path)
     try:
         denoiser.network.load_state_dict(weights)
     except RuntimeError as error:
@@ -277,17 +292,4 @@ def load(folder: str | Path, *, device: str | None = None, checkpoint: str = "la
         raise DamagedModel(message) from error
     denoiser.network.eval().requires_grad_(False)
     denoiser.network.to(device_named(device))
-    return Model(config, denoiser)
-
-
-def device_named(name: str | None = None) -> str:
-    """The device `name` ("cpu", "cuda", "cuda:1"), by default the GPU where there is one. Raises BadInput if there is
-    no such device here.
-    """
-    if name is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise BadInput(f"there is no device '{name}' on this machine; leave --device out, or give cpu") from None
-    return name
+    return Model(config, denoiser, about.get("step"))

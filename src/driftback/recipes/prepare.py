@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-import sys
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -20,23 +19,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from driftback.arguments import real, told, whole
 from driftback.data import builtin
+from driftback.data.dataset import Finding
 from driftback.data.doctor import check
 from driftback.data.levels import Levels as Grid
 from driftback.data.loading import load as load_data
 from driftback.data.preprocessing import Preprocessing
 from driftback.data.split import split
-from driftback.errors import BadInput
+from driftback.errors import BadInput, DamagedModel
 from driftback.files import write_text
-from driftback.networks.presets import FEW_ITEMS, NetworkSpec, cost, preset
+from driftback.networks.presets import NetworkSpec, cost, preset
 from driftback.randomness import Rng
 from driftback.recipes import config as configs
 from driftback.recipes import folder as folders
-from driftback.recipes.assembly import training_times, untrained
+from driftback.recipes.assembly import signal_warning, training_times, untrained
+from driftback.recipes.budget import plan_within
 from driftback.recipes.config import Config
-from driftback.recipes.job import LOG, Job, read_log
+from driftback.recipes.devices import device_named
+from driftback.recipes.job import LOG, Job, preview_evaluations, read_log
 from driftback.recipes.methods import METHODS, default_method, method_named
-from driftback.recipes.model import device_named
+from driftback.recipes.model import WEIGHTS
+from driftback.recipes.pace import MOST_PASSES, most_steps, paced
 from driftback.recipes.start import fill_bias
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
@@ -46,6 +50,7 @@ from driftback.training.plan import Plan
 from driftback.training.speed import seconds_per_step
 
 
+@told
 def prepare(
     source: Any,
     y: Any = None,
@@ -54,17 +59,27 @@ def prepare(
     minutes: float | None = None,
     steps: int | None = None,
     method: str | None = None,
-    seed: int = 0,
-    held_out: float = 0.2,
+    seed: int | None = None,
+    held_out: float | None = None,
     resume: bool = False,
     force: bool = False,
     batch: int | None = None,
     learning_rate: float | None = None,
     network: NetworkSpec | None = None,
     device: str | None = None,
-    **reading: Any,
+    size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    columns: Sequence[str] | None = None,
+    n: int | None = None,
 ) -> Job:
     """Everything before the first step; see `fit` for the arguments. Raises BadInput and DamagedModel in one line."""
+    asked_reading = {"size": size, "channels": channels, "columns": columns, "n": n}
+    reading: dict[str, Any] = {name: value for name, value in asked_reading.items() if value is not None}
+    minutes = None if minutes is None else real(minutes, "minutes")
+    steps = None if steps is None else whole(steps, "steps")
+    batch = None if batch is None else whole(batch, "batch")
+    learning_rate = None if learning_rate is None else real(learning_rate, "learning_rate")
+    held_out, seed = real(held_out, "held_out"), whole(seed, "seed")
     if minutes is not None and steps is not None:
         raise BadInput("give minutes or steps, not both: minutes are turned into steps")
     if minutes is not None and not 0 < minutes < 1e6:
@@ -75,13 +90,16 @@ def prepare(
         raise BadInput(f"a batch of {batch} items trains nothing; give at least 1")
     if learning_rate is not None and not 0 < learning_rate < math.inf:
         raise BadInput(f"a learning rate of {learning_rate:g} trains nothing; give more than 0, such as 0.001")
-    Rng(seed)
+    if seed is not None:
+        Rng(seed)
     if method is not None:
         method_named(method)
     begun = time.perf_counter()
     folder = None if out is None else Path(out).expanduser()
     device = device_named(device)
     old = configs.read(folder) if resume and folder is not None and (folder / "config.json").is_file() else None
+    if old and folder is not None:
+        _refuse_to_retrain(folder)
     if old and y is None and not reading:
         reading = {name: tuple(v) if isinstance(v, list) else v for name, v in old.reading.items()}
         y = reading.pop("y", None)
@@ -92,7 +110,7 @@ def prepare(
         raise BadInput(
             errors[0] + (f" (and {len(errors) - 1} more problems: see driftback check)" if errors[1:] else "")
         )
-    share = old.held_out_share if old else held_out
+    share = old.held_out_share if old else SHARE if held_out is None else held_out
     train_index, held_index = split(dataset, share)
     seen, held = dataset.take(train_index), dataset.take(held_index)
     prepared = old.preprocessing if old else Preprocessing.fit(dataset)
@@ -104,32 +122,39 @@ def prepare(
             raise BadInput(
                 f"{folder} was fitted on other data than {dataset.name}; give the same source, or another --out"
             )
-        asked = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "seed": seed or None}
-        planned = old.plan.model_dump() | {"method": old.method}
-        for name, value in (asked | {"method": method}).items():
+        asked = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "seed": seed}
+        planned = old.plan.model_dump() | {"method": old.method, "held_out": old.held_out_share}
+        for name, value in (asked | {"method": method, "held_out": held_out}).items():
             if value is not None and value != planned[name]:
                 raise BadInput(
-                    f"the training in {folder} was planned with {name} {planned[name]}, not {value}: leave it out to "
-                    "go on, or start anew with --force"
+                    f"the training in {folder} was planned with {name} {planned[name]}, not {value}: leave "
+                    f"--{name.replace('_', '-')} out to go on, or start anew with --force"
                 )
         config = old
     else:
         if folder is not None:
             folders.refuse(folder, force=force)
+            if resume and not folders.begun(folder):
+                raise BadInput(
+                    f"there is nothing to resume in {folder}: leave --resume out to start, or give another --out"
+                )
+            if resume:
+                left = f"{folder} holds only what a killed training left before its first checkpoint: starting again"
+                findings = (*findings, Finding("warning", left))
         name = method or default_method(prepared.levels)
         spread = float(x0.double().std())
         config = Config(
             library=version("driftback"),
             name=dataset.name,
             source=_recorded(source),
-            reading={k: v for k, v in reading.items() if v is not None} | ({"y": y} if isinstance(y, str) else {}),
+            reading=reading | ({"y": y} if isinstance(y, str) else {}),
             method=name,
             preprocessing=prepared,
             network=network or preset(prepared.internal_event, len(x0), discrete=_discrete(name, prepared.levels)),
             plan=Plan(
                 steps=steps or 1,
                 batch=batch or _batch(prepared.internal_event),
-                seed=seed,
+                seed=seed or 0,
                 learning_rate=learning_rate or 2e-3,
             ),
             spread=spread if spread > 0 else 1.0,
@@ -137,17 +162,26 @@ def prepare(
             fingerprint=mark,
             items=len(x0),
             held_out=len(held),
-            held_out_share=held_out,
+            held_out_share=share,
         )
-    said = []
-    per_step = None
+    if (signal := signal_warning(config)) is not None:
+        findings = (*findings, Finding("warning", signal))
+    said, per_step = [], None
     denoiser = _ready(config, x0, label, device)
     if not old:
         if steps is None:
             law = training_times(config)
             per_step = seconds_per_step(denoiser, x0, label, law, config.plan, device=device)
-            steps = _planned(60 * (5.0 if minutes is None else minutes), per_step)
-            most = _most_steps(config)
+            steps, judging = plan_within(
+                60 * (5.0 if minutes is None else minutes),
+                per_step,
+                config.plan.batch,
+                held_out=len(held),
+                preview=0 if folder is None else preview_evaluations(prepared.internal_event),
+                bound=isinstance(denoiser.parametrisation, Levels),
+            )
+            config = config.model_copy(update={"judging": judging})
+            most = most_steps(config)
             if steps > most:
                 said.append(
                     f"{steps} steps would fit, but so few items would be learned by heart: {MOST_PASSES} passes are "
@@ -164,27 +198,43 @@ def prepare(
                     f"a step takes {per_step / expected:.0f} times as long as this network's operations should: "
                     "other programs may be using the machine, and fewer steps fit"
                 )
-        config = _paced(config, steps, fixed=network is not None)
+        config = paced(config, steps, fixed=network is not None)
         denoiser = _ready(config, x0, label, device)
     state = State.start(denoiser, config.plan)
     job = Job(config, folder, findings, state, x0, label, held, device, said=said, per_step=per_step)
     if ema.trails(config.plan.steps, config.plan.ema):
         said.append(f"{config.plan.steps} steps are few for averaged weights; samples may trail the training")
     if old and folder is not None:
-        folders.sweep(folder)
+        with folders.locked(folder):
+            folders.sweep(folder)
         path = folder / "training" / "state.safetensors"
         if path.is_file():
             job.seconds = checkpoint.restore(state, path)
         _trim(folder / LOG, state.step, finished=state.step == config.plan.steps)
         said.append(f"going on from step {state.step} of {config.plan.steps}")
+        if minutes is not None:
+            said.append(f"{minutes:g} minutes change nothing: {config.plan.steps} steps were planned at the start")
     elif folder is not None:
         # Only now, when nothing can go wrong any more, does an old model give way.
-        folders.clear(folder)
-        configs.write(config, folder)
-        if resume:
-            said.append(f"there was nothing to resume in {folder}; starting from the beginning")
+        with folders.locked(folder):
+            folders.clear(folder)
+            configs.write(config, folder)
     job.seconds += time.perf_counter() - begun
     return job
+
+
+SHARE = 0.2
+"""The share of the items that is held out when nothing is said."""
+
+
+def _refuse_to_retrain(folder: Path) -> None:
+    """Raise DamagedModel where there are weights but not the state that a resume needs: it would train them away."""
+    state = folder / "training" / "state.safetensors"
+    if (folder / WEIGHTS).is_file() and not state.is_file():
+        raise DamagedModel(
+            f"{state} is missing, without which no training goes on; use the model in {folder} as it is, or start "
+            "again with --force"
+        )
 
 
 def _discrete(method: str, levels: Grid | None) -> bool:
@@ -217,38 +267,6 @@ def _expected_rate(denoiser: LearnedDenoiser, config: Config) -> float:
     event = config.preprocessing.internal_event
     shown = denoiser.parametrisation.channels(event[0])[0]
     return cost(denoiser.network, shown, event, cores=torch.get_num_threads()).items_per_second
-
-
-MOST_PASSES = 80
-"""So often a small set of items is passed over in a time budget; held-out digits got worse from about 70 passes on."""
-LEAST_STEPS = 600
-
-
-def _most_steps(config: Config) -> int:
-    """How many steps a time budget may plan: unlimited for many items, and for networks too small to memorise."""
-    if config.network.dropout == 0 or config.items >= FEW_ITEMS:
-        return sys.maxsize
-    return max(LEAST_STEPS, MOST_PASSES * config.items // config.plan.batch)
-
-
-def _planned(seconds: float, per_step: float) -> int:
-    """How many steps fit into `seconds`, with the share that measuring, previews and the final likelihood take."""
-    return max(10, int((0.8 * seconds - 5.0) / per_step))
-
-
-def _paced(config: Config, steps: int, *, fixed: bool) -> Config:
-    """What follows from the number of steps: warm-up over a tenth at most, an average over about a twentieth of them,
-    and, unless the network is `fixed`, dropout by the passes over the data.
-    """
-    rates = {"steps": steps, "warmup": min(100, max(1, steps // 10)), "ema": min(0.9995, 1 - 1 / max(10.0, steps / 20))}
-    plan = config.plan.model_copy(update=rates)
-    if fixed:
-        return config.model_copy(update={"plan": plan})
-    passes = steps * plan.batch / config.items
-    event, bias = config.preprocessing.internal_event, config.network.bias
-    return config.model_copy(
-        update={"plan": plan, "network": preset(event, config.items, passes=passes, discrete=bias)}
-    )
 
 
 def _ready(config: Config, x0: Tensor, label: Tensor | None, device: str) -> LearnedDenoiser:

@@ -64,9 +64,9 @@ def write_report(folder: Path, model: Model, found: Evaluation, *, seed: int = 0
     The grid by class shows the items that `sample` draws with this `seed`.
     """
     history = [Measurement.from_json(record) for record in read_log(folder / LOG) if record.get("kind") == "levels"]
-    health = verdict(history)
     # Attributes, because a dictionary's own `items` would hide the number of items from the template.
     facts, end = SimpleNamespace(**describe(folder)), last_summary(folder)
+    health = verdict(history, ended=end is not None)
     shown = _pictures(model, found, seed) if model.config.preprocessing.kind == "pictures" else _points(model, found)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("driftback.recipes").joinpath(TEMPLATE).read_text(encoding="utf-8"))

@@ -29,7 +29,8 @@ def karras(
 ) -> Tensor:
     """Times at which the ratio falls from `high` to `low` on EDM's grid and then to `end`: float64 (steps + 1,).
 
-    Ratios that the process does not reach are cut to its own range, so VE ends at its smallest noise, not at none.
+    Ratios that the process does not reach are cut to its own range, so VE ends at its smallest noise, not at none; a
+    `low` at or above its largest is refused.
     Start the points from `process.simple_at(times[0])`.
     """
     if rho <= 0:
@@ -62,6 +63,8 @@ def _by_ratio(
     if not 0 <= end < high < math.inf or not 0 < low < high:
         raise BadInput(f"the ratios {high} > {low}, end {end} make no grid; give high > low > 0 and high > end >= 0")
     bottom, top = float(process.ratio(0.0)), float(process.ratio(1.0))
+    if low >= (1 - 1e-9) * top:
+        raise BadInput(f"the process ends at a ratio of {top:g}, so {low:g} is no place to go down to; give less")
     high, end = min(high, top), max(end, bottom)
     # Where the last ratio is no smaller than `low` the grid leads straight to it, otherwise it takes one more step.
     jumps = end < low

@@ -42,7 +42,7 @@ class ExactDenoiser(Denoiser):
         """The denoiser of the components with `label`, one for all items or one each (n,); BadInput if none has it."""
         if self.labels is None:
             raise BadInput("this exact denoiser knows no labels; give its components labels to condition on one")
-        asked = torch.as_tensor(label)
+        asked = torch.as_tensor(label, device=self.labels.device)
         if not bool(torch.isin(asked, self.labels).all()):
             known = ", ".join(str(known) for known in self.labels.unique().tolist())
             raise BadInput(f"no component has the label {label}; the labels are {known}")
@@ -51,4 +51,4 @@ class ExactDenoiser(Denoiser):
     def _weights(self) -> Tensor | None:
         if self.asked is None or self.labels is None:
             return None
-        return self.mixture.weights * (self.asked[..., None] == self.labels)
+        return self.mixture.weights.to(self.labels.device) * (self.asked[..., None] == self.labels)

@@ -41,18 +41,18 @@ def level_losses(
     law: TimeLaw,
     *,
     rng: Rng,
-    cell: float = 0.0,
+    cell: Tensor | None = None,
     batch: int = 256,
 ) -> LevelLosses:
     """The loss of `denoiser` on `x0` (n, *event), each item at one of eight quantiles of `law`; `rng` fixes the noise.
 
-    Discrete data are spread over cells of width `cell`, as in training, where that is not 0.
+    Discrete data are spread over cells of width `cell`, as in training, unless that is None.
     """
     network = denoiser.network
     was_training = network.training
     network.eval()
-    if cell:
-        x0 = x0 + cell * (rng.child("cell").uniform(x0.shape, dtype=x0.dtype, device=x0.device) - 0.5)
+    if cell is not None:
+        x0 = x0 + cell.to(x0) * (rng.child("cell").uniform(x0.shape, dtype=x0.dtype, device=x0.device) - 0.5)
     u = (torch.arange(LEVELS, dtype=torch.float64) + 0.5) / LEVELS
     times = law.quantile(u, denoiser.process)
     level = torch.arange(len(x0)) % LEVELS

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from driftback.errors import TrainingStopped
+from driftback.errors import TrainingStopped, out_of_memory
 from driftback.randomness import Rng
 from driftback.scores.learned import LearnedDenoiser
 from driftback.shapes import per_item
@@ -71,42 +72,134 @@ def train(
     law: TimeLaw,
     plan: Plan,
     *,
-    cell: float = 0.0,
+    cell: Tensor | None = None,
     device: torch.device | str = "cpu",
 ) -> Iterator[Step]:
     """Train from `state.step` to `plan.steps`, changing `state` in place and yielding after every step.
 
-    `x0` (n, *event) and `label` (n,) int64 or None are the encoded data; discrete data are spread
-    uniformly over cells of width `cell` (dequantised) where that is not 0. Raises TrainingStopped, with the state as it
-    was after the last good step, when a loss or gradient is not finite, or when not even one item fits the memory.
+    `x0` (n, *event) and `label` (n,) int64 or None are the encoded data; discrete data are spread uniformly over cells
+    of width `cell`, () or per column (d,) (dequantised), unless that is None. Raises TrainingStopped, with a state
+    whose loss was seen to be sane, when a loss or gradient is not finite, when the loss explodes (`EXPLODED`), or when
+    not even one item fits the memory.
     """
-    rng = Rng(plan.seed)
-    network = state.denoiser.network.train()
+    network, good = state.denoiser.network.train(), None
     state.average.network.eval()
     while state.step < plan.steps:
         k = state.step
-        index = torch.from_numpy(batch_indices(rng.child("order"), k, plan.batch, len(x0)))
-        generator = rng.child("step", k).torch_generator(device)
-        x = x0[index].to(device, non_blocking=True)
-        y = None if label is None else label[index].to(device, non_blocking=True)
-        t = law.quantile(stratified(plan.batch, generator), state.denoiser.process)
-        # The strata are sorted, the batch is shuffled: no item is tied to a noise level.
-        noise = torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype)
-        if cell:
-            x = x + cell * (torch.rand(x.shape, generator=generator, device=device, dtype=x.dtype) - 0.5)
-        if y is not None:
-            drop = torch.rand(plan.batch, generator=generator, device=device) < plan.label_drop
-            y = torch.where(drop, state.denoiser.network.classes, y)
-        for group in state.optimiser.param_groups:
-            group["lr"] = plan.rate(k)
-        loss = _gradients(state, x, y, t, noise, rng.child("dropout", k))
-        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), plan.clip)
-        if not (torch.isfinite(loss) and torch.isfinite(norm)):
-            raise TrainingStopped(_not_finite(state, k, index, x, t))
+        batch = _batch(state, x0, label, law, plan, k, cell, device)
+        loss, norm = _attempt(state, batch, plan)
+        if not _sane(state, loss, norm):
+            # The batch before was sane under the weights before: if it is no longer, the last step spoilt them.
+            before = _batch(state, x0, label, law, plan, k - 1, cell, device) if k else batch
+            if k and _spoilt(state, before, plan):
+                raise TrainingStopped(_stopped(state, batch, loss, _back(state, good)))
+            if not (bool(loss.isfinite()) and bool(norm.isfinite())):
+                raise TrainingStopped(_stopped(state, batch, loss, f"the state after step {k} was kept"))
+            # Items far outside, in a batch that the weights are not to blame for: clipping has tamed their gradient.
+            loss, norm = _attempt(state, batch, plan)
+        elif good is None or k % KEPT == 0:
+            good = _copy(state)
         state.optimiser.step()
         ema.update(state.average.network, network, k, plan.ema)
         state.step = k + 1
+        if state.step == plan.steps and _spoilt(state, batch, plan):
+            before = _batch(state, x0, label, law, plan, k - 1, cell, device) if k else batch
+            if _spoilt(state, before, plan):
+                raise TrainingStopped(_stopped(state, batch, loss, _back(state, good)))
         yield Step(k + 1, float(loss), float(norm), plan.rate(k))
+
+
+EXPLODED = 100.0
+"""A loss so many times 1 + spread^2 says that the training has diverged: for every parametrisation a network that knows
+nothing, and answers 0, costs about that or less, whatever the data. A running mean instead would follow a slow
+explosion, and stand near 0 where the data are easy.
+"""
+KEPT = 25
+"""So often, in steps, a state whose loss was seen to be sane is kept to go back to."""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """The items of step `step` with their noise."""
+
+    step: int
+    index: Tensor
+    x: Tensor
+    y: Tensor | None
+    t: Tensor
+    noise: Tensor
+
+
+def _batch(
+    state: State,
+    x0: Tensor,
+    label: Tensor | None,
+    law: TimeLaw,
+    plan: Plan,
+    k: int,
+    cell: Tensor | None,
+    device: torch.device | str,
+) -> _Batch:
+    rng = Rng(plan.seed)
+    index = torch.from_numpy(batch_indices(rng.child("order"), k, plan.batch, len(x0)))
+    generator = rng.child("step", k).torch_generator(device)
+    x = x0[index].to(device, non_blocking=True)
+    y = None if label is None else label[index].to(device, non_blocking=True)
+    t = law.quantile(stratified(plan.batch, generator), state.denoiser.process)
+    # The strata are sorted, the batch is shuffled: no item is tied to a noise level.
+    noise = torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype)
+    if cell is not None:
+        x = x + cell.to(x) * (torch.rand(x.shape, generator=generator, device=device, dtype=x.dtype) - 0.5)
+    if y is not None:
+        drop = torch.rand(plan.batch, generator=generator, device=device) < plan.label_drop
+        y = torch.where(drop, state.denoiser.network.classes, y)
+    return _Batch(k, index, x, y, t, noise)
+
+
+def _attempt(state: State, batch: _Batch, plan: Plan) -> tuple[Tensor, Tensor]:
+    """Loss and gradient norm of a batch; the clipped gradients and the step's rate are ready for the optimiser."""
+    for group in state.optimiser.param_groups:
+        group["lr"] = plan.rate(batch.step)
+    rng = Rng(plan.seed).child("dropout", batch.step)
+    loss = _gradients(state, batch.x, batch.y, batch.t, batch.noise, rng)
+    return loss, torch.nn.utils.clip_grad_norm_(state.denoiser.network.parameters(), plan.clip)
+
+
+def _spoilt(state: State, batch: _Batch, plan: Plan) -> bool:
+    return not _sane(state, *_attempt(state, batch, plan))
+
+
+def _sane(state: State, loss: Tensor, norm: Tensor) -> bool:
+    return bool(loss.isfinite()) and bool(norm.isfinite()) and float(loss) <= _most(state)
+
+
+def _most(state: State) -> float:
+    return EXPLODED * (1 + state.denoiser.process.spread**2)
+
+
+def _copy(state: State) -> tuple[int, dict, dict, dict]:
+    networks = (state.denoiser.network.state_dict(), state.average.network.state_dict())
+    return state.step, *copy.deepcopy(networks), copy.deepcopy(state.optimiser.state_dict())
+
+
+def _back(state: State, good: tuple[int, dict, dict, dict] | None) -> str:
+    """Bring `state` back to a copy, and say so."""
+    if good is None:
+        return "it was no better when this run began: start again with --force"
+    state.step, weights, average, moments = good
+    state.denoiser.network.load_state_dict(weights)
+    state.average.network.load_state_dict(average)
+    state.optimiser.load_state_dict(moments)
+    state.history = [record for record in state.history if record["step"] <= state.step]
+    return f"the state after step {state.step}, whose loss was sane, was restored"
+
+
+def precision(device: torch.device) -> AbstractContextManager[object]:
+    """What the network computes in while it trains: bfloat16 where torch finds it safe on a CUDA GPU, else as it is.
+
+    Weights, losses, gradients and the average are float32 everywhere, and so is all that is computed after training.
+    """
+    return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
 
 
 def _gradients(state: State, x: Tensor, y: Tensor | None, t: Tensor, noise: Tensor, rng: Rng) -> Tensor:
@@ -125,14 +218,14 @@ def _gradients(state: State, x: Tensor, y: Tensor | None, t: Tensor, noise: Tens
                     alpha, sigma = denoiser.process.alpha(t[part]), denoiser.process.sigma(t[part])
                     x_t = per_item(alpha, x) * x[part] + per_item(sigma, x) * noise[part]
                     given = denoiser if y is None else replace(denoiser, label=y[part])
-                    with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=x.device.type == "cuda"):
+                    with precision(x.device):
                         output = given.output(x_t, t[part])
                     loss = denoiser.parametrisation.loss(output.float(), x[part], x_t, alpha, sigma).sum() / len(x)
                     loss.backward()
                     total += loss.detach()
             return total
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
                 raise
             if state.parts >= len(x):
                 raise TrainingStopped(
@@ -141,14 +234,12 @@ def _gradients(state: State, x: Tensor, y: Tensor | None, t: Tensor, noise: Tens
             state.parts = min(2 * state.parts, len(x))
 
 
-def _out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
-
-
-def _not_finite(state: State, step: int, index: Tensor, x: Tensor, t: Tensor) -> str:
+def _stopped(state: State, batch: _Batch, loss: Tensor, kept: str) -> str:
+    x, t = batch.x, batch.t
     bad = "" if bool(torch.isfinite(x).all()) else "; the batch itself holds values that are not finite"
+    what = "exploded" if bool(loss.isfinite()) and float(loss) > _most(state) else "is not finite"
     return (
-        f"the loss is not finite at step {step + 1} (items {index[:3].tolist()} ..., t from {float(t.min()):.3g} to "
-        f"{float(t.max()):.3g}, {x.dtype}){bad}; the state after step {step} was kept: try a lower --learning-rate, "
-        "or look for outliers with driftback check"
+        f"the loss {what} at step {batch.step + 1} (items {batch.index[:3].tolist()} ..., t from {float(t.min()):.3g} "
+        f"to {float(t.max()):.3g}, {x.dtype}){bad}; {kept}: try a lower --learning-rate, or look for outliers with "
+        "driftback check"
     )

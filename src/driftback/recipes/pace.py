@@ -1,0 +1,34 @@
+"""How many steps a set of items bears, and what follows from their number: warm-up, averaging, dropout."""
+
+from __future__ import annotations
+
+import sys
+
+from driftback.networks.presets import FEW_ITEMS, preset
+from driftback.recipes.config import Config
+
+MOST_PASSES = 80
+"""So often a small set of items is passed over in a time budget; held-out digits got worse from about 70 passes on."""
+LEAST_STEPS = 600
+
+
+def most_steps(config: Config) -> int:
+    """How many steps a time budget may plan: unlimited for many items, and for networks too small to memorise."""
+    if config.network.dropout == 0 or config.items >= FEW_ITEMS:
+        return sys.maxsize
+    return max(LEAST_STEPS, MOST_PASSES * config.items // config.plan.batch)
+
+
+def paced(config: Config, steps: int, *, fixed: bool) -> Config:
+    """What follows from the number of steps: warm-up over a tenth at most, an average over about a twentieth of them,
+    and, unless the network is `fixed`, dropout by the passes over the data.
+    """
+    rates = {"steps": steps, "warmup": min(100, max(1, steps // 10)), "ema": min(0.9995, 1 - 1 / max(10.0, steps / 20))}
+    plan = config.plan.model_copy(update=rates)
+    if fixed:
+        return config.model_copy(update={"plan": plan})
+    passes = steps * plan.batch / config.items
+    event, bias = config.preprocessing.internal_event, config.network.bias
+    return config.model_copy(
+        update={"plan": plan, "network": preset(event, config.items, passes=passes, discrete=bias)}
+    )

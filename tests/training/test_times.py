@@ -1,0 +1,60 @@
+"""Every law of training times on every schedule: one contract. A new law joins by a line in LAWS."""
+
+import pytest
+import torch
+
+from driftback.processes import SCHEDULES, Diffusion, DiscreteChain, linear_betas
+from driftback.recipes.methods import METHODS
+from driftback.training.times import LogNormalRatio, UniformTimes
+
+LAWS = {
+    "uniform": UniformTimes(),
+    "log-normal": LogNormalRatio(),
+    **{f"{name}'s": method.times(0.5, (1, 8, 8)) for name, method in METHODS.items()},
+}
+ALL = {**SCHEDULES, "ddpm": lambda: DiscreteChain(linear_betas())}
+
+
+class Falling:
+    """A planted fault: the quantiles the wrong way round."""
+
+    def quantile(self, u, process):
+        return UniformTimes().quantile(1 - u, process)
+
+
+class Single:
+    """A planted fault: float32 times, which merge near 0 and 1."""
+
+    def quantile(self, u, process):
+        return UniformTimes().quantile(u, process).float()
+
+
+class FromZero:
+    """A planted fault: t = 0, where there is no noise to predict."""
+
+    def quantile(self, u, process):
+        return u
+
+
+def keeps_its_contract(law, process):
+    u = torch.linspace(0, 1 - 1e-12, 1001, dtype=torch.float64)
+    t = law.quantile(u, process)
+    assert t.shape == u.shape
+    assert t.dtype == torch.float64
+    assert (t > 0).all()
+    assert (t <= 1).all()
+    assert (t.diff() >= 0).all(), "a quantile function rises"
+    assert t[0] < t[500] < t[-1]
+    assert torch.equal(law.quantile(u[300:301], process), t[300:301])
+
+
+@pytest.mark.parametrize("schedule", ALL)
+@pytest.mark.parametrize("name", LAWS)
+def test_a_law_keeps_its_contract(name, schedule):
+    keeps_its_contract(LAWS[name], Diffusion(ALL[schedule](), (1, 8, 8)))
+
+
+@pytest.mark.parametrize("faulty", [Falling, Single, FromZero])
+def test_a_faulty_law_is_refused(faulty):
+    with pytest.raises(AssertionError):
+        keeps_its_contract(faulty(), Diffusion(SCHEDULES["vp"](), (1,)))
