@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -21,6 +22,7 @@ import numpy as np
 from workers.environment import HERE, OURS, Worker, prepare_environment
 from workers.machine import machine
 from workers.mixtures import Problem
+from workers.scan import LOWS, MOST
 
 RIVALS = ("diffusers", "kdiffusion", "azula")
 TOLERANCES = (1e-2, 1e-3, 1e-4)
@@ -82,30 +84,32 @@ def truths(folder: str, dimensions: list[int]) -> None:
     """Write where the ODE leads, for all problems."""
     for d in dimensions:
         for points in (FEW[d], MANY[d]):
-            np.save(Path(folder) / f"{d}-{SEEDS}-{points}.npy", Problem(d, SEEDS, points).truth().numpy())
+            np.save(
+                Path(folder) / f"{d}-{SEEDS}-{points}.npy", Problem(d, SEEDS, points).truth(levels=LOWS[::-1]).numpy()
+            )
 
 
-def questions(libraries: dict, dimensions: list[int], folder: str, quick: bool) -> list[tuple[str, dict]]:
-    """Everything that is to be measured, one question per sampler and dimension."""
+def questions(libraries: dict, dimensions: list[int], folder: str, named: str, quick: bool) -> list[tuple[str, dict]]:
+    """Everything that is to be measured, one question per sampler and dimension: first all that follow the ODE."""
     asked: list[tuple[str, dict]] = []
     for d in sorted(dimensions):
         ends = {"few": [d, SEEDS, FEW[d]], "many": [d, SEEDS, MANY[d]], "truths": folder, "tolerances": TOLERANCES}
         for library, facts in libraries.items():
-            names = facts["solvers"][:2] if quick else facts["solvers"]
-            asked += [(library, {"act": "solve", "solver": name} | ends) for name in names]
+            names = [name for name in facts["solvers"] if re.search(named, name)]
+            asked += [(library, {"act": "solve", "solver": name} | ends) for name in names[: 2 if quick else None]]
         if d not in DRAWS:
             continue
         few, many = (50, 100) if quick else DRAWS[d]
         draws = {"few": [d, SEEDS, few], "many": [d, SEEDS, many]}
         asked.append((OURS, {"act": "truly", "many": draws["many"]}))
         for library, facts in libraries.items():
-            names = facts["noisy"][:1] if quick else facts["noisy"]
+            names = [name for name in facts["noisy"] if re.search(named, name)]
             asked += [
                 (library, {"act": "draw", "solver": name, "steps": steps} | draws)
-                for name in names
+                for name in names[: 1 if quick else None]
                 for steps in STEPS[: 1 + (facts["costs"][name] > 1)]
             ]
-    return asked
+    return sorted(asked, key=lambda question: question[1]["act"] != "solve")
 
 
 def sorted_out(answers: list[Answer]) -> dict:
@@ -136,7 +140,7 @@ def best_table(result: dict, top: int) -> list[str]:
             for row in theirs + [row for row in ranked if row["library"] == OURS][:1]:
                 found = row.get("needs", {}).get(tolerance, {})
                 if found.get("evaluations") is None:
-                    cells = ("", "more than 240", "")
+                    cells = ("", f"more than {MOST}", "")
                 else:
                     low, high = min(found["errors"]), max(found["errors"])
                     cells = (found["setting"], str(found["evaluations"]), f"{low:.1e} .. {high:.1e}")
@@ -199,6 +203,7 @@ def main() -> None:
     )
     parser.add_argument("--libraries", nargs="*", default=RIVALS, choices=RIVALS, help="the rivals to run")
     parser.add_argument("--dimensions", nargs="*", type=int, default=list(MANY), choices=list(MANY))
+    parser.add_argument("--samplers", default="", metavar="REGEX", help="only those with names in which this is found")
     parser.add_argument("--hands", type=int, default=os.cpu_count(), help="samplers measured at once (default: cores)")
     parser.add_argument("--top", type=int, default=4, help="rivals shown per tolerance (default 4)")
     parser.add_argument("--out", type=Path, help="where the raw results go (default benchmarks/results)")
@@ -224,7 +229,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         truths(folder, dimensions)
-        answers = pool.ask(questions(libraries, dimensions, folder, options.quick), keep)
+        answers = pool.ask(questions(libraries, dimensions, folder, options.samplers, options.quick), keep)
     print(report(start | sorted_out(answers), options.top))
 
 

@@ -105,20 +105,24 @@ class Problem:
         kept = share @ (self._flat[3] * (self._flat[2] / variance)) * residual
         return (share @ self.means + kept @ self._flat[0].mT).reshape(x.shape).to(x.dtype)
 
-    def truth(self, tolerance: float = 1e-12) -> Tensor:
-        """Where the probability-flow ODE takes `start` at no noise, by DOP853 on the clock u, sigma = sinh(u) / 20.
+    def truth(self, tolerance: float = 1e-12, levels: tuple[float, ...] = ()) -> Tensor:
+        """Where the probability-flow ODE takes `start`: at each of the decreasing `levels`, then at no noise.
 
-        On that clock the way is smooth to its end: sigma is about exponential in u far out and linear close by.
+        (levels + 1, points, dimension), by DOP853 on the clock u, sigma = sinh(u) / 20. On that clock the way is smooth
+        to its end: sigma is about exponential in u far out and linear close by.
         """
 
         def field(u: float, x: np.ndarray) -> np.ndarray:
             slope = self.slope(torch.from_numpy(x).reshape(-1, self.dimension), math.sinh(u) / 20)
             return slope.numpy().ravel() * (math.cosh(u) / 20)
 
-        way = (math.asinh(20 * HIGH), 0.0)
-        start = self.start.numpy().ravel()
-        found = solve_ivp(field, way, start, method="DOP853", t_eval=[0.0], rtol=tolerance, atol=tolerance)
-        return torch.from_numpy(found.y[:, -1].copy()).reshape(-1, self.dimension)
+        x, u, found = self.start.numpy().ravel(), math.asinh(20 * HIGH), []
+        for level in (*levels, 0.0):
+            way = (u, math.asinh(20 * level))
+            solved = solve_ivp(field, way, x, method="DOP853", t_eval=way[1:], rtol=tolerance, atol=tolerance)
+            x, u = solved.y[:, -1].copy(), way[1]
+            found.append(torch.from_numpy(x).reshape(-1, self.dimension))
+        return torch.stack(found)
 
     def errors(self, x: Tensor, truth: Tensor) -> list[float]:
         """Root mean square of `x - truth` over points and coordinates, one number per seed."""

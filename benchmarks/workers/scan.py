@@ -2,8 +2,9 @@
 
 A sampler is a function of a denoiser, points and noise levels. Its settings are a grid (evenly spaced in a warped
 sigma), the lowest noise, and how it ends: there ('stop'), there and then denoised by one more evaluation, or with
-a step of its own to no noise ('zero'). Everything is tried at few evaluations on few points, the better half at
-more, and the best around the crossing, one evaluation after the other, on all points.
+a step of its own to no noise ('zero'). What is left of an error when all the way to the lowest noise is exact is
+known beforehand, so each tolerance has only settings that can reach it. These are tried at few evaluations on few
+points, the better ones at more, and the best around the crossing, one evaluation after the other, on all points.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ WARPS: dict[str, Warp] = {
     ),
 }
 LOWS = (0.002, 0.005, 0.01, 0.02, 0.05)
-LADDER = ((24, 120), (48, 24), (96, 10))
-"""Evaluations, and how many settings are tried with them."""
+LADDER = ((24, 80), (48, 8), (96, 4))
+"""Evaluations, and how many settings are tried with them: at most so many for each tolerance."""
 MOST = 240
 """Evaluations at which the search gives up."""
 
@@ -109,6 +110,10 @@ class Reading:
         return mean if math.isfinite(mean) else math.inf
 
 
+Found = dict[Setting, dict[int, Reading]]
+"""Readings by setting and the evaluations that were asked for."""
+
+
 def read(solver: Solver, setting: Setting, problem: Problem, truth: Tensor, evaluations: int) -> Reading:
     x, spent = solver.run(setting, problem, evaluations)
     return Reading(spent, problem.errors(x, truth))
@@ -130,19 +135,25 @@ def crossing(readings: list[Reading], tolerance: float) -> float:
     return math.exp(min(x1 + (y1 - aim) / slope, 12)) if slope > 0.1 else math.inf
 
 
-def ladder(solver: Solver, problem: Problem, truth: Tensor, tolerances: list[float]) -> dict[Setting, list[Reading]]:
-    """All settings at few evaluations, then ever fewer settings at more; each tolerance keeps its share of them."""
-    found: dict[Setting, list[Reading]] = {}
-    kept = solver.settings()
+def left(setting: Setting, problem: Problem, truth: Tensor) -> float:
+    """The error that remains when the way down to the lowest noise is exact; 0 for a sampler's own step to none."""
+    if setting.end == "zero":
+        return 0.0
+    there = truth[LOWS[::-1].index(setting.low)]
+    there = problem.denoised(there, setting.low) if setting.end == "denoised" else there
+    return fmean(problem.errors(there, truth[-1]))
+
+
+def ladder(solver: Solver, problem: Problem, truth: Tensor, tolerance: float, found: Found) -> list[Setting]:
+    """Settings at few evaluations, then fewer of them at more: the last, best first. `found` keeps readings."""
+    kept = [s for s in solver.settings() if left(s, problem, truth) < tolerance]
     for evaluations, most in LADDER:
-        if found:
-            ranked = [sorted(found, key=lambda s, t=t: crossing(found[s], t)) for t in tolerances]
-            kept = list(dict.fromkeys(s for row in ranked for s in row[: most // len(tolerances)]))
-            low = sorted(found, key=lambda s: found[s][0].error)
-            kept = list(dict.fromkeys([*kept, *low[: most // 3]]))
+        kept = sorted(kept, key=lambda s: crossing(list(found.get(s, {}).values()), tolerance))[:most]
         for setting in kept:
-            found.setdefault(setting, []).append(read(solver, setting, problem, truth, evaluations))
-    return found
+            readings = found.setdefault(setting, {})
+            if evaluations not in readings:
+                readings[evaluations] = read(solver, setting, problem, truth[-1], evaluations)
+    return sorted(kept, key=lambda s: crossing(list(found[s].values()), tolerance))
 
 
 def fewest(
@@ -172,22 +183,26 @@ def search(
     tolerances: list[float],
     top: int = 2,
 ) -> dict:
-    """For each tolerance the best reading and its setting; settings are ranked on `few` points, read on `many`."""
-    found = ladder(solver, *few, tolerances)
+    """For each tolerance the best reading and its setting; settings are ranked on `few` points, read on `many`.
+
+    Both are problems with their truths at LOWS, the highest first, and at no noise.
+    """
+    found: Found = {}
     answer = {}
     for tolerance in tolerances:
-        guesses = sorted((crossing(readings, tolerance), str(s), s) for s, readings in found.items())[:top]
+        settings = ladder(solver, *few, tolerance, found)[:top]
+        guesses = [(crossing(list(found[s].values()), tolerance), s) for s in settings]
         best: tuple[Reading, Setting] | None = None
-        for guess, _, setting in guesses:
+        for guess, setting in guesses:
             if guess > MOST * 1.25 or (best and guess > 1.2 * best[0].evaluations):
                 continue
-            reading = fewest(solver, setting, *many, tolerance, guess)
+            reading = fewest(solver, setting, many[0], many[1][-1], tolerance, guess)
             if reading and (best is None or reading.evaluations < best[0].evaluations):
                 best = reading, setting
         answer[f"{tolerance:g}"] = (
             {"evaluations": best[0].evaluations, "setting": str(best[1]), "errors": best[0].errors}
             if best
-            else {"evaluations": None, "about": guesses[0][0] if math.isfinite(guesses[0][0]) else None}
+            else {"evaluations": None, "about": guesses[0][0] if guesses and math.isfinite(guesses[0][0]) else None}
         )
     return answer
 
@@ -195,4 +210,4 @@ def search(
 def floor(solver: Solver, problem: Problem, truth: Tensor, evaluations: int) -> float:
     """The smallest error with many evaluations: what is left is rounding, or a rule that does not converge."""
     settings = [s for s in solver.settings() if s.low == LOWS[0] and s.warp in ("rho 7", "log")]
-    return min(read(solver, setting, problem, truth, evaluations).error for setting in settings)
+    return min(read(solver, setting, problem, truth[-1], evaluations).error for setting in settings)

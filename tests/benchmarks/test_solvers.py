@@ -68,8 +68,9 @@ def test_its_denoiser_is_the_librarys(mixtures) -> None:
 
 def test_the_truth_stands_still_and_a_good_solver_falls_towards_it(mixtures, scan, ours) -> None:
     problem = mixtures.Problem(2, 2, 20)
-    truth = problem.truth()
-    assert (truth - problem.truth(1e-10)).abs().max() < 1e-8
+    truth = problem.truth()[-1]
+    assert (truth - problem.truth(1e-10)[-1]).abs().max() < 1e-8
+    assert (truth - problem.truth(levels=scan.LOWS[::-1])[-1]).abs().max() < 1e-8
     heun = next(solver for solver in ours.SOLVERS if solver.name == "Heun")
     setting = scan.Setting("rho 7", 0.002, "stop")
     errors = [scan.read(heun, setting, problem, truth, evaluations).error for evaluations in (50, 100, 400)]
@@ -101,14 +102,14 @@ def test_every_grid_goes_down_from_where_the_points_are(scan) -> None:
 
 def test_the_search_finds_the_fewest_evaluations(mixtures, scan) -> None:
     problem = mixtures.Problem(2, 2, 10)
-    truth = problem.truth()
+    truth = problem.truth(levels=scan.LOWS[::-1])
 
     def walk(denoise, x, sigmas):
         for sigma in sigmas[:-1]:
             denoise(x, sigma)
-        return truth + 0.99 / (len(sigmas) - 1) ** 2
+        return truth[-1] + 0.99 / (len(sigmas) - 1) ** 2
 
-    solver = scan.Solver("a rule of second order", walk, ends=("stop",), warps=("log",))
+    solver = scan.Solver("a rule of second order", walk, ends=("zero",), warps=("log",))
     found = scan.search(solver, (problem, truth), (problem, truth), [1e-2, 1e-3, 1e-6])
     assert found["0.01"]["evaluations"] == 10
     assert found["0.001"]["evaluations"] == 32
