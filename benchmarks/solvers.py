@@ -169,11 +169,11 @@ def full_table(result: dict) -> list[str]:
 def noise_table(result: dict) -> list[str]:
     """How true the components of the noisy samplers' draws are."""
     rows = [
-        "| d | library | sampler | steps | evaluations | grid | mean ratio | worst axis | worst component | weights |"
+        "| d | library | sampler | steps | evaluations | grid | mean ratio | off | worst axis, component | weights |"
     ]
     rows.append("| ---: | --- | --- | ---: | ---: | --- | ---: | ---: | ---: | ---: |")
     for d, draws in sorted(result["draw"].items(), key=lambda item: int(item[0])):
-        for row in sorted(draws, key=lambda row: abs(row.get("mean", float("inf")) - 1)):
+        for row in sorted(draws, key=lambda row: row.get("off", float("inf"))):
             start = f"| {d} | {row['library']} | {row['solver']} | {row['steps'] or ''} |"
             if "failed" in row:
                 rows.append(f"{start} | {row['failed']} | | | | |")
@@ -181,7 +181,7 @@ def noise_table(result: dict) -> list[str]:
             grid = f"{row.get('evaluations', '')} | {row.get('setting', '')}"
             mean, worst = (
                 f"{row['mean']:.4f} ± {row['error']:.4f}",
-                f"{row['worst']:.3f} | {row['worst component']:.3f}",
+                f"{row['worst']:.3f}, {row['worst component']:.3f}",
             )
             rows.append(f"{start} {grid} | {mean} | {worst} | {row['weights']:.4f} |")
     return rows

@@ -31,7 +31,8 @@ def moments(problem: Problem, x: Tensor) -> tuple[Tensor, Tensor]:
 def compared(problem: Problem, x: Tensor, exact: tuple[Tensor, Tensor]) -> dict:
     """Ratios of the draws' standard deviations to those of `exact`, and how far their weights are off.
 
-    'mean' with 'error', its standard error over the seeds; 'worst' of all axes; 'worst component', averaged over axes.
+    'mean' with 'error', its standard error over the seeds; 'off', the root mean square of the components' ratios less
+    1, each averaged over axes; 'worst' of all axes; 'worst component', averaged over axes.
     """
     weights, deviations = moments(problem, x)
     judged = exact[0] > problem.weights / 2
@@ -41,6 +42,7 @@ def compared(problem: Problem, x: Tensor, exact: tuple[Tensor, Tensor]) -> dict:
     return {
         "mean": fmean(seeds),
         "error": stdev(seeds) / math.sqrt(len(seeds)),
+        "off": float((ratio.mean(1) - 1).square().mean().sqrt()),
         "worst": _furthest(ratio.flatten()),
         "worst component": _furthest(ratio.mean(1)),
         "weights": float((weights - exact[0])[judged].abs().max()),

@@ -123,6 +123,7 @@ def test_exact_draws_have_the_right_components_and_shrunk_ones_do_not(mixtures, 
     assert abs(found["mean"] - 1) < 0.02  # about 30 deviations, each known to 2 %
     assert abs(found["worst"] - 1) < 0.12
     assert found["weights"] < 0.03
+    assert found["off"] < 0.03
     assert components.compared(problem, 0.9 * problem.clean, exact)["mean"] < 0.95
 
 
@@ -132,7 +133,7 @@ def test_the_tables_of_a_saved_run_are_printed_without_measuring(tmp_path) -> No
         {"library": name, "solver": "s", "steps": None, "needs": needs, "floor": 1e-5} for name in ("driftback", "r")
     ]
     draw = {"library": "r", "solver": "n", "steps": 32, "evaluations": 32, "setting": "g", "mean": 0.9, "error": 0.01}
-    draw |= {"worst": 0.8, "worst component": 0.85, "weights": 0.01}
+    draw |= {"worst": 0.8, "worst component": 0.85, "off": 0.1, "weights": 0.01}
     result = {
         "date": "2026-01-02",
         "machine": {"cpu": "c", "cores": 2, "system": "s"},
