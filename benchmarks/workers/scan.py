@@ -43,8 +43,14 @@ WARPS: dict[str, Warp] = {
     ),
 }
 LOWS = (0.002, 0.005, 0.01, 0.02, 0.05)
-LADDER = ((24, 80), (48, 8), (96, 4))
-"""Evaluations, and how many settings are tried with them: at most so many for each tolerance."""
+LADDERS = {
+    1e-2: ((12, 80), (20, 12)),
+    1e-3: ((24, 80), (48, 10)),
+    1e-4: ((24, 80), (48, 10), (96, 6)),
+}
+"""For each tolerance: evaluations, and how many settings at most are tried with them."""
+MARGIN = 0.8
+"""The share of a tolerance that a setting may spend on what no number of steps cures."""
 MOST = 240
 """Evaluations at which the search gives up."""
 
@@ -110,6 +116,8 @@ class Reading:
         return mean if math.isfinite(mean) else math.inf
 
 
+Points = tuple[Problem, Tensor]
+"""A problem and its truth at LOWS, the highest first, and at no noise."""
 Found = dict[Setting, dict[int, Reading]]
 """Readings by setting and the evaluations that were asked for."""
 
@@ -144,16 +152,19 @@ def left(setting: Setting, problem: Problem, truth: Tensor) -> float:
     return fmean(problem.errors(there, truth[-1]))
 
 
-def ladder(solver: Solver, problem: Problem, truth: Tensor, tolerance: float, found: Found) -> list[Setting]:
-    """Settings at few evaluations, then fewer of them at more: the last, best first. `found` keeps readings."""
-    kept = [s for s in solver.settings() if left(s, problem, truth) < tolerance]
-    for evaluations, most in LADDER:
-        kept = sorted(kept, key=lambda s: crossing(list(found.get(s, {}).values()), tolerance))[:most]
+def ladder(solver: Solver, kept: list[Setting], few: Points, tolerance: float, found: Found) -> list[Setting]:
+    """`kept` at few evaluations, then fewer of them at more: the last, best first. `found` keeps the readings."""
+    for evaluations, most in LADDERS[tolerance]:
+        kept = sorted(kept, key=lambda s: crossing(_readings(found, s), tolerance))[:most]
         for setting in kept:
             readings = found.setdefault(setting, {})
             if evaluations not in readings:
-                readings[evaluations] = read(solver, setting, problem, truth[-1], evaluations)
-    return sorted(kept, key=lambda s: crossing(list(found[s].values()), tolerance))
+                readings[evaluations] = read(solver, setting, few[0], few[1][-1], evaluations)
+    return sorted(kept, key=lambda s: crossing(_readings(found, s), tolerance))
+
+
+def _readings(found: Found, setting: Setting) -> list[Reading]:
+    return [reading for _, reading in sorted(found.get(setting, {}).items())]
 
 
 def fewest(
@@ -176,22 +187,15 @@ def fewest(
     return best
 
 
-def search(
-    solver: Solver,
-    few: tuple[Problem, Tensor],
-    many: tuple[Problem, Tensor],
-    tolerances: list[float],
-    top: int = 2,
-) -> dict:
-    """For each tolerance the best reading and its setting; settings are ranked on `few` points, read on `many`.
-
-    Both are problems with their truths at LOWS, the highest first, and at no noise.
-    """
+def search(solver: Solver, few: Points, many: Points, tolerances: list[float], top: int = 3) -> dict:
+    """For each tolerance the best reading and its setting; settings are ranked on `few` points, read on `many`."""
     found: Found = {}
     answer = {}
+    remains = {setting: left(setting, *many) for setting in solver.settings()}
     for tolerance in tolerances:
-        settings = ladder(solver, *few, tolerance, found)[:top]
-        guesses = [(crossing(list(found[s].values()), tolerance), s) for s in settings]
+        able = [setting for setting, error in remains.items() if error < MARGIN * tolerance]
+        settings = ladder(solver, able, few, tolerance, found)[:top]
+        guesses = [(crossing(_readings(found, s), tolerance), s) for s in settings]
         best: tuple[Reading, Setting] | None = None
         for guess, setting in guesses:
             if guess > MOST * 1.25 or (best and guess > 1.2 * best[0].evaluations):
