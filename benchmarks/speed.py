@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -21,12 +20,11 @@ from datetime import date
 from pathlib import Path
 
 from scipy.stats import binom
+from workers.environment import OURS, Worker, prepare_environment
 from workers.machine import busy_seconds, machine, worked
 
 HERE = Path(__file__).resolve().parent
-ENVIRONMENT = HERE.parent / ".venv-rivals"
 RIVALS = ("diffusers", "azula", "torchcfm")
-OURS = "driftback"
 CLOCKS = ("wall", "cpu")
 
 
@@ -64,37 +62,6 @@ TASKS = (
 )
 
 
-class Worker:
-    """A library's process."""
-
-    def __init__(self, name: str, threads: int) -> None:
-        self.name = name
-        python = sys.executable if name == OURS else ENVIRONMENT / "bin" / "python"
-        # Nothing but the number of threads is set: each library meets torch as its user would.
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONDONTWRITEBYTECODE": "1"}
-        self.process = subprocess.Popen(
-            [python, "-m", f"workers.{name}", str(threads)],
-            cwd=HERE,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def ask(self, **task: object) -> dict:
-        """The worker's answer to a task. Exits with one line when the worker has died."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        try:
-            print(json.dumps(task), file=self.process.stdin, flush=True)
-            answer = self.process.stdout.readline()
-        except BrokenPipeError:
-            answer = ""
-        if not answer:
-            sys.exit(f"the worker for {self.name} ended; what it said is above")
-        return json.loads(answer)
-
-
 @contextmanager
 def workers(names: list[str], threads: int) -> Iterator[list[Worker]]:
     """The libraries' processes, ended when the block is left."""
@@ -105,24 +72,6 @@ def workers(names: list[str], threads: int) -> Iterator[list[Worker]]:
         for worker in started:
             worker.process.kill()
             worker.process.wait()
-
-
-def prepare_environment() -> None:
-    """Make the rivals' environment if it is not there: driftback with its pinned dependencies, then the rivals."""
-    python = ENVIRONMENT / "bin" / "python"
-    stamp, asked = ENVIRONMENT / ".installed", HERE / "rivals.txt"
-    if stamp.exists() and stamp.stat().st_mtime > asked.stat().st_mtime:
-        return
-    print(f"making {ENVIRONMENT.name} (a few minutes the first time)", file=sys.stderr)
-    subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT], check=True)
-    (ENVIRONMENT / ".gitignore").write_text("*\n")
-    pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-    pinned = ["-c", "constraints.txt"]
-    subprocess.run([*pip, *pinned, "setuptools"], cwd=HERE.parent, check=True)
-    subprocess.run([*pip, *pinned, "--no-build-isolation", "-e", "."], cwd=HERE.parent, check=True)
-    # Some of them ask for packages that only their examples use, torchvision among them.
-    subprocess.run([*pip, "--no-deps", "-r", asked], cwd=HERE.parent, check=True)
-    stamp.touch()
 
 
 def measure(team: list[Worker], tasks: list[Task], rounds: int, quick: bool) -> tuple[dict, list[float]]:
