@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from driftback.recipes import job as module
-from driftback.recipes.job import MOST_MEASURED
+from driftback.recipes.budget import MOST_MEASURED
 from driftback.recipes.model import Model
 from driftback.recipes.prepare import prepare
 

@@ -79,7 +79,8 @@ def prepare(
     steps = None if steps is None else whole(steps, "steps")
     batch = None if batch is None else whole(batch, "batch")
     learning_rate = None if learning_rate is None else real(learning_rate, "learning_rate")
-    held_out, seed = real(held_out, "held_out"), whole(seed, "seed")
+    held_out = None if held_out is None else real(held_out, "held_out")
+    seed = None if seed is None else whole(seed, "seed")
     if minutes is not None and steps is not None:
         raise BadInput("give minutes or steps, not both: minutes are turned into steps")
     if minutes is not None and not 0 < minutes < 1e6:
