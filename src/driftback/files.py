@@ -65,7 +65,8 @@ FORMAT = "2"
 """Since format 2 the checksum covers the facts too; a file of format 1, which had no number, covers its tensors."""
 
 
-def _checksum(tensors: Mapping[str, Tensor], about: str) -> str:
+def checksum(tensors: Mapping[str, Tensor], about: str = "") -> str:
+    """The SHA-256 of tensors on the CPU, with their names and shapes, and of facts `about` them."""
     digest = hashlib.sha256(about.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
@@ -78,7 +79,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     """Write tensors, facts `about` them (JSON) and their SHA-256 into one safetensors file, whole or not at all."""
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     facts = json.dumps(about or {})
-    header = {"about": facts, "format": FORMAT, "sha256": _checksum(ready, FORMAT + facts)}
+    header = {"about": facts, "format": FORMAT, "sha256": checksum(ready, FORMAT + facts)}
     with writing(path) as temporary:
         try:
             save_file(ready, temporary, metadata=header)
@@ -98,7 +99,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         number, facts = header.get("format"), header.get("about", "")
-        if header.get("sha256") != _checksum(tensors, "" if number is None else number + facts):
+        if header.get("sha256") != checksum(tensors, "" if number is None else number + facts):
             raise DamagedModel(
                 f"{path} is damaged (its SHA-256 does not match); restore it from a copy or fit the model again"
             )

@@ -32,7 +32,19 @@ def sample(
     n: Annotated[int, typer.Option("-n", "--n", help="How many.")] = 100,
     seed: options.Seed = 0,
     label: Annotated[str | None, typer.Option(help="Only items of this class.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps on the way back; more is slower and finer.")] = None,
+    steps: Annotated[
+        str, typer.Option(metavar="auto|N", help="Steps on the way back. auto: as many as --tolerance wants.")
+    ] = "auto",
+    tolerance: Annotated[
+        float | None,
+        typer.Option(metavar="ERROR", help="Solve to this error, in standard deviations of the data. [default: 0.01]"),
+    ] = None,
+    evaluations: Annotated[
+        int | None, typer.Option(metavar="N", help="The best that so many network evaluations per item can do.")
+    ] = None,
+    sampler: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A solver by name; driftback verify lists them.")
+    ] = None,
     guidance: Annotated[float, typer.Option(help="Push towards the class; 0 is none.")] = 0.0,
     batch_size: Annotated[int | None, typer.Option(help=BATCH)] = None,
     checkpoint: options.Weights = options.Checkpoint.last,
@@ -49,21 +61,23 @@ def sample(
     from driftback.data.writers import write
     from driftback.pictures.preview import axis_names, preview
     from driftback.recipes.model import load
+    from driftback.recipes.solver import TOLERANCE
+    from driftback.recipes.way_back import Asked
 
     model = load(run, device=device, checkpoint=checkpoint.value)
     prepared = model.config.preprocessing
     target = _target(out, prepared, force)
     began = time.perf_counter()
     with progress("drawing", quiet=quiet) as update:
-        x = model.sample(
+        drawn = model.draw(
             n,
+            Asked(_steps(steps), sampler, tolerance, evaluations, guidance=guidance),
             label=label,
             seed=seed,
-            steps=steps,
-            guidance=guidance,
             batch_size=batch_size,
             progress=lambda done, total: update(done, total, ""),
         )
+    x = drawn.x
     seconds = time.perf_counter() - began
     labels = model.labels(n, label=label, seed=seed)
     names = None if labels is None else [model.classes[k] for k in labels]
@@ -81,11 +95,24 @@ def sample(
             label=model.config.alike.label or "label",
             overwrite=force,
         )
-    evaluations = model.evaluations(steps, guidance)
     if json:
-        emit({"out": str(out), "n": n, "shape": x.shape, "evaluations": evaluations, "seconds": round(seconds, 3)})
+        record = {"out": str(out), "n": n, "shape": x.shape, "evaluations": drawn.evaluations}
+        emit(record | {"seconds": round(seconds, 3), "error": drawn.error})
     else:
-        show(f"wrote {n} {prepared.kind} to {out} ({evaluations} evaluations each, {span(seconds)})")
+        near = "" if drawn.error is None else f", error {drawn.error:.2g} standard deviations"
+        show(f"wrote {n} {prepared.kind} to {out} ({drawn.evaluations} evaluations each{near}, {span(seconds)})")
+    if drawn.error is not None and evaluations is None and drawn.error > (tolerance or TOLERANCE):
+        say(f"the longest fitted solver errs by {drawn.error:.2g}: for less, name one with --sampler and --steps")
+
+
+def _steps(text: str) -> int | None:
+    """None for auto."""
+    if text == "auto":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise BadInput(f"--steps is a whole number or auto, not {text}") from None
 
 
 def _target(out: Path, prepared: Preprocessing, force: bool) -> Path:

@@ -23,6 +23,7 @@ OURS = (
     "weights.safetensors",
     "metrics.jsonl",
     "evaluation.json",
+    "solver.json",
     "report.html",
     "grid.png",
     ".demo",

@@ -9,32 +9,30 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from driftback.arguments import real, whole
+from driftback.arguments import whole
 from driftback.errors import BadInput, DamagedModel
 from driftback.evaluation.bound import variational_bound
 from driftback.evaluation.likelihood import LogLikelihood, ode_log_likelihood
-from driftback.files import read_tensors, write_tensors
+from driftback.files import checksum, read_tensors, write_tensors
 from driftback.randomness import Rng, as_rng
 from driftback.recipes import classes
 from driftback.recipes import config as configs
 from driftback.recipes import folder as folders
-from driftback.recipes.assembly import cells, encoded_levels, lowest_ratio, raw_units, untrained
+from driftback.recipes.assembly import cells, lowest_ratio, raw_units, untrained
 from driftback.recipes.classes import Label
 from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
 from driftback.recipes.finite import refuse_not_finite
 from driftback.recipes.shown import shown
-from driftback.samplers.frame import Frame, denoised_end, last
-from driftback.samplers.grids import karras
-from driftback.samplers.heun import Heun
-from driftback.scores.denoiser import Denoiser
-from driftback.scores.guided import GuidedDenoiser
+from driftback.recipes.way_back import Asked, Drawn, Ways
+from driftback.samplers.frame import Frame, last
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
 
@@ -59,6 +57,9 @@ class Model:
     denoiser: LearnedDenoiser
     step: int | None = None
     """How many steps its weights have seen, where that is known."""
+    folder: Path | None = None
+    mark: str = ""
+    """The folder that it was loaded from, and what tells its weights from others: fitted solvers are kept there."""
 
     def __repr__(self) -> str:
         config, count = self.config, sum(weight.numel() for weight in self.denoiser.network.parameters())
@@ -91,6 +92,11 @@ class Model:
         """
         return classes.drawn(self.config, n, label, seed)
 
+    @cached_property
+    def ways(self) -> Ways:
+        """How its items come back from noise, and the solvers that were fitted to it."""
+        return Ways(self.config, self.denoiser, self.folder, self.mark)
+
     def frames(
         self,
         n: int,
@@ -98,63 +104,21 @@ class Model:
         label: Label = None,
         seed: int = 0,
         steps: int | None = None,
+        sampler: str | None = None,
+        tolerance: float | None = None,
+        evaluations: int | None = None,
         guidance: float = 0.0,
         churn: float | None = None,
         first: int = 0,
     ) -> Iterator[Frame]:
-        """The way back of `n` items from pure noise, as frames of encoded points: `steps` + 1 of them.
+        """The way back of `n` items from pure noise, as frames of encoded points; for the rest see `sample`.
 
         `first` is the number of the first item: frames(2, first=5) shows items 5 and 6 of the seed.
         """
+        asked = Asked(steps, sampler, tolerance, evaluations, churn, guidance)
         labels = self.labels(first + n, label=label, seed=seed)
-        return self._way_back(n, None if labels is None else labels[first:], seed, steps, guidance, churn, first)
-
-    def _way_back(
-        self,
-        n: int,
-        labels: np.ndarray | None,
-        seed: int,
-        steps: int | None,
-        guidance: float,
-        churn: float | None,
-        first: int,
-    ) -> Iterator[Frame]:
-        steps = self.steps if steps is None else whole(steps, "steps", 1)
-        for name, value in {"guidance": guidance, "churn": churn or 0.0}.items():
-            if real(value, name) < 0:
-                raise BadInput(f"{name} must be at least 0, not {value:g}")
-        if guidance and labels is None:
-            raise BadInput("guidance pushes towards a class, and this model knows none; leave it out")
-        process, spread = self.denoiser.process, self.config.spread
-        _, step, count = encoded_levels(self.config)
-        # Below a twelfth of a level's width rounding errs once in a billion; continuous data go on to EDM's 0.002.
-        low = step / 12 if count and isinstance(self.denoiser.parametrisation, Levels) else 0.004 * spread
-        times = karras(process, steps, low=max(low, lowest_ratio(self.config)), high=160 * spread)
-        rng = Rng(seed).child("sample").item(first)
-        x = process.simple_at(float(times[0])).sample(n, rng=rng.child("start")).to(self.device)
-        self.denoiser.network.eval()
-        # EDM's churn mends errors of the network with fresh noise; its bounds are the paper's order of magnitude.
-        churn = self.churn if churn is None else churn
-        guided = self._guided(labels, guidance)
-        heun = Heun(guided, churn, 0.04 * spread, 13 * spread, 1.003)
-        return denoised_end(guided, heun(x, times, rng=rng))
-
-    @property
-    def steps(self) -> int:
-        """The number of steps that `sample` takes when nothing is said: Heun's, two evaluations each but the last."""
-        return 40 if len(self.config.preprocessing.internal_event) == 1 or self.churn else 25
-
-    @property
-    def churn(self) -> float:
-        """The churn that `sample` uses when nothing is said: EDM's S_churn, 20 for pictures on few levels, else 0."""
-        pictures = len(self.config.preprocessing.internal_event) > 1
-        return 20.0 if pictures and isinstance(self.denoiser.parametrisation, Levels) else 0.0
-
-    def _guided(self, labels: np.ndarray | None, guidance: float) -> Denoiser:
-        if labels is None:
-            return self.denoiser
-        conditional = self.denoiser.given(torch.from_numpy(labels).to(self.device))
-        return GuidedDenoiser(conditional, self.denoiser, guidance) if guidance else conditional
+        given = None if labels is None else torch.from_numpy(labels[first:]).to(self.device)
+        return self.ways.back(n, given, asked, Rng(seed).child("sample").item(first))
 
     def sample(
         self,
@@ -163,6 +127,9 @@ class Model:
         label: Label = None,
         seed: int = 0,
         steps: int | None = None,
+        sampler: str | None = None,
+        tolerance: float | None = None,
+        evaluations: int | None = None,
         guidance: float = 0.0,
         churn: float | None = None,
         batch_size: int | None = None,
@@ -170,33 +137,49 @@ class Model:
     ) -> np.ndarray:
         """Draw `n` new items, (n, *event) in the units, layout and dtype of the data.
 
-        `label` is a class, or one per item; `guidance` >= 0 pushes towards it (0: none); `churn` >= 0 is the noise put
-        back on the way (EDM's S_churn; default `self.churn`). Item i of a seed is the same for every `n`, and for every
-        `batch_size`: it is rounded up to whole blocks, and several blocks at once agree with one by one up to rounding.
-        `progress(done, n)` is called after each batch. Raises BadInput for what cannot be drawn, NotFinite where the
-        network gives no numbers.
+        `label` is a class, or one per item; `guidance` >= 0 pushes towards it (0: none). When nothing is said of the
+        way back, the solver is fitted to the model, and as long as an error of .01 standard deviations of the data
+        wants it; `tolerance` asks for another error, `evaluations` for the best within a budget. `steps` fixes Heun's
+        rule with so many steps and `churn` >= 0 (EDM's S_churn), `sampler` a name of `driftback.samplers.SAMPLERS`.
+        Pictures on few levels come back by a stochastic solver when nothing is said: fresh noise mends what the
+        network gets wrong.
+        Item i of a seed is the same for every `n`, and for every `batch_size`: it is rounded up to whole blocks, and
+        several blocks at once agree with one by one up to rounding. `progress(done, n)` is called after each batch.
+        Raises BadInput for what cannot be drawn, NotFinite where the network gives no numbers.
         """
+        asked = Asked(steps, sampler, tolerance, evaluations, churn, guidance)
+        return self.draw(n, asked, label=label, seed=seed, batch_size=batch_size, progress=progress).x
+
+    def draw(
+        self,
+        n: int,
+        asked: Asked,
+        *,
+        label: Label = None,
+        seed: int = 0,
+        batch_size: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Drawn:
+        """The items of `sample`, with what they cost and how near they are."""
         n = whole(n, "n", 1)
         batch_size = None if batch_size is None else whole(batch_size, "batch_size", 1)
         labels = self.labels(n, label=label, seed=seed)
         block = -(-(batch_size or 1) // self.block) * self.block
-        out = []
+        out, spent = [], 0
         for first in range(0, n, block):
             # A whole block is always computed: a network may round a row differently in a batch of another size.
             count = min(block, n - first)
-            padded = None if labels is None else np.resize(labels[first : first + count], block)
-            drawn = last(self._way_back(block, padded, seed, steps, guidance, churn, first))
+            some = None if labels is None else np.resize(labels[first : first + count], block)
+            given = None if some is None else torch.from_numpy(some).to(self.device)
+            drawn = last(self.ways.back(block, given, asked, Rng(seed).child("sample").item(first)))
             refuse_not_finite(drawn.x[:count], "sample", first)
             out.append(self.config.preprocessing.decode(drawn.x[:count]))
+            spent = max(spent, drawn.evaluations)
             if progress:
                 progress(first + count, n)
-        return np.concatenate(out)
-
-    def evaluations(self, steps: int | None = None, guidance: float = 0.0) -> int:
-        """Evaluations of the network per item that `sample` spends."""
-        # The last step is Euler's where it lands on no noise, else Heun's with the denoised points after it.
-        last_step = -1 if float(self.denoiser.process.sigma(0.0)) == 0 else 1
-        return (2 * (steps or self.steps) + last_step) * (2 if guidance else 1)
+        chosen = self.ways.choice(asked)
+        error = None if chosen is None else chosen.error
+        return Drawn(np.concatenate(out), spent * (2 if asked.guidance else 1), error)
 
     def log_likelihood(
         self,
@@ -292,4 +275,4 @@ def load(folder: str | Path, *, device: str | None = None, checkpoint: str = "la
         raise DamagedModel(message) from error
     denoiser.network.eval().requires_grad_(False)
     denoiser.network.to(device_named(device))
-    return Model(config, denoiser, about.get("step"))
+    return Model(config, denoiser, about.get("step"), folder, f"{checkpoint} {checksum(weights)}")

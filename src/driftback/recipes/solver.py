@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,13 @@ FINE = 129
 TOLERANCE = 0.01
 """The error that is asked for when nothing is said, in standard deviations of the data."""
 VERSION = 1
+FILE = "solver.json"
+"""Its name in a model's folder."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A fitted plan: its `times` (steps + 1), its steps, and the `error` at the end in standard deviations of the data."""
+    """A fitted plan: its `times` (steps + 1), its steps, and the `error` at the end in deviations of the data."""
 
     times: tuple[float, ...]
     plan: tuple[Step, ...]
@@ -56,8 +59,8 @@ class Solver:
     def choose(self, tolerance: float = TOLERANCE, evaluations: int | None = None) -> Choice:
         """The shortest plan that meets `tolerance`, or with a budget of `evaluations` the best that it pays for.
 
-        Where none is near enough, the most accurate one: its `error` says how near. BadInput for a tolerance that is not
-        positive, or a budget below the shortest plan.
+        Where none is near enough, the most accurate one: its `error` says how near. BadInput for a tolerance that is
+        not positive, or a budget below the shortest plan.
         """
         if not tolerance > 0:
             raise BadInput(f"a tolerance of {tolerance} cannot be met; give a positive one, {TOLERANCE} as a rule")
@@ -80,8 +83,8 @@ def fit_solver(
 ) -> Solver:
     """Fit plans for ratios from `high` down to `low`, then to t = 0, to the ways of `x` (n, *event) from `high`.
 
-    Lengths are tried in order until one meets `tolerance`, in standard deviations of the data. `progress(done, lengths)`
-    is called after each.
+    Lengths are tried in order until one meets `tolerance`, in standard deviations of the data. After each
+    `progress(done, lengths)` is called.
     """
     process = denoiser.process
     ways = reference(denoiser, x, log_snr(process, FINE, low=low, high=high))
@@ -96,24 +99,23 @@ def fit_solver(
     return Solver(tuple(choices))
 
 
-def write(solver: Solver, path: Path) -> None:
-    """Write `solver` as JSON, whole or not at all."""
-    record = {"version": VERSION, "choices": [_plain(choice) for choice in solver.choices]}
-    write_text(path, json.dumps(record, allow_nan=False))
+def keep(solver: Solver, path: Path, mark: str) -> None:
+    """Write `solver`, of the weights `mark`, as JSON, whole or not at all; where nothing can be written, let it be."""
+    record = {"version": VERSION, "weights": mark, "choices": [_plain(choice) for choice in solver.choices]}
+    with suppress(BadInput):
+        write_text(path, json.dumps(record, allow_nan=False))
 
 
 def _plain(choice: Choice) -> dict[str, Any]:
-    steps = [
-        {"carry": s.carry, "weights": s.weights, "mend": None if s.mend is None else asdict(s.mend)} for s in choice.plan
-    ]
-    return {"times": choice.times, "error": choice.error, "steps": steps}
+    steps = ({"carry": s.carry, "weights": s.weights, "mend": s.mend and asdict(s.mend)} for s in choice.plan)
+    return {"times": choice.times, "error": choice.error, "steps": list(steps)}
 
 
-def read(path: Path) -> Solver | None:
-    """The solver at `path`; None where there is none, or none that this version can use: it is made again then."""
+def read(path: Path, mark: str) -> Solver | None:
+    """The solver at `path` of the weights `mark`; None where there is none that can be used: it is made again then."""
     try:
         record = json.loads(path.read_text("utf-8"))
-        if record["version"] != VERSION or not record["choices"]:
+        if record["version"] != VERSION or record["weights"] != mark or not record["choices"]:
             return None
         return Solver(tuple(_choice(one) for one in record["choices"]))
     except (OSError, ValueError, KeyError, TypeError):
@@ -121,15 +123,12 @@ def read(path: Path) -> Solver | None:
 
 
 def _choice(record: dict[str, Any]) -> Choice:
-    plan = tuple(
-        Step(
-            float(s["carry"]),
-            tuple(map(float, s["weights"])),
-            mend=None if s["mend"] is None else Mend(float(s["mend"]["carry"]), tuple(map(float, s["mend"]["weights"]))),
-        )
-        for s in record["steps"]
-    )
+    plan = tuple(Step(*_factors(s), mend=Mend(*_factors(s["mend"])) if s["mend"] else None) for s in record["steps"])
     times, error = tuple(map(float, record["times"])), float(record["error"])
     if len(times) != len(plan) + 1 or not math.isfinite(error):
         raise ValueError("a plan does not fit its times")
     return Choice(times, plan, error)
+
+
+def _factors(record: dict[str, Any]) -> tuple[float, tuple[float, ...]]:
+    return float(record["carry"]), tuple(map(float, record["weights"]))

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from driftback.errors import BadInput
 from driftback.randomness import Rng
-from driftback.samplers.frame import Frame, last
+from driftback.samplers.frame import Frame
 from driftback.samplers.levels import levels_of
 from driftback.samplers.multistep import Mend, Multistep, Step, combined, follow
 from driftback.samplers.reference import Reference
@@ -76,44 +76,45 @@ def fitted(
         times = ways.grid(steps, order=smooth, floor=floor)
         for order in orders:
             method = Multistep(denoiser, order=order, correct=True)
-            plan = fitted_plan(method, times, ways, slice(0, n // 2))
-            end = last(Fitted(denoiser, times, plan, math.inf)(ways.ways[0, n // 2 :])).x
-            error = float((end - ways.ends[n // 2 :]).double().square().mean().sqrt())
+            _, ends = fitted_plan(method, times, ways, n // 2)
+            error = float((ends - ways.ends)[n // 2 :].double().square().mean().sqrt())
             if error < best:
                 best, chosen = error, (method, times)
     if chosen is None:
         raise BadInput("no step of the model leads to finite points; look at it with driftback verify")
     method, times = chosen
-    return Fitted(denoiser, times, fitted_plan(method, times, ways, slice(0, n)), best)
+    return Fitted(denoiser, times, fitted_plan(method, times, ways, n)[0], best)
 
 
 @torch.no_grad()
-def fitted_plan(method: Multistep, times: Tensor, ways: Reference, some: slice) -> tuple[Step, ...]:
-    """The plan of `method` at `times` with its weights fitted to the ways numbered `some`."""
+def fitted_plan(method: Multistep, times: Tensor, ways: Reference, seen: int) -> tuple[tuple[Step, ...], Tensor]:
+    """The plan of `method` at `times`, fitted to the first `seen` of the ways, and where it leads all of them."""
     levels = levels_of(method.denoiser.process, times)
     plan: list[Step] = []
     past: list[Tensor] = []
-    x = before = ways.ways[0, some]
+    x = before = ways.ways[0]
     for k, step in enumerate(method.plan(levels)):
         past.append(method.denoiser.denoised(x, levels[k].t))
         if plan and plan[-1].mend is not None:
-            carry, factors = _fit(before, plan[-1].mend.carry, past, plan[-1].mend.weights, ways.at(levels[k])[some])
+            old = plan[-1].mend
+            carry, factors = _fit(before, old.carry, past, old.weights, ways.at(levels[k]), seen)
             plan[-1] = replace(plan[-1], mend=Mend(carry, factors))
             x = combined(before, carry, past, factors)
         target = ways.ends if k + 2 == len(levels) else ways.at(levels[k + 1])
-        carry, factors = _fit(x, step.carry, past, step.weights, target[some])
+        carry, factors = _fit(x, step.carry, past, step.weights, target, seen)
         plan.append(replace(step, carry=carry, weights=factors))
         before, x = x, combined(x, carry, past, factors)
         past = past[-method.order :]
-    return tuple(plan)
+    return tuple(plan), x
 
 
 def _fit(
-    x: Tensor, carry: float, past: Sequence[Tensor], factors: Sequence[float], target: Tensor
+    x: Tensor, carry: float, past: Sequence[Tensor], factors: Sequence[float], target: Tensor, seen: int
 ) -> tuple[float, tuple[float, ...]]:
-    """`carry` and `factors`, changed so that their combination comes nearest to `target`."""
-    used = past[len(past) - len(factors) :]
-    change = least_change([x - used[-1], *used], target - combined(x, carry, past, factors))
+    """`carry` and `factors`, changed so that their combination comes nearest to the first `seen` of `target`."""
+    used = [value[:seen] for value in past[len(past) - len(factors) :]]
+    residual = target[:seen] - combined(x[:seen], carry, used, factors)
+    change = least_change([x[:seen] - used[-1], *used], residual)
     added = [*change[1:-1], change[-1] - change[0]]
     return carry + change[0], tuple(w + d for w, d in zip(factors, added, strict=True))
 

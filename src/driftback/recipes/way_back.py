@@ -1,0 +1,183 @@
+"""Which sampler a model's items come back by, on which times, and what that costs.
+
+When nothing is said it is a solver fitted to the model (see `driftback.recipes.solver`), as long as the tolerance wants
+it; for pictures on few levels a stochastic one, whose fresh noise mends what the network gets wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from driftback.arguments import real, whole
+from driftback.errors import BadInput
+from driftback.randomness import Rng
+from driftback.recipes import classes, solver
+from driftback.recipes.assembly import encoded_levels, lowest_ratio
+from driftback.recipes.config import Config
+from driftback.recipes.solver import Choice, Solver
+from driftback.samplers.adaptive import adaptive_times
+from driftback.samplers.frame import Frame, Sampler, denoised_end
+from driftback.samplers.grids import karras
+from driftback.samplers.heun import Heun
+from driftback.samplers.multistep import Multistep
+from driftback.samplers.published import SAMPLERS
+from driftback.scores.denoiser import Denoiser
+from driftback.scores.guided import GuidedDenoiser
+from driftback.scores.learned import LearnedDenoiser
+from driftback.scores.parametrisation import Levels
+
+WAYS = 256, 32
+"""So many ways of points, or of pictures, a solver is fitted to."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a way back; None where nothing is said.
+
+    `steps` or a `sampler` by name fix it; `tolerance`, in standard deviations of the data, or a budget of `evaluations`
+    per item choose a fitted solver. `churn` >= 0 is EDM's S_churn, `guidance` >= 0 the push towards a class. BadInput
+    for what does not go together.
+    """
+
+    steps: int | None = None
+    sampler: str | None = None
+    tolerance: float | None = None
+    evaluations: int | None = None
+    churn: float | None = None
+    guidance: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "evaluations"):
+            if getattr(self, name) is not None:
+                whole(getattr(self, name), name, 1)
+        for name in ("guidance", "churn"):
+            value = getattr(self, name)
+            if value is not None and not real(value, name) >= 0:
+                raise BadInput(f"{name} must be at least 0, not {value:g}")
+        if self.sampler is not None and self.sampler not in SAMPLERS:
+            raise BadInput(f"there is no sampler '{self.sampler}'; choose one of {', '.join(SAMPLERS)}")
+        fixed = [name for name in ("steps", "sampler", "churn") if getattr(self, name) is not None]
+        chosen = [name for name in ("tolerance", "evaluations") if getattr(self, name) is not None]
+        if len(chosen) == 2 or (fixed and chosen):
+            raise BadInput(f"{chosen[0]} chooses the steps by itself; leave {(fixed + chosen[1:])[0]} out")
+        if self.churn is not None and self.sampler is not None:
+            raise BadInput("churn belongs to EDM's sampler; leave it or the sampler out")
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Items `x` (n, *event) as asked for, the most `evaluations` of the network that one of them took, and the `error`
+    at the end, in standard deviations of the data, where it was measured, else None.
+    """
+
+    x: np.ndarray
+    evaluations: int
+    error: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Ways:
+    """The ways back of one model: fitted solvers are made when first asked for, and kept in `folder` if there is one.
+
+    `mark` tells the weights, so that a solver of others is not used.
+    """
+
+    config: Config
+    denoiser: LearnedDenoiser
+    folder: Path | None = None
+    mark: str = ""
+    made: dict[float, Solver] = field(default_factory=dict)
+
+    @property
+    def _range(self) -> tuple[float, float]:
+        """The lowest and the highest ratio of the way."""
+        config, spread = self.config, self.config.spread
+        _, step, count = encoded_levels(config)
+        # Below a twelfth of a level's width rounding errs once in a billion; continuous data go on to EDM's 0.002.
+        low = step / 12 if count and isinstance(self.denoiser.parametrisation, Levels) else 0.004 * spread
+        return max(low, lowest_ratio(config)), min(160 * spread, float(self.denoiser.process.ratio(1.0)), 1e4 * spread)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the sampler that is used when nothing is said has noise: for pictures on few levels."""
+        pictures = len(self.config.preprocessing.internal_event) > 1
+        return pictures and isinstance(self.denoiser.parametrisation, Levels)
+
+    @property
+    def steps(self) -> int:
+        """The number of steps of a sampler that is asked for without one."""
+        return 32 if self.noisy else 40
+
+    def guided(self, labels: Tensor | None, guidance: float) -> Denoiser:
+        """The denoiser for items of the classes `labels` (n,), pushed towards them by `guidance`."""
+        if labels is None:
+            if guidance:
+                raise BadInput("guidance pushes towards a class, and this model knows none; leave it out")
+            return self.denoiser
+        conditional = self.denoiser.given(labels)
+        return GuidedDenoiser(conditional, self.denoiser, guidance) if guidance else conditional
+
+    def choice(self, asked: Asked) -> Choice | None:
+        """The fitted plan that `asked` chooses; None where it fixes a sampler, or means the stochastic one."""
+        said = asked.tolerance is not None or asked.evaluations is not None
+        fixed = asked.steps is not None or asked.sampler is not None or asked.churn is not None
+        if fixed or (self.noisy and not said):
+            return None
+        double = 2 if asked.guidance else 1
+        budget = None if asked.evaluations is None else asked.evaluations // double
+        tolerance = solver.TOLERANCE if asked.tolerance is None else real(asked.tolerance, "tolerance")
+        return self._solver(asked.guidance).choose(tolerance, budget)
+
+    def sampler(self, denoiser: Denoiser, asked: Asked) -> tuple[Sampler, Tensor]:
+        """The sampler for `denoiser`, and its times."""
+        if (chosen := self.choice(asked)) is not None:
+            fitted = chosen.sampler(denoiser)
+            return fitted, fitted.times
+        low, high = self._range
+        spread, process = self.config.spread, self.denoiser.process
+        if asked.sampler is not None:
+            named = SAMPLERS[asked.sampler]
+            if named.adaptive:
+                return named.make(denoiser), adaptive_times(denoiser, low=low / process.spread)
+            return named.make(denoiser), karras(process, asked.steps or self.steps, low=low, high=high)
+        if self.noisy and asked.churn is None:
+            stochastic = Multistep(denoiser, 2, noise=1.0, correct=True)
+            return stochastic, karras(process, asked.steps or self.steps, low=low, high=high)
+        # EDM's churn has the paper's bounds, in units of the data's spread.
+        heun = Heun(denoiser, asked.churn or 0.0, 0.04 * spread, 13 * spread, 1.003)
+        return heun, karras(process, asked.steps or self.steps, low=low, high=high)
+
+    def back(self, n: int, labels: Tensor | None, asked: Asked, rng: Rng) -> Iterator[Frame]:
+        """The frames of `n` items whose noise is that of `rng`, the last one denoised."""
+        self.denoiser.network.eval()
+        denoiser = self.guided(labels, asked.guidance)
+        sampler, times = self.sampler(denoiser, asked)
+        device = next(self.denoiser.network.parameters()).device
+        x = self.denoiser.process.simple_at(float(times[0])).sample(n, rng=rng.child("start")).to(device)
+        return denoised_end(denoiser, sampler(x, times, rng=rng))
+
+    def _solver(self, guidance: float) -> Solver:
+        if guidance in self.made:
+            return self.made[guidance]
+        path = None if self.folder is None or guidance else self.folder / solver.FILE
+        found = None if path is None else solver.read(path, self.mark)
+        if found is None:
+            low, high = self._range
+            event, process = self.config.preprocessing.internal_event, self.denoiser.process
+            n, rng = WAYS[len(event) > 1], Rng(0).child("solver")
+            drawn = classes.drawn(self.config, n, None, 0)
+            device = next(self.denoiser.network.parameters()).device
+            labels = None if drawn is None else torch.from_numpy(drawn).to(device)
+            x = process.simple_at(float(process.time_of(high))).sample(n, rng=rng).to(device)
+            self.denoiser.network.eval()
+            found = solver.fit_solver(self.guided(labels, guidance), x, low=low, high=high)
+            if path is not None:
+                solver.keep(found, path, self.mark)
+        self.made[guidance] = found
+        return found

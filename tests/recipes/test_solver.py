@@ -1,0 +1,142 @@
+"""When nothing is said, the solver is fitted to the model: near enough, no dearer than it must be, and made once."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import driftback as db
+from driftback.errors import BadInput
+from driftback.recipes import solver
+from driftback.recipes.solver import Choice, Solver
+from driftback.recipes.way_back import Asked
+from driftback.samplers import SAMPLERS
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("moons") / "run"
+    db.fit("two-moons", steps=300, n=2000, seed=0, out=out)
+    return out
+
+
+@pytest.fixture
+def model(folder: Path) -> db.Model:
+    (folder / solver.FILE).unlink(missing_ok=True)
+    return db.load(folder)
+
+
+@pytest.fixture(scope="module")
+def truth(folder: Path) -> np.ndarray:
+    """The ends of the same ways in many steps: the noise at the start belongs to the seed."""
+    return db.load(folder).sample(1000, seed=3, sampler="adams-4", steps=250)
+
+
+def off(model: db.Model, truth: np.ndarray, asked: Asked) -> tuple[float, int]:
+    """The root mean square distance per coordinate to the `truth`, in deviations of the data; evaluations."""
+    drawn = model.draw(1000, asked, seed=3)
+    scale = np.array(model.config.preprocessing.scale) * model.config.spread
+    return float(np.sqrt((((drawn.x - truth) / scale) ** 2).mean())), drawn.evaluations
+
+
+@pytest.mark.parametrize("tolerance", [0.05, 0.01])
+def test_a_tolerance_is_met_with_the_evaluations_that_it_takes(
+    model: db.Model, truth: np.ndarray, tolerance: float
+) -> None:
+    """Within a factor of two: the tolerance is held on the ways that the solver was judged by, and these are others."""
+    error, spent = off(model, truth, Asked(tolerance=tolerance))
+    assert error < 2 * tolerance
+    cheaper = [choice for choice in model.ways.made[0.0].choices if len(choice.plan) < spent]
+    assert all(choice.error > tolerance for choice in cheaper)
+    # Published solvers with as many evaluations are further off.
+    named, _ = off(model, truth, Asked(sampler="dpm-2m", steps=spent))
+    assert error < named
+
+
+def test_a_budget_is_kept_and_used(model: db.Model, truth: np.ndarray) -> None:
+    few, spent = off(model, truth, Asked(evaluations=9))
+    assert spent == 8
+    more, spent = off(model, truth, Asked(evaluations=30))
+    assert spent <= 30
+    assert more < few / 2
+
+
+def test_nothing_said_is_the_default_tolerance(model: db.Model) -> None:
+    assert np.array_equal(model.sample(20, seed=0), model.sample(20, seed=0, tolerance=solver.TOLERANCE))
+    drawn = model.draw(20, Asked())
+    assert drawn.error is not None
+    assert drawn.error <= solver.TOLERANCE
+    assert model.draw(20, Asked(steps=10)).error is None
+
+
+def test_it_is_made_once_and_kept_with_the_model(model: db.Model, folder: Path, monkeypatch) -> None:
+    first = model.sample(50, seed=1)
+    kept = json.loads((folder / solver.FILE).read_text())
+    assert kept["version"] == solver.VERSION
+    calls = []
+    true = solver.fit_solver
+    monkeypatch.setattr(solver, "fit_solver", lambda *a, **k: calls.append(1) or true(*a, **k))
+    assert np.array_equal(db.load(folder).sample(50, seed=1), first)
+    assert not calls
+    # Other weights, a damaged file or another version: it is made again, and comes to the same.
+    for damage in ({"weights": "last 0"}, {"version": 99}, {"choices": []}, {"choices": [{"times": [1, 0]}]}):
+        (folder / solver.FILE).write_text(json.dumps(kept | damage))
+        assert np.array_equal(db.load(folder).sample(50, seed=1), first)
+    (folder / solver.FILE).write_text("{")
+    assert np.array_equal(db.load(folder).sample(50, seed=1), first)
+    assert len(calls) == 5
+
+
+def test_where_nothing_can_be_written_it_is_made_in_memory(model: db.Model, folder: Path, monkeypatch) -> None:
+    def full(path: Path, text: str) -> None:
+        raise BadInput("the disk is full")
+
+    monkeypatch.setattr(solver, "write_text", full)
+    assert np.isfinite(model.sample(5)).all()
+    assert not (folder / solver.FILE).exists()
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_is_there_by_name(model: db.Model, name: str) -> None:
+    x = model.sample(200, sampler=name, steps=None if SAMPLERS[name].adaptive else 24, seed=0)
+    assert np.isfinite(x).all()
+    assert np.abs(x.mean(0) - model.sample(200, seed=0).mean(0)).max() < 0.5
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"tolerance": 0.01, "evaluations": 20}, "leave evaluations out"),
+        ({"tolerance": 0.01, "steps": 20}, "leave steps out"),
+        ({"evaluations": 20, "sampler": "heun"}, "leave sampler out"),
+        ({"sampler": "hein"}, "choose one of"),
+        ({"churn": 1.0, "sampler": "heun"}, "churn belongs"),
+        ({"evaluations": 0}, "evaluations"),
+        ({"tolerance": 0.0}, "positive"),
+        ({"tolerance": -1.0}, "positive"),
+        ({"evaluations": 2}, "give 6 or more"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(model: db.Model, wrong: dict, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        model.sample(5, **wrong)
+
+
+def test_the_choice_is_the_shortest_that_suffices_or_the_best_that_is_paid_for() -> None:
+    choices = tuple(Choice((1.0,), (None,) * n, error) for n, error in ((6, 0.1), (10, 0.02), (20, 0.03), (40, 0.004)))
+    plans = Solver(choices)
+    assert len(plans.choose(0.05).plan) == 10
+    assert len(plans.choose(0.005).plan) == 40
+    assert len(plans.choose(1e-9).plan) == 40
+    assert len(plans.choose(evaluations=25).plan) == 10
+    assert len(plans.choose(evaluations=6).plan) == 6
+
+
+def test_pictures_on_few_levels_have_noise_unless_a_tolerance_is_asked_for() -> None:
+    model = db.fit("digits", steps=4, batch=16, seed=0)
+    drawn = model.draw(2, Asked())
+    assert drawn.evaluations == 32
+    assert drawn.error is None
+    guided = model.draw(2, Asked(steps=3, guidance=1.0), label=3)
+    assert guided.evaluations == 2 * 3
