@@ -104,7 +104,8 @@ def write(solver: Solver, path: Path) -> None:
 
 def _plain(choice: Choice) -> dict[str, Any]:
     steps = [
-        {"carry": s.carry, "weights": s.weights, "mend": None if s.mend is None else asdict(s.mend)} for s in choice.plan
+        {"carry": s.carry, "weights": s.weights, "mend": None if s.mend is None else asdict(s.mend)}
+        for s in choice.plan
     ]
     return {"times": choice.times, "error": choice.error, "steps": steps}
 
@@ -125,7 +126,9 @@ def _choice(record: dict[str, Any]) -> Choice:
         Step(
             float(s["carry"]),
             tuple(map(float, s["weights"])),
-            mend=None if s["mend"] is None else Mend(float(s["mend"]["carry"]), tuple(map(float, s["mend"]["weights"]))),
+            mend=None
+            if s["mend"] is None
+            else Mend(float(s["mend"]["carry"]), tuple(map(float, s["mend"]["weights"]))),
         )
         for s in record["steps"]
     )
