@@ -288,3 +288,13 @@ def test_samples_have_the_decimals_of_the_data() -> None:
     assert "-0" not in str(drawn[0, 1])
     assert max(len(repr(float(v))) for v in drawn[:, 2]) < 16
     assert (drawn[:, 3] == 0.1234567891234).all()
+
+
+def test_levels_that_nearly_fit_the_range_are_not_moved_to_it():
+    """0 and .9995 are no 0 and 1: a grid is stretched to the range only where that changes nothing."""
+    x = np.zeros((5, 4, 5), np.float32)
+    x[0, 0, 0] = 0.9995
+    prepared = Preprocessing.fit(load(x))
+    np.testing.assert_array_equal(prepared.decode(prepared.encode(x)), x)
+    thirds = np.random.default_rng(0).integers(0, 2, (5, 4, 5)).astype(np.float32) / 3
+    assert Preprocessing.fit(load(thirds)).levels.count == 4

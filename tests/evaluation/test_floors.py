@@ -212,7 +212,9 @@ def test_moments_tell_gap_and_spread() -> None:
     assert moments(eight(300, 1, shift=0.6), real, other)[0].verdict.startswith(WORSE)
     assert moments(eight(300, 1, scale=0.8), real, other)[1].verdict == "too little spread"
     assert moments(eight(300, 1, scale=1.2), real, other)[1].verdict == "too much spread"
-    assert moments(np.zeros((300, 2)), np.ones((300, 2)), np.ones((300, 2)))[1].value == 1.0
+    for one, two in ((0.0, 1.0), (0.3, 0.3), (0.1, 0.7)):
+        sets = (np.full((300, 2), value) for value in (one, two, two))
+        assert moments(*sets)[1].value == 1.0
 
 
 def test_comparison_is_cut_at_what_the_statistic_cannot_pass() -> None:

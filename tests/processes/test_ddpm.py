@@ -1,5 +1,7 @@
 """DDPM's chain: Ho et al.'s betas to a schedule and back, and their posterior as the bridge of the same diffusion."""
 
+import math
+
 import pytest
 import torch
 
@@ -80,6 +82,15 @@ def test_between_its_steps_the_chain_has_a_constant_rate():
     rate = -10 * torch.log1p(-betas)
     assert torch.allclose(process.diffusion(middle) ** 2, rate, rtol=1e-10)
     assert torch.allclose(process.rate(middle), -rate / 2, rtol=1e-10)
+
+
+@pytest.mark.parametrize("t", [0.0, 1e-14, 1e-12])
+def test_its_noise_begins_at_the_rate_of_the_first_step(t):
+    """g^2 = -T log(1 - beta_1) from t = 0 on, where sigma itself has no slope."""
+    chain = DiscreteChain(linear_betas())
+    g2 = float(Diffusion(chain, (1,)).diffusion(t)) ** 2
+    assert g2 == pytest.approx(-1000 * math.log1p(-1e-4), rel=1e-12)
+    assert g2 != pytest.approx(-1000 * math.log1p(-1.1e-4), rel=1e-2)
 
 
 @pytest.mark.parametrize("betas", [[0.1, 1.0], [0.0, 0.1], [], [[0.1]], [0.1, float("nan")]])

@@ -68,17 +68,22 @@ def find_levels(x: np.ndarray, low: float, high: float) -> Levels | None:
             step = 1.0
     start = float(values[0])
     if _fits(start, step, low, high):
-        start, step = low, (high - low) / round((high - low) / step)
-        stop = high
-    else:
-        stop = float(values[-1])
+        wide = _grid(low, (high - low) / round((high - low) / step), high, values)
+        if wide is not None:
+            return wide
+    return _grid(start, step, float(values[-1]), values)
+
+
+def _grid(start: float, step: float, stop: float, values: np.ndarray) -> Levels | None:
+    """The levels from `start` to `stop`; None where they are too many, or are not these `values` to single precision."""
     if stop - start > MOST * step:
         return None
     count = round((stop - start) / step) + 1
-    if count > MOST:
+    if not 2 <= count <= MOST:
         return None
     levels = Levels(start=start, step=step, count=count)
-    return levels if levels.holds(values).all() else None
+    moved = np.abs(levels.nearest(values) - values).max()
+    return levels if moved <= 2.0**-22 * np.abs(values).max() else None
 
 
 def _fits(start: float, step: float, low: float, high: float) -> bool:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor
 
 from driftback.data.dataset import Dataset, blocks
+from driftback.data.decimals import decimals_of, decimals_told
 from driftback.data.layouts import LAYOUTS, layout_of
 from driftback.data.levels import Levels, find_levels
 from driftback.errors import BadInput
@@ -169,8 +170,7 @@ class Preprocessing(BaseModel):
     def _places(self) -> list[int | None]:
         """To how many decimals each column is rounded; None for one that never changes or has very odd units."""
         known = dict(enumerate(self.decimals)) | dict.fromkeys(self.whole, 0)
-        fine = [FLOAT32_DIGITS - math.floor(math.log10(s)) if 1e-15 < s < 1e15 else None for s in self.scale]
-        return [places if known.get(j) is None else known[j] for j, places in enumerate(fine)]
+        return [decimals_told(s) if known.get(j) is None else known[j] for j, s in enumerate(self.scale)]
 
     def _settle(self, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
         if self.levels is not None:
@@ -211,17 +211,6 @@ class Preprocessing(BaseModel):
 
 
 DTYPES = frozenset(np.dtype(code).name for code in "bhilqBHILQefd?")
-FLOAT32_DIGITS = 7
-"""Decimals of a standardised number that a float32 can tell."""
-MOST_DECIMALS = 6
-"""With more decimals a column is a measurement to rounding error, not a number that someone wrote with so many."""
-
-
-def _decimals(column: np.ndarray) -> int | None:
-    """The fewest decimals, from 1 to 6, that tell all numbers of a column; None if these are not enough."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        few = (k for k in range(1, MOST_DECIMALS + 1) if (np.round(column[:100], k) == column[:100]).all())
-        return next((k for k in few if (np.round(column, k) == column).all()), None)
 
 
 def _span(levels: Levels) -> str:
@@ -292,7 +281,7 @@ def _fit_points(dataset: Dataset) -> dict[str, Any]:
         "offset": tuple(mean.tolist()),
         "scale": tuple(scale.tolist()),
         "whole": tuple(whole),
-        "decimals": tuple(None if j in whole else _decimals(x[:, j]) for j in range(x.shape[1])),
+        "decimals": tuple(None if j in whole else decimals_of(x[:, j]) for j in range(x.shape[1])),
     }
 
 

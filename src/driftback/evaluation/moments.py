@@ -26,8 +26,8 @@ def moment_statistic(z: Points, ways: Splits) -> Values:
         means.append(mean)
         spreads.append(share.T @ square - (mean**2).sum(1))
     gap = np.linalg.norm(means[0] - means[1], axis=1)
-    # Sets without any spread (one constant picture) have ratio 0 or 1, never 0 / 0.
-    least = np.finfo(np.float64).eps * square.mean() + np.finfo(np.float64).tiny
+    # Sets without any spread (one constant picture) have ratio 0 or 1, never 0 / 0, nor one rounding over another.
+    least = 1e-12 * square.mean() + np.finfo(np.float64).tiny
     ratio = np.sqrt(np.maximum(spreads[0], least) / np.maximum(spreads[1], least))
     return np.stack([gap, ratio], axis=1)
 

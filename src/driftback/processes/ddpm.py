@@ -60,9 +60,11 @@ class DiscreteChain:
     def _log_kept_at(self, t: Tensor) -> Tensor:
         knots = self.log_kept.to(t.device)
         place = t * len(self.betas)
-        # k / T * T may miss k by a rounding error, which a steep last step would show.
+        # k / T * T may miss k by a rounding error, which a steep last step would show; 0 it cannot miss, and there a
+        # time that is rounded away would leave sigma^2 without its slope.
         near = place.detach().round()
-        place = torch.where((place - near).abs() < 1e-9, near + (place - place.detach()), place)
+        missed = (near > 0) & ((place - near).abs() < 1e-9)
+        place = torch.where(missed, near + (place - place.detach()), place)
         k = place.detach().floor().long().clamp(0, len(self.betas) - 1)
         return knots[k] + (place - k) * (knots[k + 1] - knots[k])
 
