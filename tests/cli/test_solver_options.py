@@ -19,8 +19,9 @@ def test_the_command_line_says_what_was_spent(cli, folder: Path, tmp_path: Path)
     result = cli("sample", folder, "-n", 10, "--evaluations", 12, "--out", tmp_path / "x.csv", "--json", "--quiet")
     record = json.loads(result.out)
     assert record["evaluations"] == 12
-    assert 0 < record["error"] < 1
-    assert cli("sample", folder, "-n", 10, "--steps", "auto", "--out", tmp_path / "y.csv", "--quiet").code == 0
+    result = cli("sample", folder, "-n", 10, "--steps", "auto", "--out", tmp_path / "y.csv", "--quiet")
+    assert result.code == 0
+    assert "evaluations each, error 0.0" in result.out
     near = cli("sample", folder, "-n", 10, "--tolerance", 1e-7, "--out", tmp_path / "z.csv", "--quiet")
     assert near.code == 0
     assert "--sampler" in near.err

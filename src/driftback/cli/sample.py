@@ -96,8 +96,8 @@ def sample(
             overwrite=force,
         )
     if json:
-        record = {"out": str(out), "n": n, "shape": x.shape, "evaluations": drawn.evaluations}
-        emit(record | {"seconds": round(seconds, 3), "error": drawn.error})
+        spent = drawn.evaluations
+        emit({"out": str(out), "n": n, "shape": x.shape, "evaluations": spent, "seconds": round(seconds, 3)})
     else:
         near = "" if drawn.error is None else f", error {drawn.error:.2g} standard deviations"
         show(f"wrote {n} {prepared.kind} to {out} ({drawn.evaluations} evaluations each{near}, {span(seconds)})")

@@ -75,7 +75,7 @@ def find_levels(x: np.ndarray, low: float, high: float) -> Levels | None:
 
 
 def _grid(start: float, step: float, stop: float, values: np.ndarray) -> Levels | None:
-    """The levels from `start` to `stop`; None where they are too many, or are not these `values` to single precision."""
+    """The levels from `start` to `stop`; None where they are too many, or not these `values` to single precision."""
     if stop - start > MOST * step:
         return None
     count = round((stop - start) / step) + 1
