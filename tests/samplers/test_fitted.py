@@ -55,7 +55,7 @@ def test_the_reference_is_the_truth():
     ways = reference(denoiser, seen, times)
     fine = [frame.x for frame in Multistep(denoiser, 5)(seen, log_snr(denoiser.process, 2049, low=0.005))]
     assert rms(ways.ends, fine[-1]) < 2e-5
-    assert ways.evaluations == 257
+    assert ways.evaluations == 2 * 257
     # Between its own levels too.
     level = Multistep(denoiser, 5)
     between = karras(denoiser.process, 30, low=0.006)[:-1]
@@ -84,6 +84,18 @@ def test_the_grid_has_short_steps_where_the_denoiser_turns():
     assert 2 * rms(last(Multistep(denoiser, 4)(unseen, measured)).x, truth) < rms(
         last(Multistep(denoiser, 4)(unseen, equal)).x, truth
     )
+
+
+def test_gains_are_large_before_a_way_decides():
+    """Far out all ways are alike; near the middle between two modes an error grows more than elsewhere."""
+    two = Mixture(torch.ones(2), torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), 0.01 * torch.eye(2).expand(2, 2, 2))
+    denoiser = ExactDenoiser(Diffusion(SCHEDULES["edm"](), (2,), 0.7), two)
+    x = two.noised(1.0, 80.0).sample(400, rng=0)
+    ways = reference(denoiser, x, log_snr(denoiser.process, 129, low=0.01))
+    k = min(range(128), key=lambda j: abs(ways.levels[j].ratio - 1.0))
+    middle = ways.ways[k, :, 0].abs().argsort()
+    assert float(ways.gains[k, middle[:10]].median()) > 3 * float(ways.gains[k, middle[-200:]].median())
+    assert float(ways.gains.median()) == pytest.approx(1.0, abs=0.2)
 
 
 def test_the_change_is_the_least_squares_one():
@@ -131,7 +143,8 @@ def test_it_takes_what_the_model_takes():
     deep = ExactDenoiser(Diffusion(SCHEDULES["edm"](), (1, 2, 1), 0.5), TARGET)
     ways = reference(deep, seen.float().reshape(-1, 1, 2, 1), times)
     out = last(fitted(deep, ways, 10)(seen.float().reshape(-1, 1, 2, 1))).x
-    flat = last(fitted(denoiser, reference(denoiser, seen, times), 10)(seen)).x
     assert out.dtype == torch.float32
-    assert rms(out.flatten(1), flat) < 5e-3
-    assert rms(last(Heun(denoiser)(seen, karras(denoiser.process, 5))).x, flat) > 1e-2
+    truth = last(Multistep(denoiser, 5)(seen, log_snr(denoiser.process, 1500, low=0.002))).x
+    # Rounding may tip the choice of a grid, so that it is the error that is alike, not the points.
+    assert rms(out.flatten(1), truth) < 0.05
+    assert rms(last(Heun(denoiser)(seen, karras(denoiser.process, 5))).x, truth) > 0.1

@@ -27,7 +27,7 @@ from driftback.scores.denoiser import Denoiser
 
 LENGTHS = (6, 8, 10, 12, 16, 20, 26, 34, 44)
 """The numbers of evaluations that are measured."""
-FINE = 129
+FINE = 257
 """The steps of the ways that are followed closely."""
 TOLERANCE = 0.01
 """The error that is asked for when nothing is said, in standard deviations of the data."""

@@ -3,11 +3,11 @@
 The weights of a multistep method are right for polynomials. The D of a model is not any function, though: a few of its
 ways, followed closely once (`driftback.samplers.reference`), tell which combination of the last evaluations leads best
 to where the way really goes. Step by step, x_s = (carry + b) x_t + sum_j (w_j + delta_j) D_j is fitted to the true x_s
-by least squares over these ways, and so is the mending of the step when D at its end is known; b and the delta_j are a
-few numbers shared by all items and coordinates, and each step begins where the fitted steps before it have led. A ridge
-on b and on the backward differences keeps the corrections in check, so that a D which is a polynomial is treated as
-before. Compare Shaul et al. 2024, arXiv 2403.01329 (bespoke non-stationary solvers) and Zhou et al. 2024, arXiv
-2312.00094, which train such coefficients by gradient descent.
+by least squares over these ways, each weighed by what its errors grow to, and so is the mending of the step when D at
+its end is known. b and the delta_j are a few numbers shared by all items and coordinates, and each step begins where
+the fitted steps before it have led. A ridge on b and on the backward differences keeps the corrections in check, so
+that a D which is a polynomial is treated as before. Compare Shaul et al. 2024, arXiv 2403.01329 (bespoke non-stationary
+solvers) and Zhou et al. 2024, arXiv 2312.00094, which train such coefficients by gradient descent.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from driftback.samplers.levels import levels_of
 from driftback.samplers.multistep import Mend, Multistep, Step, combined, follow
 from driftback.samplers.reference import Reference
 from driftback.scores.denoiser import Denoiser
+from driftback.shapes import per_item
 
 RIDGE = 1e-6
 """The ridge on each difference, as a share of its own size."""
@@ -97,11 +98,14 @@ def fitted_plan(method: Multistep, times: Tensor, ways: Reference, seen: int) ->
         past.append(method.denoiser.denoised(x, levels[k].t))
         if plan and plan[-1].mend is not None:
             old = plan[-1].mend
-            carry, factors = _fit(before, old.carry, past, old.weights, ways.at(levels[k]), seen)
+            here, gain = ways.at(levels[k]), ways.gain(levels[k])
+            carry, factors = _fit(before, old.carry, past, old.weights, here[:seen], gain[:seen])
             plan[-1] = replace(plan[-1], mend=Mend(carry, factors))
             x = combined(before, carry, past, factors)
-        target = ways.ends if k + 2 == len(levels) else ways.at(levels[k + 1])
-        carry, factors = _fit(x, step.carry, past, step.weights, target, seen)
+        ending = k + 2 == len(levels)
+        target = ways.ends if ending else ways.at(levels[k + 1])
+        gain = torch.ones_like(ways.gains[0]) if ending else ways.gain(levels[k + 1])
+        carry, factors = _fit(x, step.carry, past, step.weights, target[:seen], gain[:seen])
         plan.append(replace(step, carry=carry, weights=factors))
         before, x = x, combined(x, carry, past, factors)
         past = past[-method.order :]
@@ -109,12 +113,15 @@ def fitted_plan(method: Multistep, times: Tensor, ways: Reference, seen: int) ->
 
 
 def _fit(
-    x: Tensor, carry: float, past: Sequence[Tensor], factors: Sequence[float], target: Tensor, seen: int
+    x: Tensor, carry: float, past: Sequence[Tensor], factors: Sequence[float], target: Tensor, gain: Tensor
 ) -> tuple[float, tuple[float, ...]]:
-    """`carry` and `factors`, changed so that their combination comes nearest to the first `seen` of `target`."""
-    used = [value[:seen] for value in past[len(past) - len(factors) :]]
-    residual = target[:seen] - combined(x[:seen], carry, used, factors)
-    change = least_change([x[:seen] - used[-1], *used], residual)
+    """`carry` and `factors`, changed so that their combination comes nearest to `target` (m, *event), the first m ways.
+
+    Each way counts by its `gain` (m,).
+    """
+    x, used = x[: len(target)], [value[: len(target)] for value in past[len(past) - len(factors) :]]
+    residual, weight = target - combined(x, carry, used, factors), per_item(gain, x)
+    change = least_change([weight * part for part in (x - used[-1], *used)], weight * residual)
     added = [*change[1:-1], change[-1] - change[0]]
     return carry + change[0], tuple(w + d for w, d in zip(factors, added, strict=True))
 

@@ -3,7 +3,10 @@
 The ways are walked with many small steps, and D = E[x_0 | x] is kept along them. A method of order p errs in a step by
 about h^(p+1) |D^(p)|, the derivative being along the way in log r; a grid whose density is |D^(p)|^(1/(p+1)) makes all
 these errors equal, which is what is best for their sum (de Boor 1973, 'Good approximation by splines with variable
-knots'; compare Sabour et al. 2024, arXiv 2404.14507, who choose grids by a bound on the path's divergence).
+knots'; compare Sabour et al. 2024, arXiv 2404.14507, who choose grids by a bound on the path's divergence). An error
+counts by what becomes of it at the end: each way is followed twice, from its start and from one nudged a little, and
+the ratio of their distances, at the end and on the way, is its gain there. It is large before a way decides between two
+modes.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from torch import Tensor
 
 from driftback.errors import BadInput
 from driftback.processes.diffusion import Diffusion
+from driftback.randomness import Rng
 from driftback.samplers.exponential import DATA, Bounded, Level, weights
 from driftback.samplers.levels import levels_of
 from driftback.samplers.multistep import Multistep
@@ -26,7 +30,8 @@ from driftback.scores.denoiser import Denoiser
 @dataclass(frozen=True, eq=False)
 class Reference:
     """`ways` (m, n, *event) at m `levels`, whose log r falls in equal steps, `denoised` (m, n, *event) there, and the
-    `ends` (n, *event) at t = 0. `evaluations` is what it cost per item.
+    `ends` (n, *event) at t = 0. `gains` (m, n) float64 tells how an error at a level grows to the end, relative to the
+    median way's. `evaluations` is what it cost per item.
     """
 
     process: Diffusion
@@ -34,6 +39,7 @@ class Reference:
     ways: Tensor
     denoised: Tensor
     ends: Tensor
+    gains: Tensor
     evaluations: int
 
     def at(self, level: Level) -> Tensor:
@@ -51,6 +57,11 @@ class Reference:
             out = torch.add(out, self.denoised[j], alpha=factor)
         return out
 
+    def gain(self, level: Level) -> Tensor:
+        """The gains at the level nearest to `level`: (n,)."""
+        logs = np.array([math.log(one.ratio) for one in self.levels])
+        return self.gains[int(np.abs(logs - math.log(level.ratio)).argmin())]
+
     def grid(self, steps: int, *, order: int = 3, floor: float = 0.05) -> Tensor:
         """Times of `steps` steps that share the local errors of a method of order `order`, then the end: (steps + 1,).
 
@@ -61,6 +72,8 @@ class Reference:
         slopes = self.denoised.double()
         for _ in range(order):
             slopes = (slopes[stride:] - slopes[:-stride]) / (stride * width)
+        first = (len(self.levels) - len(slopes)) // 2
+        slopes = slopes.flatten(2) * self.gains[first : first + len(slopes), :, None]
         size = slopes.flatten(1).square().mean(1).sqrt().cpu().numpy() ** (1 / (order + 1))
         middle = (np.arange(len(size)) + order * stride / 2) / (len(self.levels) - 1)
         fine = np.linspace(0, 1, 2001)
@@ -86,15 +99,28 @@ class _Watched(Denoiser):
         return self.said[-1]
 
 
+NUDGE = 1e-3
+"""How far the second start of a way lies from the first, in standard deviations of the noise there."""
+MOST_GAIN = 100.0
+"""No way counts for more than so many median ones."""
+
+
 def reference(denoiser: Denoiser, x: Tensor, times: Tensor) -> Reference:
     """The ways of `x` (n, *event) along fine `times`, log r falling in equal steps but for the last, which is to 0.
 
-    BadInput for a grid of fewer than 20 steps, or one that starts at alpha = 0.
+    Costs two evaluations a step. BadInput for a grid of fewer than 20 steps, or one that starts at alpha = 0.
     """
     levels = levels_of(denoiser.process, times)
     if len(levels) < 21 or levels[0].alpha == 0:
         raise BadInput("a reference wants 20 steps or more, from a ratio that is finite; give such times")
     watched = _Watched(denoiser.process, denoiser, [])
-    ways = [frame.x for frame in Multistep(watched, order=5)(x, times)]
-    denoised = torch.stack(watched.said)
-    return Reference(denoiser.process, levels[:-1], torch.stack(ways[:-1]), denoised, ways[-1], len(denoised))
+    ways = torch.stack([frame.x for frame in Multistep(watched, order=5)(x, times)])
+    noise = Rng(0).child("nudge").normal(x.shape, dtype=x.dtype, device=x.device)
+    nudged = Multistep(denoiser, order=5)(x + NUDGE * levels[0].sigma * noise, times)
+    apart = torch.stack(
+        [(frame.x - way).flatten(1).double().norm(dim=1) for frame, way in zip(nudged, ways, strict=True)]
+    )
+    grown = apart[-1] / apart[:-1].clamp(min=1e-300)
+    gains = (grown / grown.median(1, keepdim=True).values).nan_to_num(1.0).clamp(max=MOST_GAIN)
+    said = torch.stack(watched.said)
+    return Reference(denoiser.process, levels[:-1], ways[:-1], said, ways[-1], gains, 2 * len(said))
