@@ -1,6 +1,7 @@
 """When nothing is said, the solver is fitted to the model: near enough, no dearer than it must be, and made once."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model(folder: Path) -> db.Model:
-    (folder / solver.FILE).unlink(missing_ok=True)
     return db.load(folder)
 
 
@@ -72,29 +72,29 @@ def test_nothing_said_is_the_default_tolerance(model: db.Model) -> None:
 
 def test_it_is_made_once_and_kept_with_the_model(model: db.Model, folder: Path, monkeypatch) -> None:
     first = model.sample(50, seed=1)
-    kept = json.loads((folder / solver.FILE).read_text())
-    assert kept["version"] == solver.VERSION
-    calls = []
-    true = solver.fit_solver
-    monkeypatch.setattr(solver, "fit_solver", lambda *a, **k: calls.append(1) or true(*a, **k))
+    path, mark = folder / solver.FILE, model.mark
+    kept = json.loads(path.read_text())
+    monkeypatch.setattr(solver, "fit_solver", lambda *a, **k: pytest.fail("made again"))
     assert np.array_equal(db.load(folder).sample(50, seed=1), first)
-    assert not calls
-    # Other weights, a damaged file or another version: it is made again, and comes to the same.
-    for damage in ({"weights": "last 0"}, {"version": 99}, {"choices": []}, {"choices": [{"times": [1, 0]}]}):
-        (folder / solver.FILE).write_text(json.dumps(kept | damage))
-        assert np.array_equal(db.load(folder).sample(50, seed=1), first)
-    (folder / solver.FILE).write_text("{")
-    assert np.array_equal(db.load(folder).sample(50, seed=1), first)
-    assert len(calls) == 5
+    # Other weights, a damaged file or another version are not used.
+    assert solver.read(path, mark) == model.ways.made[0.0]
+    assert solver.read(path, "last 0") is None
+    damaged = ({"version": 99}, {"choices": []}, {"choices": [{"times": [1, 0]}]}, {"choices": 3})
+    for text in ("{", "", *(json.dumps(kept | damage) for damage in damaged)):
+        (folder / "damaged.json").write_text(text)
+        assert solver.read(folder / "damaged.json", mark) is None
+    (folder / "damaged.json").unlink()
+    assert solver.read(folder / "none.json", mark) is None
 
 
-def test_where_nothing_can_be_written_it_is_made_in_memory(model: db.Model, folder: Path, monkeypatch) -> None:
-    def full(path: Path, text: str) -> None:
-        raise BadInput("the disk is full")
-
-    monkeypatch.setattr(solver, "write_text", full)
-    assert np.isfinite(model.sample(5)).all()
-    assert not (folder / solver.FILE).exists()
+def test_where_nothing_can_be_written_it_is_made_in_memory(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    model, kept = db.load(folder), solver.read(folder / solver.FILE, db.load(folder).mark)
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    monkeypatch.setattr(solver, "fit_solver", lambda *a, **k: kept)
+    ways = replace(model.ways, folder=blocked, made={})
+    assert ways.choice(Asked()) is not None
+    assert blocked.read_text() == "not a folder"
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
