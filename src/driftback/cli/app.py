@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from driftback.cli import check, demo, evaluate, fit, info, likelihood, sample
+from driftback.cli import check, demo, evaluate, fit, info, likelihood, sample, verify
 from driftback.errors import DriftbackError
 
 # typer carries a click of its own, and gives out only the leaves of its tree of errors.
@@ -50,7 +50,7 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-COMMANDS = (check, fit, sample, evaluate, likelihood, info, demo)
+COMMANDS = (check, fit, sample, evaluate, likelihood, verify, info, demo)
 for module in COMMANDS:
     name = module.__name__.rpartition(".")[2]
     # Help joins the lines of a paragraph: each example is one of its own.
