@@ -93,3 +93,31 @@ def test_a_broken_file_is_told_in_one_line(cli, tmp_path, text) -> None:
     assert result.code == 2
     assert "mine.py" in result.error
     assert all(part in result.error for part in BROKEN[text]), result.error
+
+
+def test_a_model_is_diagnosed(cli, moons, monkeypatch) -> None:
+    monkeypatch.setattr("driftback.recipes.known_target.FRESH", 1000)
+    result = cli("verify", moons, "--json")
+    assert result.code == 1
+    assert list(result.json) == FOUND
+    assert result.json["kind"] == "model"
+    assert "score error" in result.json["conclusion"]
+    assert all(list(check) == CHECK for check in result.json["checks"])
+
+
+def test_pictures_with_classes_are_diagnosed(cli, digits, monkeypatch) -> None:
+    monkeypatch.setattr("driftback.recipes.diagnose.FEWEST", 16)
+    from driftback.recipes.diagnose import diagnose
+    from driftback.recipes.evaluate import original
+    from driftback.recipes.model import load
+
+    model = load(digits)
+    found = diagnose(model, original(model.config), n=16, steps=2)
+    assert not found.passed
+    assert "stand-in" in found.conclusion
+
+
+def test_a_folder_that_is_no_model_is_told(cli, tmp_path) -> None:
+    result = cli("verify", tmp_path)
+    assert result.code == 3
+    assert "config.json" in result.error

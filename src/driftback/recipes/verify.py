@@ -22,6 +22,9 @@ from driftback.processes.diffusion import Diffusion
 from driftback.processes.fokker_planck import axis, record
 from driftback.processes.nonlinear import Isotropic
 from driftback.processes.schedules import SCHEDULES, VP, Schedule
+from driftback.recipes.diagnose import diagnose
+from driftback.recipes.evaluate import original
+from driftback.recipes.model import load
 from driftback.recipes.theirs import verify_file
 from driftback.samplers.published import SAMPLERS, Named
 from driftback.scores.grid import GridDenoiser, GridDensity
@@ -76,6 +79,9 @@ def verify(what: str, *, seed: int = 0) -> list[Verification]:
         if not path.is_file():
             raise BadInput(f"there is no file {what}; give a name, a Python file or the folder of a model")
         return verify_file(path, seed=seed)
+    if path.is_dir():
+        model = load(path)
+        return [diagnose(model, original(model.config), seed=seed, name=str(what))]
     raise BadInput(f"'{what}' is nothing that can be verified; 'driftback verify' lists the names that can")
 
 
