@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 PASS, FAIL, SHOWN = "pass", "fail", "shown"
+ERRORS = 4.5
+"""Standard errors that a draw may lie away: beyond them is 1 in 147,000, and no verification has 100 draws to judge."""
 Kind = Literal["sampler", "score", "process", "model"]
 
 
@@ -76,8 +78,8 @@ def judged(
 
 
 def near(name: str, value: float, expected: float, error: float, allowed: float, n: int) -> Check:
-    """A check that passes within four standard errors and `allowed` of what is expected."""
-    room = 4 * error + allowed
+    """A check that passes within `ERRORS` standard errors and `allowed` of what is expected."""
+    room = ERRORS * error + allowed
     return judged(name, value, expected - room, expected + room, expected=expected, error=error, n=n)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from driftback.distributions.mixture import Mixture
 from driftback.errors import BadInput
-from driftback.evaluation.verification.check import Check, Verification, judged, verification
+from driftback.evaluation.verification.check import ERRORS, Check, Verification, judged, verification
 from driftback.evaluation.verification.targets import TARGET, true_score
 from driftback.randomness import Rng, as_rng
 from driftback.scores.denoiser import Denoiser
@@ -73,7 +73,7 @@ def _level(denoiser: Denoiser, target: Mixture, ratio: float, t: float, toleranc
         # A small error of the score is not told as a bias a second time: it may be this large.
         room = tolerance * sigma**2 / alpha**2 * float(true.square().sum(1).mean().sqrt()) * alpha
         size = room if name.startswith("mean") else room * float(denoised.double().square().sum(1).mean().sqrt())
-        band = 4.5 * error + size
+        band = ERRORS * error + size
         yield judged(f"{name} {at}", float(values.mean()), -band, band, expected=0.0, error=error, n=REGRESSED)
 
 
