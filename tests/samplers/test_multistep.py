@@ -302,3 +302,14 @@ def test_what_is_no_method_is_refused(kind, wrong):
 def test_single_steps_of_order_four_are_refused():
     with pytest.raises(BadInput, match="1 to 3"):
         SingleStep(exact("vp"), 4)
+
+
+def test_noise_is_not_extrapolated_into_the_end():
+    """With 256 steps the end lies sixteen steps' widths ahead: what differs by noise must not be followed so far."""
+    denoiser = exact("vp")
+    times = log_snr(denoiser.process, 256, low=0.01, high=20.0)
+    law = denoiser.process.marginal(TARGET, float(times[0]))
+    x = last(Multistep(denoiser, 3, noise=1.0)(law.sample(1000, rng=1), times, rng=2)).x
+    truth = TARGET.sample(1000, rng=3)
+    # Followed all the way: 15 and 35 % too wide. Four standard errors of a deviation of 1,000 points are 9 % at most.
+    assert torch.allclose(x.std(0), truth.std(0), rtol=0.12)

@@ -54,8 +54,8 @@ class Multistep:
     `clock` is what the polynomial is in, `form` whether it is D or eps, `noise` the level eta >= 0 of the reverse
     equation (0 the ODE, 1 Anderson's SDE). `correct` mends each step by the next evaluation. `halved` weighs two values
     as DPM-Solver++ (2M) and UniPC print it. The order rises from 1 with the values that there are, and is 1 where
-    `clock` is infinite at an end of the step; with `taper` it falls step by step towards an end at sigma = 0. BadInput
-    unless order >= 1 and noise >= 0.
+    `clock` is infinite at an end of the step, and with noise into sigma = 0; with `taper` it falls step by step towards
+    an end at sigma = 0. BadInput unless order >= 1 and noise >= 0.
     """
 
     denoiser: Denoiser
@@ -136,6 +136,9 @@ def _planned(
         known = [level.ratio for level in levels[max(0, k + 1 - order) : k + 1] if own.usable(level)]
         if taper and levels[-1].sigma == 0:
             known = known[-(len(levels) - 1 - k) :]
+        if noise and after.sigma == 0:
+            # The last values differ by noise, and the end lies many of their distances ahead: a polynomial blows up.
+            known = known[-1:]
         ends = clock(np.array([now.ratio, after.ratio]))
         regular = bool(np.isfinite(ends).all()) and own is form
         known = [ratio for ratio in known if np.isfinite(clock(np.array(ratio)))] if regular else known[-1:]

@@ -1,0 +1,139 @@
+"""What verifies is verified: right ones pass, each planted fault fails at the check that is meant for it."""
+
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from driftback.distributions import Mixture
+from driftback.errors import BadInput
+from driftback.evaluation.verification import FAIL, TARGET, verify_process, verify_sampler, verify_score
+from driftback.evaluation.verification.check import judged, near, shown
+from driftback.evaluation.verification.faulty import FAULTY
+from driftback.evaluation.verification.order import Convergence, convergence, standard
+from driftback.evaluation.verification.targets import ends, modes, true_score
+from driftback.processes import SCHEDULES, VP, Diffusion
+from driftback.recipes.verify import PREFIX, faulty, subjects
+from driftback.samplers import Frame, Heun, published
+
+QUICK = {"wrong-index", "strided", "unlowered", "stretched-score", "turned-score", "wrong-clock", "forgetful-bridge"}
+SHORT = {"euler", "dpm-2m", "unipc-3", "ddpm", "straight", "exact", "recorded"}
+
+
+def marked(names, quick):
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", marked(FAULTY, QUICK))
+def test_every_faulty_one_is_rejected_for_its_fault(name) -> None:
+    found = faulty()[PREFIX + name].run(0)
+    assert not found.passed
+    assert FAULTY[name].caught_by in found.failed
+    assert FAULTY[name].caught_by in found.conclusion
+
+
+def test_there_are_faulty_ones_of_every_kind() -> None:
+    assert len(FAULTY) >= 8
+    assert {one.kind for one in FAULTY.values()} == {"sampler", "score", "process"}
+
+
+# One key decides a verdict once; of at most 60 statistics one beyond 4.5 errors is 1 in 2,000 by chance.
+@pytest.mark.parametrize("name", marked(subjects(), SHORT))
+def test_every_one_of_ours_passes(name) -> None:
+    found = subjects()[name].run(0)
+    assert found.failed == ()
+    assert found.subject == name
+
+
+def test_all_of_ours_have_a_name_to_verify() -> None:
+    assert {*published.SAMPLERS, *SCHEDULES, "exact", "recorded", "grid"} == set(subjects())
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_verdict_does_not_hang_on_the_seed(seed) -> None:
+    assert verify_sampler(Heun, 2, rng=seed).passed
+    assert not faulty()["faulty:stretched-score"].run(seed).passed
+
+
+def test_an_order_is_the_slope_of_the_errors() -> None:
+    cubic = Convergence((10, 20, 40), (8.0, 1.0, 0.125), (10, 20, 40))
+    assert cubic.order()[0] == pytest.approx(3)
+    assert cubic.order()[1] == pytest.approx(0, abs=1e-6)
+    assert cubic.evaluations_to(1.0) == pytest.approx(20)
+    assert cubic.evaluations_to(2 * math.sqrt(2)) == pytest.approx(20 / math.sqrt(2))
+    assert cubic.evaluations_to(0.1) is None
+    assert math.isnan(Convergence((10, 20), (math.nan, math.nan), (10, 20)).order()[0])
+
+
+def test_evaluations_are_counted_and_not_believed() -> None:
+    assert convergence(Heun, (4, 8)).evaluations == (8, 16)
+
+
+def test_a_claim_that_is_too_high_fails() -> None:
+    found = verify_sampler(Heun, 3)
+    assert found.failed == ("observed order",)
+
+
+def test_the_score_is_the_gaussians_and_the_end_is_the_flows() -> None:
+    x = torch.tensor([[0.3, -0.2], [1.0, 2.0]], dtype=torch.float64)
+    assert torch.allclose(true_score(TARGET, x, 0.6, 0.8), standard().mixture.noised(0.6, 0.8).score(x), atol=1e-10)
+    # Of one Gaussian the flow's end is a formula.
+    one = Mixture(torch.ones(1), torch.zeros(1, 2), 0.49 * torch.eye(2)[None])
+    process = Diffusion(VP(), (2,))
+    alpha = float(process.alpha(process.time_of(20.0))), float(process.alpha(process.time_of(0.05)))
+    exact = x / alpha[0] * math.sqrt((0.49 + 0.05**2) / (0.49 + 20.0**2)) * alpha[1]
+    assert torch.allclose(ends(process, x, 20.0, 0.05, one), exact, atol=1e-9)
+
+
+def test_modes_are_counted_without_bias() -> None:
+    """Of 10 statistics of exact draws each lies within 4.5 standard errors (one in 15,000 runs does not)."""
+    x = TARGET.sample(20_000, rng=5)
+    assert all(check.verdict != FAIL for check in modes(x, 0.0))
+    assert any(check.verdict == FAIL for check in modes(1.05 * x, 0.0))
+    other = Mixture(torch.tensor([0.33, 0.67]), TARGET.means, TARGET.covariances).sample(20_000, rng=5)
+    assert any(check.verdict == FAIL and check.name.endswith("weight") for check in modes(other, 0.0))
+
+
+def test_a_number_that_is_none_fails() -> None:
+    assert judged("x", math.nan, high=1.0).verdict == FAIL
+    assert judged("x", 1.0, low=1.0, high=1.0).verdict == "pass"
+    assert near("x", 1.5, 1.0, 0.1, 0.0, 10).verdict == FAIL
+    assert shown("x", None).verdict == "shown"
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A sampler that keeps the contract but in `way`."""
+
+    way: str
+
+    def __call__(self, x, times, *, rng=None):
+        for k, t in enumerate(times.tolist()):
+            if self.way == "short" and k == 3:
+                return
+            shape = x[:, :1] if self.way == "shape" and k else x
+            yield Frame(
+                t + (0.1 if self.way == "clock" and k == 2 else 0.0), shape * (math.nan if self.way == "nan" else 1)
+            )
+
+
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [("short", "3 frames for 9 times"), ("shape", "came back as"), ("clock", "says t"), ("nan", "finite")],
+)
+def test_what_is_no_sampler_is_refused(way, said) -> None:
+    with pytest.raises(BadInput, match=said):
+        verify_sampler(lambda denoiser: Bad(way))
+
+
+def test_what_is_no_score_or_process_is_refused() -> None:
+    from driftback.recipes.theirs import Theirs
+
+    process = Diffusion(VP(), (2,))
+    with pytest.raises(BadInput, match="shape"):
+        verify_score(Theirs(process, lambda x, alpha, sigma: x[:, :1], False))
+    with pytest.raises(BadInput, match="not finite"):
+        verify_score(Theirs(process, lambda x, alpha, sigma: x / 0, False))
+    with pytest.raises(BadInput, match="forward and bridge"):
+        verify_process(object())
