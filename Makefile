@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test slow lint benchmark clean
+.PHONY: help install demo test slow faults lint benchmark clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s%s\n", $$1, $$2 }'
@@ -34,6 +34,9 @@ test: install ## the tests that belong to every change
 
 slow: install ## the tests that take longer
 	@$(BIN)/python -m pytest -m slow
+
+faults: install ## plant known faults in a copy, one by one, and see that the tests notice
+	@$(BIN)/python tests/faults/plant.py
 
 lint: install ## style, types, and which room may know which
 	@$(BIN)/ruff check

@@ -1,5 +1,7 @@
 """Keys: the same key gives the same numbers, different keys independent ones, and an item's numbers are its own."""
 
+import zlib
+
 import numpy as np
 import pytest
 import torch
@@ -47,6 +49,32 @@ def test_keys_do_not_meet() -> None:
     # 45 correlations of 64 pairs, standard error .125: beyond 5 of them is a false alarm in 40,000.
     assert float(correlation.abs().max()) < 0.625
     assert len({k.generator().integers(1 << 62) for k in keys if k.first == 0}) == len(keys) - 1
+
+
+def test_a_childs_child_is_the_grandchild() -> None:
+    assert Rng(0).child("a").child("b", 2) == Rng(0).child("a", "b", 2)
+    assert Rng(0).child("a").child("b") != Rng(0).child("b").child("a")
+
+
+def test_items_of_items_are_counted_on() -> None:
+    assert Rng(0).item(3).item(4) == Rng(0).item(7)
+    assert torch.equal(Rng(0).item(3).item(4).normal((2,)), Rng(0).normal((9,))[7:])
+
+
+def test_a_string_is_no_number() -> None:
+    """CRC-32 of "a" is a number that may itself be a name, and would then share its noise."""
+    assert not torch.equal(Rng(0).child("a").normal((4,)), Rng(0).child(zlib.crc32(b"a")).normal((4,)))
+
+
+def test_what_belongs_to_no_item_is_independent_of_what_does() -> None:
+    """One key, three uses: their words are three keys."""
+    sequences = [Rng(0)._sequence(use).generate_state(4).tolist() for use in (1, 2, 3)]
+    assert len({tuple(words) for words in sequences}) == 3
+    seeds = [int(Rng(0)._sequence(use).generate_state(1, np.uint64)[0] >> np.uint64(1)) for use in (1, 2)]
+    first = torch.rand(3, generator=Rng(0).torch_generator())
+    one, two = (torch.rand(3, generator=torch.Generator().manual_seed(seed)) for seed in seeds)
+    assert torch.equal(first, two)
+    assert not torch.equal(first, one)
 
 
 def test_generators_follow_the_key() -> None:

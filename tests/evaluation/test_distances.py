@@ -86,6 +86,32 @@ def test_prdc_by_hand() -> None:
     np.testing.assert_allclose(found, [2 / 3, 1, 3 / 3, 1])
 
 
+def test_prdc_by_hand_where_all_four_differ() -> None:
+    # Real balls reach 1, 1, 1, 6 around 0, 1, 2, 8; sample balls 0.1 three times, 1 twice, and 1.4 around 2.1.
+    x, y = np.array([[0.5], [0.6], [0.7], [50.0], [51.0], [2.1]]), np.array([[0.0], [1.0], [2.0], [8.0]])
+    pooled = np.concatenate([x, y])
+    found = prdc_values(cdist(pooled, pooled), np.arange(6), np.arange(6, 10), nearest=1)
+    # 0.5, 0.6 and 0.7 lie in two balls, 2.1 in those of 2 and 8; that of 2.1 alone holds real items, 1 and 2.
+    np.testing.assert_allclose(found, [4 / 6, 2 / 4, 8 / 6, 4 / 4])
+
+
+def test_moments_by_hand() -> None:
+    x, y = two_sets(30, 20, 3)
+    gap, ratio = value(moment_statistic, x, y)
+    assert gap == pytest.approx(np.linalg.norm(x.mean(0) - y.mean(0)), rel=1e-12)
+    assert ratio == pytest.approx(np.sqrt(x.var(0).sum() / y.var(0).sum()), rel=1e-12)
+    assert value(moment_statistic, 3 * x, x)[1] == pytest.approx(3.0, rel=1e-12)
+
+
+def test_prdc_by_hand_with_two_neighbours() -> None:
+    # Real balls reach 3, 2, 3, 7 around 0, 1, 3, 8; sample balls 2, 1, 2, 7.1 around 0.5, 1.5, 2.5, 8.6.
+    x, y = np.array([[0.5], [1.5], [2.5], [8.6]]), np.array([[0.0], [1.0], [3.0], [8.0]])
+    pooled = np.concatenate([x, y])
+    found = prdc_values(cdist(pooled, pooled), np.arange(4), np.arange(4, 8), nearest=2)
+    # The samples lie in 3, 4, 4 and 1 of the real balls.
+    np.testing.assert_allclose(found, [1, 1, (3 + 4 + 4 + 1) / 4 / 2, 1])
+
+
 @pytest.mark.parametrize("name", STATISTICS)
 def test_every_column_is_the_statistic_of_its_own_two_sets(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pairwise, "BLOCK", 16)

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from scipy.stats import norm
+from scipy.stats import betabinom, norm
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -159,6 +159,9 @@ def test_wilson_and_predicted_shares() -> None:
     assert low == pytest.approx(0.4, abs=0.01)
     assert high == pytest.approx(0.6, abs=0.01)
     assert predicted(100, 100, 20)[1] == 1.0
+    # After 0 of 20 the share is not known to be 0: by the prior, 1/2 of a hit was seen.
+    assert predicted(0, 20, 100) == (0.0, betabinom(100, 0.5, 20.5).ppf(0.975) / 100)
+    assert predicted(0, 20, 100)[1] > 0.1
 
 
 def test_predicted_holds_95_in_100() -> None:
@@ -169,6 +172,17 @@ def test_predicted_holds_95_in_100() -> None:
     )
     # Discrete, so a little over 95 %; 0.925 is left in 1 of 100 seeds at 95 %, and a band of half the width holds 70 %.
     assert 0.925 <= hits / 400 <= 0.99
+
+
+def test_the_error_of_an_auc_is_delongs() -> None:
+    """DeLong et al. 1988, equation 3, pair by pair, for sets of different sizes."""
+    generator = np.random.default_rng(0)
+    x, y = np.round(generator.normal(0.5, 3.0, 40), 1), np.round(generator.normal(0.0, 0.5, 9), 1)
+    wins = (x[:, None] > y) + (x[:, None] == y) / 2
+    error = np.sqrt(wins.mean(1).var(ddof=1) / 40 + wins.mean(0).var(ddof=1) / 9)
+    found = auc(x, y)
+    assert found.value == pytest.approx(wins.mean())
+    assert (found.interval[1] - found.interval[0]) / 2 == pytest.approx(norm.ppf(0.975) * error)
 
 
 def test_auc_by_hand_and_its_law() -> None:

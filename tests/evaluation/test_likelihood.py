@@ -55,6 +55,17 @@ def test_exact_divergence(schedule: Schedule) -> None:
     assert not found.error.any()
 
 
+@pytest.mark.parametrize("spread", [0.5, 2.0])
+def test_of_a_gaussian_the_far_end_may_be_near(spread: float) -> None:
+    """The law at the far end is N(0, spread^2 + r^2) exactly, so noise of four deviations is enough."""
+    covariance = spread**2 * torch.eye(2, dtype=torch.float64)
+    target = Mixture(torch.ones(1), torch.zeros(1, 2), covariance[None])
+    denoiser = ExactDenoiser(Diffusion(EDM(4 * spread), (2,)), target)
+    x = target.sample(20, rng=1)
+    assert torch.allclose(ode_log_likelihood(denoiser, x, spread=spread).nats, target.log_prob(x), atol=2e-5)
+    assert not torch.allclose(ode_log_likelihood(denoiser, x, spread=1.1 * spread).nats, target.log_prob(x), atol=1e-3)
+
+
 def test_a_doubled_correction_is_rejected() -> None:
     target = mixture(2)
     x = target.sample(20, rng=1)
@@ -186,6 +197,43 @@ def test_bound_of_a_worse_model_is_lower() -> None:
     # The uniform model's probability is exact too: 3 log 6.
     assert flat.mean == pytest.approx(-3 * math.log(6), abs=0.06)
     assert flat.mean < right.mean
+
+
+def test_what_the_far_end_costs_is_the_textbooks() -> None:
+    """KL(N(x_0, r^2) || N(0, spread^2 + r^2)), summed over the coordinates."""
+    x0, top, spread = torch.tensor([[0.5, -1.0], [0.0, 2.0]], dtype=torch.float64), math.log(1.7), 0.8
+    normal = torch.distributions.Normal
+    narrow, wide = (torch.full_like(x0, deviation) for deviation in (1.7, math.hypot(spread, 1.7)))
+    exact = torch.distributions.kl_divergence(normal(x0, narrow), normal(torch.zeros_like(x0), wide)).sum(1)
+    assert torch.allclose(bound._terminal_kl(x0, top, spread), exact, rtol=1e-12)
+    assert not torch.allclose(bound._terminal_kl(x0, top, 1.1 * spread), exact, rtol=1e-3)
+
+
+def test_strata_of_the_bound_integrate_without_bias(monkeypatch: pytest.MonkeyPatch) -> None:
+    """int log r dlog r, an integrand that is known: within 4 standard errors, which four left ends miss by far."""
+    denoiser, _ = independent()
+    monkeypatch.setattr(bound, "_integrand", lambda denoiser, x0, clock, rng: clock)
+    monkeypatch.setattr(bound, "_terminal_kl", lambda *given: 0.0)
+    monkeypatch.setattr(bound, "_reconstruction", lambda *given: 0.0)
+    found = variational_bound(denoiser, torch.zeros(400, 3), spread=0.65, draws=4, rng=0).nats
+    low, high = math.log(0.4 / 12), math.log(200 * 0.65)
+    error = (high - low) ** 2 / 4 / math.sqrt(12 * 400)
+    assert abs(float(found.mean()) + (high**2 - low**2) / 2) < 4 * error
+    assert (high - low) ** 2 / 8 > 8 * error, "the bias of left ends"
+
+
+def test_the_decoder_sums_over_the_coordinates() -> None:
+    """At noise of the levels' own width, where it costs something: the log-probability of each coordinate's level."""
+    denoiser, log_p = independent()
+    x0, clock = LEVELS.values(torch.zeros(1))[torch.tensor([[0, 1, 2], [5, 3, 4]])], math.log(LEVELS.step)
+    noisy, t = bound._noised(denoiser, x0, torch.full((2,), clock, dtype=torch.float64), Rng(3))
+    assert torch.allclose(denoiser.process.sigma(t), torch.full((2,), LEVELS.step, dtype=torch.float64))
+    values = LEVELS.values(torch.zeros(1)).double()
+    joint = log_p - (noisy.double()[..., None] - values) ** 2 / (2 * LEVELS.step**2)
+    told = joint.log_softmax(-1).gather(-1, LEVELS.index(x0)[..., None])[..., 0]
+    found = bound._reconstruction(denoiser, LEVELS, x0, clock, Rng(3))
+    assert torch.allclose(found, -told.sum(1), atol=1e-5)
+    assert not torch.allclose(found, -told.mean(1), atol=0.1)
 
 
 def test_bound_needs_levels() -> None:

@@ -93,6 +93,17 @@ def test_twins_in_the_training_data_hide_no_copy() -> None:
     assert (ratio < 0.01).all()
 
 
+def test_fewer_copies_than_fresh_items_have_are_no_sign() -> None:
+    # On the line a third of fresh items have r < 1/3; samples halfway between two training items have none.
+    train = np.arange(400.0)[:, None]
+    fresh = np.concatenate([train[:50] + 0.1, train[50:100] + 0.4])
+    found = memorisation(train[100:200] + 0.49, train, fresh)
+    assert found.copies.value == 0
+    assert found.copies.floor_low > 0.3
+    assert found.p > 0.99
+    assert found.copies.verdict == NOT_MEMORISED
+
+
 def test_left_out_by_hand() -> None:
     distance, ratio = left_out(np.array([[0.0], [1.0], [3.0], [3.0]]))
     np.testing.assert_allclose(distance, [1, 1, 0, 0])

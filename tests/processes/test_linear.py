@@ -240,6 +240,16 @@ def test_a_mixture_comes_back(name, eta):
         assert far(score, Unspread) > floor
 
 
+def test_the_simple_distribution_is_that_of_round_data():
+    """The law of x_1 for N(0, spread^2 I), through the marginal of a mixture of one."""
+    turning = LinearSDE(2, lambda t: matrix((-1, 2), (-2, -1)), lambda t: 1 + t, lambda t: torch.ones(2), spread=3.0)
+    exact = turning.marginal(Mixture(torch.ones(1), torch.zeros(1, 2), 9 * EYE[None]), 1.0)
+    assert close(turning.simple.mean, exact.means[0])
+    assert close(turning.simple.covariance, exact.covariances[0])
+    narrow = turning.marginal(Mixture(torch.ones(1), torch.zeros(1, 2), 3 * EYE[None]), 1.0)
+    assert not close(turning.simple.covariance, narrow.covariances[0], rtol=1e-2)
+
+
 def test_what_is_no_linear_sde_is_refused():
     with pytest.raises(BadInput, match="flatten"):
         LANGEVIN.forward(torch.zeros(3, 1, 2), 0.5)

@@ -12,6 +12,7 @@ from driftback.processes import SCHEDULES, Diffusion
 from driftback.randomness import Rng
 from driftback.samplers import Ancestral, EulerMaruyama, Multistep, StochasticHeun, karras, last, log_snr
 from driftback.samplers.brownian import EQUAL, LOGARITHMIC, increments
+from driftback.samplers.levels import levels_of, step_noise
 from driftback.scores.denoiser import Denoiser
 
 ITEMS = 1000
@@ -20,6 +21,7 @@ GRIDS = {
     "back": (EQUAL, np.linspace(1, 0, 160)),
     "uneven": (EQUAL, np.array([0.9, 0.899, 0.8985, 0.5, 0.031, 0.03, 0.0001, 0.0])),
     "ratios": (LOGARITHMIC, np.geomspace(80, 0.002, 60) ** -2),
+    "wide": (EQUAL, np.array([0.05, 0.35, 0.4, 0.95])),
     "from pure noise": (LOGARITHMIC, np.array([0.0, *np.geomspace(1e4, 0.01, 30) ** -2])),
 }
 
@@ -66,7 +68,7 @@ def test_twice_as_many_steps_follow_the_same_path(name):
     assert float((other / torch.from_numpy(np.diff(clocks))).min()) > 1.5
 
 
-@pytest.mark.parametrize("name", ["forward", "ratios"])
+@pytest.mark.parametrize("name", ["forward", "ratios", "wide"])
 def test_the_way_back_sees_the_path_of_the_way_forward(name):
     lattice, clocks = GRIDS[name]
     assert torch.allclose(noise(lattice, clocks), -noise(lattice, clocks[::-1]).flip(0), atol=1e-9)
@@ -78,6 +80,22 @@ def test_a_step_of_no_length_has_no_noise_and_changes_none():
     assert not z[1].any()
     assert torch.equal(z[[0, 2]], plain)
     assert list(increments([0.3], (2, 2), EQUAL, rng=Rng(0))) == []
+
+
+def test_two_steps_of_a_way_back_add_up_to_one():
+    """dW over a step in 1 / r^2 is the sum over its halves up to 2 % of its variance; in the clock 1 / r it is not."""
+    process, x = Diffusion(SCHEDULES["edm"](), (2,)), torch.zeros(ITEMS, 2, dtype=torch.float64)
+    times = process.time_of(torch.logspace(1, -1, 3, dtype=torch.float64))
+    first, second = step_noise(levels_of(process, times), x, Rng(1))
+    (whole,) = step_noise(levels_of(process, times[::2]), x, Rng(1))
+
+    def off(power):
+        a, b, c = (float(r) ** power for r in process.ratio(times))
+        both = (first * math.sqrt(b - a) + second * math.sqrt(c - b)) / math.sqrt(c - a)
+        return float((whole - both).square().mean())
+
+    assert off(-2) < 0.02
+    assert off(-1) > 0.02
 
 
 class Point(Denoiser):

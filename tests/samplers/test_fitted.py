@@ -1,5 +1,6 @@
 """A fitted sampler comes nearer with the same evaluations, says by how much, and does so on ways it has not seen."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -7,8 +8,11 @@ from driftback.distributions import Mixture
 from driftback.errors import BadInput
 from driftback.processes import SCHEDULES, Diffusion
 from driftback.samplers import Heun, Multistep, fitted, karras, last, log_snr, reference, uniform
-from driftback.samplers.fitted import least_change
+from driftback.samplers.fitted import fitted_plan, least_change
+from driftback.samplers.levels import levels_of
+from driftback.samplers.multistep import follow
 from driftback.samplers.published import dpm_solver, unipc
+from driftback.samplers.reference import Reference
 from driftback.scores.exact import ExactDenoiser
 
 TARGET = Mixture(
@@ -66,8 +70,6 @@ def test_the_reference_is_the_truth():
 
 
 def levels_at(denoiser, t):
-    from driftback.samplers.levels import levels_of
-
     return levels_of(denoiser.process, torch.tensor([t], dtype=torch.float64))[0]
 
 
@@ -98,12 +100,41 @@ def test_gains_are_large_before_a_way_decides():
     assert float(ways.gains.median()) == pytest.approx(1.0, abs=0.2)
 
 
+def test_the_grid_is_de_boors():
+    """D = log cosh(4 u) has D'' = 16 / cosh^2(4 u): the steps share the integral of its cube root, u in the middle."""
+    process = Diffusion(SCHEDULES["edm"](), (1,))
+    u = torch.linspace(-1, 1, 41, dtype=torch.float64)
+    levels = levels_of(process, process.time_of(torch.exp(-2 * u)))
+    denoised = torch.log(torch.cosh(4 * u))[:, None, None]
+    ways = Reference(process, levels, denoised, denoised, denoised[-1], torch.ones(41, 1).double(), 41)
+    found = -process.ratio(ways.grid(11, order=2, floor=0.0)[:-1]).log() / 2
+    fine = np.linspace(-1, 1, 20_001)
+    share = np.cumsum(np.cosh(4 * fine) ** (-2 / 3))
+    exact = np.interp(np.linspace(share[0], share[-1], 11), share, fine)
+    assert found.numpy() == pytest.approx(exact, abs=0.02)
+    assert found.numpy() != pytest.approx(exact + 0.04, abs=0.02)
+
+
 def test_the_change_is_the_least_squares_one():
     values = [torch.randn(500, generator=torch.Generator().manual_seed(k), dtype=torch.float64) for k in range(3)]
     residual = 0.3 * values[0] - 0.2 * values[1] + 0.1 * values[2]
     assert least_change(values, residual) == pytest.approx([0.3, -0.2, 0.1], abs=1e-4)
+    # Where D stands still the newest value takes the whole change: sums of values are free, differences are not.
+    still = [torch.zeros(500, dtype=torch.float64), *[values[0]] * 3]
+    assert least_change(still, 0.5 * values[0]) == pytest.approx([0.0, 0.0, 0.0, 0.5], abs=1e-5)
     # A part that says nothing gets nothing.
     assert least_change([torch.zeros(5), torch.zeros(5)], torch.ones(5)) == pytest.approx([0.0, 0.0], abs=1e-9)
+
+
+def test_fitted_weights_lead_nearer_on_the_same_grid():
+    """Where the grid is given, what is left to the fit is the weights: each step's error is what they are fitted to."""
+    denoiser, times, seen, _ = problem()
+    ways, method = reference(denoiser, seen, times), Multistep(denoiser, 3)
+    grid = karras(denoiser.process, 10, low=0.02)
+    levels = levels_of(denoiser.process, grid)
+    plans = fitted_plan(method, grid, ways, 100)[0], method.plan(levels)
+    own, plain = (rms(last(follow(denoiser, levels, plan, ways.ways[0])).x, ways.ends) for plan in plans)
+    assert 2 * own < plain
 
 
 def test_weights_of_another_model_are_no_better():

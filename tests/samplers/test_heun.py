@@ -36,7 +36,9 @@ def algorithm_two(denoise, x, sigmas, churn, low, high, noise, noises):
     return x
 
 
-@pytest.mark.parametrize("churn", [(0.0, 0.0, math.inf, 1.0), (10.0, 0.05, 20.0, 1.003), (100.0, 0.0, 40.0, 1.0)])
+@pytest.mark.parametrize(
+    "churn", [(0.0, 0.0, math.inf, 1.0), (3.0, 0.0, math.inf, 1.0), (10.0, 0.05, 20.0, 1.003), (100.0, 0.0, 40.0, 1.0)]
+)
 def test_heun_is_the_papers_algorithm(churn):
     edm = denoiser("edm")
     times = karras(edm.process, 12, high=50.0)
@@ -77,6 +79,20 @@ def test_the_last_step_lands_on_the_denoised_points():
     out = last(Heun(own)(x, torch.tensor([0.2, 0.0], dtype=torch.float64), rng=0))
     assert torch.allclose(out.x, own.denoised(x, 0.2), atol=1e-12)
     assert out.evaluations == 1
+
+
+@pytest.mark.parametrize("name", ["straight", "cosine"])
+def test_the_first_step_from_pure_noise_is_the_mean_of_both_ends(name):
+    """d(x / sigma) / d(1 / r) = D from 1 / r = 0, by Heun's rule in the clock 1 / r."""
+    own = denoiser(name)
+    x = own.process.simple.sample(10, rng=0).double()
+    s = 0.6
+    alpha, sigma = float(own.process.alpha(s)), float(own.process.sigma(s))
+    first = own.denoised(x, 1.0)
+    second = own.denoised(sigma * x + alpha * first, s)
+    out = last(Heun(own)(x, torch.tensor([1.0, s], dtype=torch.float64), rng=0)).x
+    assert torch.allclose(out, sigma * (x + alpha / sigma * (first + second) / 2), atol=1e-12)
+    assert not torch.allclose(out, sigma * (x + alpha / sigma * second), atol=1e-3)
 
 
 def test_evaluations_are_counted():

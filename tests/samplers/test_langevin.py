@@ -112,6 +112,37 @@ def test_predictor_first_corrector_after(denoiser):
     assert calls == [("predict", 0.6, 0.3), ("correct", 0.3), ("predict", 0.3, 0.0), ("correct", 0.0)]
 
 
+class Flat(Denoiser):
+    """No score anywhere: what moves is noise."""
+
+    process = Diffusion(SCHEDULES["ve"](), (2000,))
+
+    def denoised(self, x, t):
+        return x
+
+
+class Still:
+    def __call__(self, x, times, *, rng=None):
+        yield from (Frame(float(t), x) for t in times)
+
+
+@pytest.mark.parametrize("make", [lambda c: c, lambda c: PredictorCorrector(Still(), c)], ids=["alone", "corrector"])
+def test_no_move_uses_the_noise_of_another(make):
+    """Three times, two moves each: the changes of 2,000 numbers have no correlation beyond 5 of its errors."""
+    times = torch.tensor([0.9, 0.8, 0.7, 0.6], dtype=torch.float64)
+    x = torch.zeros(1, 2000, dtype=torch.float64)
+
+    def largest(steps):
+        frames = [frame.x[0] for frame in make(Langevin(Flat(), steps=steps))(x, times, rng=1)]
+        return float(torch.corrcoef(torch.stack(frames).diff(dim=0)).fill_diagonal_(0).abs().max())
+
+    assert largest(1) < 5 / math.sqrt(2000)
+    assert largest(2) < 5 / math.sqrt(2000)
+    one = Langevin(Flat(), steps=2).move(x, 0.9, rng=1).x - x
+    deviation = math.sqrt(2 * 2 * 2 * (0.16 * float(Flat.process.sigma(0.9))) ** 2)
+    assert float(one.std()) == pytest.approx(deviation, rel=5 / math.sqrt(2 * 2000))
+
+
 def test_evaluations_of_both_are_counted():
     vp = ExactDenoiser(Diffusion(SCHEDULES["vp"](), (1,)), TARGET)
     times = log_snr(vp.process, 5)

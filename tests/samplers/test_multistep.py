@@ -56,6 +56,53 @@ def test_weights_integrate_polynomials_in_their_clock(clock, form, noise):
     assert np.dot(ours[1:] + ours[:1], at) != pytest.approx(truth, rel=1e-3)
 
 
+PURE = Level(1.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize(("form", "now"), [("data", NOW), ("data", PURE), ("noise", NOW)])
+def test_two_steps_are_one(form, now, noise):
+    """What a step keeps, adds and integrates, from t to u and on to s, is what one step from t to s does."""
+    form, middle = FORMS[form], Level(0.5, 0.85, 0.5)
+
+    def integral(start, end, factor=1.0):
+        ratios, measure = form.measure(start, end, noise)
+        return float(measure @ Bounded(0.4)(factor * ratios) ** 2)
+
+    def step(start, end):
+        return form.carry(start, end, noise), form.deviation(start, end, noise) ** 2, integral(start, end)
+
+    (first, shaken, part), (second, fresh, rest), whole = step(now, middle), step(middle, AFTER), step(now, AFTER)
+    # From pure noise the values are read at powers of the nodes, which no polynomial is.
+    near = 1e-9 if now is NOW else 1e-4
+    assert whole == pytest.approx((first * second, second**2 * shaken + fresh, second * part + rest), rel=near)
+    assert whole[2] != pytest.approx(second * integral(now, middle, 1.1) + rest, rel=1e-3)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5, 1.0, 2.0])
+def test_a_point_keeps_its_law(noise):
+    """Data that are the point m: x_s has mean alpha_s m and deviation sigma_s, and its covariance with x_t is known."""
+    carry, deviation = DATA.carry(NOW, AFTER, noise), DATA.deviation(NOW, AFTER, noise)
+    assert carry * NOW.alpha + DATA.measure(NOW, AFTER, noise)[1].sum() == pytest.approx(AFTER.alpha, rel=1e-12)
+    assert (carry * NOW.sigma) ** 2 + deviation**2 == pytest.approx(AFTER.sigma**2, rel=1e-12)
+    falling = AFTER.ratio / NOW.ratio
+    assert carry * NOW.sigma == pytest.approx(AFTER.sigma * falling ** (noise**2), rel=1e-12)
+    if noise:
+        assert (carry * NOW.sigma) ** 2 + deviation != pytest.approx(AFTER.sigma**2, rel=1e-3)
+
+
+def test_orders_rise_from_one_and_fall_to_one_with_a_taper():
+    denoiser = exact("edm")
+
+    def orders(method, end):
+        levels = levels_of(denoiser.process, log_snr(denoiser.process, 8, low=0.02, high=20.0, end=end))
+        return [len(step.weights) for step in method.plan(levels)]
+
+    assert orders(dpm_solver(denoiser, 3), 0.0) == [1, 2, 3, 3, 3, 3, 2, 1]
+    assert orders(dpm_solver(denoiser, 3), 0.02) == [1, 2, 3, 3, 3, 3, 3, 3]
+    assert orders(Multistep(denoiser, 3), 0.0) == [1, 2, 3, 3, 3, 3, 3, 3]
+
+
 def test_dpm_solver_2m_is_the_papers():
     """Lu et al. 2022, arXiv 2211.01095, algorithm 2, in its letters."""
     denoiser = exact("vp")

@@ -32,6 +32,11 @@ LINEAR: dict[str, tuple[Callable[[float], Linear], Callable[..., Tensor], Schedu
     "data": (predict_data, lambda x0, e, a, s: x0, VP()),
     "noise": (predict_noise, lambda x0, e, a, s: e, VP()),
     "velocity": (predict_velocity, lambda x0, e, a, s: per_item(a, e) * e - per_item(s, x0) * x0, VP()),
+    "velocity, variance exploding": (
+        predict_velocity,
+        lambda x0, e, a, s: per_item(a, e) * e - per_item(s, x0) * x0,
+        EDM(5.0),
+    ),
     "flow": (predict_flow, lambda x0, e, a, s: e - x0, Straight()),
 }
 

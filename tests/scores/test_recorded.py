@@ -63,6 +63,15 @@ def test_chunks_change_nothing(monkeypatch):
         assert torch.allclose(RecordedDenoiser(VE, POINTS).denoised(x, 0.6), whole, rtol=1e-12, atol=1e-12)
 
 
+def test_far_points_in_a_later_chunk_change_nothing(monkeypatch):
+    """Their weights vanish beside what came before, whatever the order."""
+    monkeypatch.setattr(recorded, "ENTRIES", 2 * D)
+    points = torch.cat([POINTS[:2], POINTS[:2] + 1000, POINTS[:2] - 1000])
+    near = RecordedDenoiser(VE, POINTS[:2]).denoised(POINTS[:2], 0.3)
+    for order in ([0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0]):
+        assert torch.allclose(RecordedDenoiser(VE, points[order]).denoised(POINTS[:2], 0.3), near, rtol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("sigma", [1e-3, 1e-6, 1e-12])
 def test_at_almost_no_noise_it_is_the_nearest_point(sigma, dtype):

@@ -1,0 +1,55 @@
+"""Densities in the units of the data: a change of unit, a cell and a bit each have one exact value."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import driftback as db
+from driftback.evaluation.likelihood import LogLikelihood
+from driftback.recipes import model as recipe
+
+
+@pytest.fixture
+def points() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(200, 3)) * [1.0, 2.0, 0.5]
+
+
+def test_another_unit_moves_the_log_density_by_its_logarithm(points) -> None:
+    """The same points in thousandths are the same model inside, and a thousandth as dense along each number."""
+    plain, fine = (db.fit(u * points, steps=3, seed=0).score_samples(u * points[:5]) for u in (1.0, 1000.0))
+    assert fine == pytest.approx(plain - 3 * math.log(1000), abs=1e-3)
+
+
+def test_pictures_have_one_scale_for_all_pixels() -> None:
+    pictures = np.random.default_rng(0).random((60, 4, 5))
+    model = db.fit(pictures, steps=2, batch=8, seed=0)
+    (scale,) = model.config.preprocessing.scale
+    assert model.config.preprocessing.log_det == pytest.approx(-20 * math.log(scale))
+
+
+def test_a_cell_is_worth_its_volume_and_noise_stays_inside(monkeypatch) -> None:
+    """With the density 1 everywhere the probability of an item is its cell's volume."""
+    x = np.random.default_rng(0).integers(0, 5, (300, 3)).astype(float)
+    model = db.fit(x, steps=2, method="edm", seed=0)
+    shown = []
+
+    def flat(denoiser, part, **kept):
+        shown.append(part)
+        return LogLikelihood(torch.zeros(len(part)).double(), torch.zeros(len(part)).double(), "flat", 1)
+
+    monkeypatch.setattr(recipe, "ode_log_likelihood", flat)
+    found = model.log_likelihood(x)
+    cell = 1 / model.config.preprocessing.scale[0]
+    assert found.nats.numpy() == pytest.approx(np.full(300, 3 * math.log(cell)), rel=1e-6)
+    off = torch.cat(shown) - model.config.preprocessing.encode(x)
+    assert float(off.abs().max()) <= cell / 2 * (1 + 1e-5)
+    # 900 uniform numbers: their mean has standard error cell / sqrt(12 * 900), and their deviation is known to 2 %.
+    assert abs(float(off.mean())) < 4 * cell / math.sqrt(12 * 900)
+    assert float(off.std()) == pytest.approx(cell / math.sqrt(12), rel=0.1)
+
+
+def test_bits_are_nats_per_dimension_over_log_two(points) -> None:
+    model = db.fit(points, steps=2, seed=0)
+    assert model.bits_per_dim(-3 * math.log(2)) == pytest.approx(1.0)
