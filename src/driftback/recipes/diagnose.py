@@ -59,7 +59,8 @@ def diagnose(
 ) -> Verification:
     """Draw `n` items (default 1,000 points or 256 pictures) and say, in numbers, why they are not like `real`.
 
-    `steps` is how many the model takes (default: as when it is asked to draw). BadInput without held-out items, or for n < 80.
+    `steps` is how many the model takes (default: as when it is asked to draw). BadInput without held-out items, or for
+    n < 80.
     """
     event = model.config.preprocessing.internal_event
     n = n or (1000 if len(event) == 1 else 256)
