@@ -8,6 +8,7 @@ clipped to +-5 so that the singular end of a schedule is an ordinary number.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Self
 
 import torch
@@ -16,8 +17,9 @@ from torch import Tensor
 from driftback.errors import BadInput
 from driftback.networks.backbone import Backbone
 from driftback.processes.diffusion import Diffusion
-from driftback.scores.denoiser import Denoiser, expand_time
+from driftback.scores.denoiser import Denoiser
 from driftback.scores.parametrisation import Parametrisation
+from driftback.shapes import as_time
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,24 @@ class LearnedDenoiser(Denoiser):
     label: int | Tensor | None = None
 
     def denoised(self, x: Tensor, t: float | Tensor) -> Tensor:
-        t = expand_time(t, x)
-        output = self.output(x, t)
-        return self.parametrisation.denoised(output, x, self.process.alpha(t), self.process.sigma(t))
+        level = self._level(t, x)
+        return self.parametrisation.denoised(self._output(x, *level), x, level[0], level[1])
 
-    def output(self, x: Tensor, t: Tensor) -> Tensor:
-        """The network's bare output for `x` (n, *event) at times `t` (n,)."""
-        alpha, sigma = self.process.alpha(t), self.process.sigma(t)
-        number = ((sigma.log() - alpha.log()) / 4).clamp(-5, 5).to(x.dtype)
+    def output(self, x: Tensor, t: float | Tensor) -> Tensor:
+        """The network's bare output for `x` (n, *event) at times `t`, () or (n,)."""
+        return self._output(x, *self._level(t, x))
+
+    def _level(self, t: float | Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """alpha, sigma and the number that the network is told, each in the shape of `t`."""
+        if isinstance(t, Tensor) and t.ndim:
+            return _level_at(self.process, as_time(t, x))
+        try:
+            return _known_level(self.process, float(t), x.device)
+        except TypeError:  # a schedule that cannot be a key
+            return _level_at(self.process, as_time(float(t), x))
+
+    def _output(self, x: Tensor, alpha: Tensor, sigma: Tensor, number: Tensor) -> Tensor:
+        number = number.to(device=x.device, dtype=x.dtype).expand(len(x))
         label = self.label
         if label is not None:
             label = torch.broadcast_to(torch.as_tensor(label, device=x.device), (len(x),))
@@ -55,3 +67,14 @@ class LearnedDenoiser(Denoiser):
                 f"a class number outside 0 .. {classes - 1} was asked for; this model knows {classes} classes"
             )
         return replace(self, label=label)
+
+
+def _level_at(process: Diffusion, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    alpha, sigma = process.alpha(t), process.sigma(t)
+    return alpha, sigma, ((sigma.log() - alpha.log()) / 4).clamp(-5, 5)
+
+
+@lru_cache(maxsize=4096)
+def _known_level(process: Diffusion, t: float, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """A sampler asks at the same few times for one batch after the other."""
+    return _level_at(process, torch.tensor(t, dtype=torch.float64, device=device))

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -62,16 +63,29 @@ class Linear:
         return event, event
 
     def shown(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        if alpha.ndim == 0:
+            return x * _known_coefficients(self, float(alpha), float(sigma))[0]
         return per_item(self.c_in(alpha, sigma, self.spread), x) * x
 
     def denoised(self, output: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        skip, out = self.c_skip(alpha, sigma, self.spread), self.c_out(alpha, sigma, self.spread)
-        return per_item(skip, x) * x + per_item(out, x) * output
+        if alpha.ndim == 0:
+            _, skip, out = _known_coefficients(self, float(alpha), float(sigma))
+            return torch.add(x * skip, output, alpha=out)
+        skips, outs = self.c_skip(alpha, sigma, self.spread), self.c_out(alpha, sigma, self.spread)
+        return per_item(skips, x) * x + per_item(outs, x) * output
 
     def loss(self, output: Tensor, x0: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         skip, out = self.c_skip(alpha, sigma, self.spread), self.c_out(alpha, sigma, self.spread)
         target = (x0 - per_item(skip, x) * x) / per_item(out, x)
         return sum_event((output - target) ** 2) / math.prod(x.shape[1:])
+
+
+@lru_cache(maxsize=4096)
+def _known_coefficients(linear: Linear, alpha: float, sigma: float) -> tuple[float, float, float]:
+    """c_in, c_skip and c_out at one noise level: a sampler asks for the same few again and again."""
+    a, s = (torch.tensor(value, dtype=torch.float64) for value in (alpha, sigma))
+    c_in, c_skip, c_out = (float(c(a, s, linear.spread)) for c in (linear.c_in, linear.c_skip, linear.c_out))
+    return c_in, c_skip, c_out
 
 
 def _scale_in(alpha: Tensor, sigma: Tensor, spread: float) -> Tensor:
