@@ -302,7 +302,7 @@ def test_sample_refuses_in_one_line(cli, moons, tmp_path, more, told) -> None:
 
 @pytest.mark.parametrize("name", ["x.txt", "x.csv.gz", "x", "x.jpg"])
 def test_sample_refuses_a_kind_of_file_before_it_draws(cli, moons, tmp_path, monkeypatch, name) -> None:
-    monkeypatch.setattr("driftback.recipes.model.Model.sample", None)
+    monkeypatch.setattr("driftback.recipes.model.Model.draw", None)
     result = cli("sample", moons, "--out", tmp_path / name)
     assert ".npy, .npz, .csv, .png" in result.error
     assert sample_command.SUFFIXES["points"] == (".npy", ".npz", ".csv", ".png")
@@ -504,7 +504,7 @@ def test_out_of_memory(cli, moons, tmp_path, monkeypatch, error) -> None:
     def greedy(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr("driftback.recipes.model.Model.sample", greedy)
+    monkeypatch.setattr("driftback.recipes.model.Model.draw", greedy)
     result = cli("sample", moons, "--out", tmp_path / "x.npy")
     assert result.code == 1
     assert all(word in result.error for word in ("out of memory", "--batch-size", "fewer", "--device cpu"))
@@ -548,7 +548,7 @@ def test_ctrl_c_while_drawing(cli, moons, tmp_path, monkeypatch) -> None:
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("driftback.recipes.model.Model.sample", interrupted)
+    monkeypatch.setattr("driftback.recipes.model.Model.draw", interrupted)
     result = cli("sample", moons, "--out", tmp_path / "x.npy")
     assert result.code == 130
     assert "stopped" in result.error
@@ -559,7 +559,7 @@ def test_a_mistake_of_ours_is_told_from_one_of_theirs(cli, moons, tmp_path, monk
     def wrong(*args, **kwargs):
         raise ZeroDivisionError("two\nlines")
 
-    monkeypatch.setattr("driftback.recipes.model.Model.sample", wrong)
+    monkeypatch.setattr("driftback.recipes.model.Model.draw", wrong)
     result = cli("sample", moons, "--out", tmp_path / "x.npy", "--quiet")
     assert result.code == 70
     assert "our mistake (ZeroDivisionError: two lines)" in result.err

@@ -22,7 +22,7 @@ def verify(
     what: Annotated[
         str | None,
         typer.Argument(
-            metavar="[WHAT]", help="A name, your own FILE.py (which is run), or a model's folder. Left out: the names."
+            metavar="WHAT", help="A name, your own FILE.py (which is run), or a model's folder. Left out: the names."
         ),
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Verify every one of ours.")] = False,

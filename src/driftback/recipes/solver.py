@@ -19,6 +19,7 @@ from torch import Tensor
 
 from driftback.errors import BadInput
 from driftback.files import write_text
+from driftback.recipes.finite import refuse_not_finite
 from driftback.samplers.fitted import Fitted, fitted
 from driftback.samplers.grids import log_snr
 from driftback.samplers.multistep import Mend, Step
@@ -27,7 +28,7 @@ from driftback.scores.denoiser import Denoiser
 
 LENGTHS = (6, 8, 10, 12, 16, 20, 26, 34, 44)
 """The numbers of evaluations that are measured."""
-FINE = 257
+FINE = 129
 """The steps of the ways that are followed closely."""
 TOLERANCE = 0.01
 """The error that is asked for when nothing is said, in standard deviations of the data."""
@@ -88,6 +89,7 @@ def fit_solver(
     """
     process = denoiser.process
     ways = reference(denoiser, x, log_snr(process, FINE, low=low, high=high))
+    refuse_not_finite(ways.ends, "way", 0)
     choices: list[Choice] = []
     for done, steps in enumerate(lengths, 1):
         one = fitted(denoiser, ways, steps, orders=(4, 5), grids=((2, 0.1), (3, 0.05), (4, 0.02)))

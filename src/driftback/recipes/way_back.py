@@ -32,7 +32,7 @@ from driftback.scores.guided import GuidedDenoiser
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
 
-WAYS = 1024, 32
+WAYS = 256, 32
 """So many ways of points, or of pictures, a solver is fitted to."""
 
 
