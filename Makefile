@@ -29,8 +29,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install ## learn handwritten digits, draw 100 new ones, judge them: runs/digits/report.html
 	@$(BIN)/driftback demo --out runs/digits
 
-test: install ## the tests that belong to every change
-	@$(BIN)/python -m pytest
+test: install ## the tests that belong to every change, one file per core at a time
+	@$(BIN)/python -m pytest -n auto --dist loadfile
 
 slow: install ## the tests that take longer
 	@$(BIN)/python -m pytest -m slow

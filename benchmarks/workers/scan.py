@@ -85,10 +85,11 @@ class Solver:
     """Evaluations a step."""
     ends: tuple[str, ...] = ("stop", "denoised")
     warps: tuple[str, ...] = tuple(WARPS)
+    lows: tuple[float, ...] = LOWS
 
     def settings(self) -> list[Setting]:
         """All that are tried."""
-        return [Setting(*parts) for parts in product(self.warps, LOWS, self.ends)]
+        return [Setting(*parts) for parts in product(self.warps, self.lows, self.ends)]
 
     def run(self, setting: Setting, problem: Problem, evaluations: int) -> tuple[Tensor, int]:
         """The ends of all points with at most about `evaluations`, and how many it took."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from workers.components import compared, moments
 from workers.mixtures import Problem
-from workers.scan import Setting, Solver, floor, search
+from workers.scan import LOWS, Setting, Solver, floor, search
 
 NOISY = tuple(Setting(warp, low, "denoised") for warp in ("rho 3", "rho 7", "log") for low in (0.002, 0.01, 0.03))
 """The grids on which samplers with noise are tried."""
@@ -49,7 +49,9 @@ class Bench:
         small, large = (_loaded(numbers, truths) for numbers in (few, many))
         chosen = self.solvers[solver]
         answer = {"needs": search(chosen, small, large, tolerances)}
-        return answer | ({"floor": floor(chosen, *small, 500)} if small[0].dimension == 2 else {})
+        # A solver that is fitted to each number of steps has no limit to look at.
+        look = small[0].dimension == 2 and LOWS[0] in chosen.lows
+        return answer | ({"floor": floor(chosen, *small, 500)} if look else {})
 
     def draw(self, solver: str, few: list[int], many: list[int], steps: int) -> dict:
         """The components of a noisy sampler's draws in `steps` steps, on the grid that is best on few points."""

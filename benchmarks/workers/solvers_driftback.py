@@ -48,7 +48,7 @@ def walk(sampler: Callable[[Denoiser], Sampler]) -> Walk:
     return along
 
 
-WAYS = {2: 1024, 10: 1024, 100: 256}
+WAYS = {2: 1024, 10: 512, 100: 128}
 """So many ways of each mixture, by dimension, are followed to fit a solver to: others than those that are judged."""
 
 
@@ -86,7 +86,7 @@ def named(name: str, ends: tuple[str, ...] = ("stop", "denoised", "zero")) -> So
 
 
 SOLVERS = [
-    Solver("fitted", walk_fitted, ends=("zero",), warps=("log",)),
+    Solver("fitted", walk_fitted, ends=("zero",), warps=("log",), lows=(0.005,)),
     *(named(f"adams-{order}") for order in (3, 4, 5)),
     named("adams-moulton-4"),
     Solver("adams-moulton-5", walk(lambda d: Multistep(d, 4, correct=True)), ends=("stop", "denoised", "zero")),

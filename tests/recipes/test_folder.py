@@ -35,7 +35,9 @@ def test_a_folder_of_others_is_never_deleted(tmp_path: Path, foreign: str) -> No
 
 
 @pytest.mark.parametrize("resume", [False, True])
-@pytest.mark.parametrize("left", [f".config.{GONE.pid}.part.json", "weights.safetensors", ".demo"])
+@pytest.mark.parametrize(
+    "left", [f".config.{GONE.pid}.part.json", "weights.safetensors", ".demo"], ids=["part", "weights", "demo"]
+)
 def test_what_a_kill_left_counts_as_empty(tmp_path: Path, left: str, resume: bool) -> None:
     (tmp_path / left).write_text("")
     prepare("two-moons", out=tmp_path, resume=resume, **OPTIONS)
