@@ -3,7 +3,7 @@
 Digits (class-conditional, 1,437 to train on, 360 held out) with a budget of 1.4 and of 10 minutes: held-out bits per
 dimension, the share of 1,000 samples whose asked label a classifier confirms, and whether training items were copied.
 Three shapes of 10,000 points (8,000 to train on) with 2 minutes each: every distance of 2,000 samples from the 2,000
-held-out points, beside its floor. A budget is not what is spent: few items are passed over 80 times at most, so that
+held-out points, beside its floor. A budget is not what is spent: few items are passed over 62 times at most, so that
 the 10 minutes for the digits end much earlier; `seconds` is what it took, and `capped` says that the cap decided. No
 rival runs here; reference values for the digits are in `REFERENCES`.
 """
