@@ -342,17 +342,16 @@ def test_a_file_or_a_near_miss_in_place_of_a_run(cli, moons, tmp_path) -> None:
 
 
 def test_nothing_to_resume(cli, tmp_path) -> None:
-    run = tmp_path / "run"
-    result = cli("fit", "two-moons", "--out", run, "--resume", *FIT)
-    assert (result.code, run.exists()) == (2, False)
-    assert "nothing to resume" in result.error
-    assert "leave --resume out" in result.error
-    # What a kill left before the first checkpoint is no dead end, but told.
-    run.mkdir()
-    (run / ".config.7.part.json").write_text("")
-    again = cli("fit", "two-moons", "--n", 100, "--out", run, "--resume", *FIT)
-    assert again.code == 0
-    assert "starting again" in again.err
+    """A kill at any moment, the first one too, can be answered by --resume; a misspelt folder is told."""
+    for n, left in enumerate((None, (), (".config.7.part.json",))):
+        run = tmp_path / f"run{n}"
+        for name in left or ():
+            run.mkdir(exist_ok=True)
+            (run / name).write_text("")
+        result = cli("fit", "two-moons", "--n", 100, "--out", run, "--resume", *FIT)
+        assert result.code == 0
+        assert "starting again" in result.err
+        assert ("nothing to resume" in result.err) == (not left)
 
 
 def test_what_validators_call_it_is_not_told(cli, moons, tmp_path) -> None:

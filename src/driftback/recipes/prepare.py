@@ -135,13 +135,14 @@ def prepare(
     else:
         if folder is not None:
             folders.refuse(folder, force=force)
-            if resume and not folders.begun(folder):
-                raise BadInput(
-                    f"there is nothing to resume in {folder}: leave --resume out to start, or give another --out"
-                )
             if resume:
-                left = f"{folder} holds only what a killed training left before its first checkpoint: starting again"
-                findings = (*findings, Finding("warning", left))
+                # A kill may have come before anything was written: then going on is starting.
+                what = (
+                    f"{folder} holds only what a killed training left before its first checkpoint"
+                    if folders.begun(folder)
+                    else f"there is nothing to resume in {folder}"
+                )
+                findings = (*findings, Finding("warning", f"{what}: starting again"))
         name = method or default_method(prepared.levels)
         spread = float(x0.double().std())
         config = Config(
