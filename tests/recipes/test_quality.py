@@ -9,6 +9,7 @@ from driftback.data.split import split
 from driftback.evaluation.judge import judge
 from driftback.evaluation.metric import MEMORISED, NOT_MEMORISED, Metric
 from driftback.recipes.evaluate import evaluate, original
+from driftback.recipes.pace import MOST_PASSES
 
 
 def judged(model: db.Model, x: np.ndarray, held: np.ndarray | None, n: int) -> dict[str, Metric]:
@@ -45,8 +46,11 @@ def test_all_digits_are_learned_and_not_memorised() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_digits_that_were_asked_for_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """About what `make demo` plans: a classifier of real digits agrees with the class asked for in 95 % of 1,000."""
-    model = db.fit("digits", steps=600, seed=0)
+    """What `make demo` plans: a classifier of real digits agrees with the class asked for in 95 % of 1,000.
+
+    Measured: 94.4 % after 600 steps, 95.9 % after these 696, 96.9 % after 898; one standard error is .6 %.
+    """
+    model = db.fit("digits", steps=MOST_PASSES * 1437 // 128, seed=0)
     real = original(model.config)
     found = {metric.name: metric for metric in evaluate(model, real, n=1000).metrics}
     agreement = found["label agreement"].value
