@@ -36,13 +36,13 @@ class Task:
     case: str
     kind: str
     steps: int
-    noise: bool | None = None
+    sampler: str | None = None
 
     @property
     def name(self) -> str:
         """The row's name."""
-        act = {None: "train", False: "sample", True: "sample, with noise"}[self.noise]
-        return f"{act} · {self.case} · {'no network' if self.kind == 'none' else f'{self.kind} network'}"
+        network = "no network" if self.kind == "none" else f"{self.kind} network"
+        return " · ".join(filter(None, (self.act, self.case, network, self.sampler)))
 
     def message(self, quick: bool) -> dict:
         """What a worker is asked."""
@@ -50,15 +50,17 @@ class Task:
         return ask | {"steps": max(2, self.steps // 8)} if quick else ask
 
 
+SAMPLERS = ("euler", "heun", "dpm-2m", "dpm-3m", "unipc-3", "deis-3", "ancestral", "sde-dpm-2m")
+"""As driftback calls them; Heun's rule has two evaluations a step, the others one."""
 TASKS = (
     *(Task("train", case, kind, 3) for case in ("8x8", "28x28") for kind in ("own", "same")),
     *(
-        Task("sample", case, kind, 4, noise)
+        Task("sample", case, kind, 4, sampler)
         for case in ("8x8", "28x28")
         for kind in ("own", "same")
-        for noise in (False, True)
+        for sampler in ("euler", "ancestral")
     ),
-    *(Task("sample", case, "none", 100, noise) for case in ("8x8", "28x28") for noise in (False, True)),
+    *(Task("sample", case, "none", 100, sampler) for case in ("8x8", "28x28") for sampler in SAMPLERS),
 )
 
 

@@ -31,6 +31,33 @@ def test_laws(dtype: torch.dtype) -> None:
     assert stats.kstest(1.1 * normal.numpy().astype(np.float64), "norm").pvalue < 1e-2
 
 
+def moments_are_normal(x: torch.Tensor) -> bool:
+    """Even moments to the sixth, the share beyond 3 and 4, all within 5 standard errors: a false alarm in 10^5."""
+    x = x.double().flatten()
+    parts = {1.0: x**2, 3.0: x**4, 15.0: x**6, 2.6998e-3: (x.abs() > 3).double(), 6.3343e-5: (x.abs() > 4).double()}
+    return all(abs(float(part.mean()) - law) < 5 * float(part.std()) / len(x) ** 0.5 for law, part in parts.items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_normal_numbers_have_normal_tails_and_forget_their_neighbours(dtype: torch.dtype) -> None:
+    x = Rng(2).normal((64 * 100, 7, 9), dtype=dtype)
+    assert moments_are_normal(x)
+    # The two numbers that are made from one pair lie half a block apart.
+    blocks = x.reshape(100, 2, -1).double()
+    for one, other in ((blocks[:, 0], blocks[:, 1]), (blocks[:, 0] ** 2, blocks[:, 1] ** 2), (x[1:], x[:-1])):
+        pair = torch.stack([one.flatten(), other.flatten()]).double()
+        assert abs(float(torch.corrcoef(pair)[0, 1])) < 5 / pair.shape[1] ** 0.5
+    # Planted faults: a radius that stops at 3.5, and one that is spread too little.
+    assert not moments_are_normal(x.clamp(-3.5, 3.5))
+    assert not moments_are_normal(0.99 * x)
+
+
+def test_an_odd_count_of_numbers_is_filled() -> None:
+    x = Rng(0).normal((1, 513, 513))
+    assert bool(torch.isfinite(x).all())
+    assert abs(float(x[0, -1].std()) - 1) < 0.2
+
+
 def test_keys_do_not_meet() -> None:
     keys = [
         Rng(0),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from azula.denoise import KarrasDenoiser
 from azula.nn.layers import SineEncoding
 from azula.nn.unet import UNet
 from azula.noise import VPSchedule
-from azula.sample import DDPMSampler, EulerSampler
+from azula.sample import DDPMSampler, EulerSampler, HeunSampler, xEABSampler, zEABSampler
 from torch import Tensor, nn
 
 from workers.cases import Case
@@ -16,6 +18,17 @@ from workers.serve import Step, Training, foreach_average, serve
 BLOCKS = {8: (4,), 28: (2, 2)}
 FEATURES = 96
 """Width of the modulation, a multiple of 32; with it and the blocks the parameters come nearest to driftback's."""
+
+
+WALKS: dict[str, tuple[Callable, dict]] = {
+    "euler": (EulerSampler, {}),
+    "heun": (HeunSampler, {}),
+    "dpm-2m": (xEABSampler, {"order": 2}),
+    "dpm-3m": (xEABSampler, {"order": 3}),
+    "deis-3": (zEABSampler, {"order": 3}),
+    "ancestral": (DDPMSampler, {}),
+}
+"""Its samplers by the name of ours that does the same, or nearly."""
 
 
 class _Own(nn.Module):
@@ -66,9 +79,11 @@ class Azula:
     def training(self, network: nn.Module, x0: Tensor, batch: int) -> Step:
         return Training(network, x0, batch, lambda x: network.loss(x, torch.rand(len(x))), foreach_average)
 
-    def walk(self, network: nn.Module, x: Tensor, steps: int, *, noise: bool) -> Tensor:
-        sampler = DDPMSampler if noise else EulerSampler
-        return sampler(network, steps=steps, silent=True)(x)
+    def walk(self, network: nn.Module, x: Tensor, steps: int, sampler: str) -> Tensor | None:
+        if sampler not in WALKS:
+            return None
+        made, options = WALKS[sampler]
+        return made(network, steps=steps, silent=True, **options)(x)
 
 
 if __name__ == "__main__":

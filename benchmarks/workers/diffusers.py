@@ -9,7 +9,15 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DEISMultistepScheduler,
+    DPMSolverMultistepScheduler,
+    HeunDiscreteScheduler,
+    UNet2DModel,
+    UniPCMultistepScheduler,
+)
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
@@ -18,6 +26,19 @@ from workers.serve import Step, Training, serve
 
 BLOCKS = {8: 2, 28: 1}
 """Per resolution on the way down; two more in the middle and one more per resolution on the way up are fixed."""
+
+
+SCHEDULERS: dict[str, tuple[Callable, dict]] = {
+    "euler": (DDIMScheduler, {}),
+    "heun": (HeunDiscreteScheduler, {}),
+    "dpm-2m": (DPMSolverMultistepScheduler, {"solver_order": 2}),
+    "dpm-3m": (DPMSolverMultistepScheduler, {"solver_order": 3}),
+    "unipc-3": (UniPCMultistepScheduler, {"solver_order": 3}),
+    "deis-3": (DEISMultistepScheduler, {"solver_order": 3}),
+    "ancestral": (DDPMScheduler, {}),
+    "sde-dpm-2m": (DPMSolverMultistepScheduler, {"algorithm_type": "sde-dpmsolver++"}),
+}
+"""Its schedulers by the name of ours that does the same."""
 
 
 class _Own(nn.Module):
@@ -82,11 +103,12 @@ class Diffusers:
 
         return Training(network, x0, batch, loss, _average)
 
-    def walk(self, network: nn.Module, x: Tensor, steps: int, *, noise: bool) -> Tensor:
-        scheduler = DDPMScheduler() if noise else DDIMScheduler()
+    def walk(self, network: nn.Module, x: Tensor, steps: int, sampler: str) -> Tensor:
+        made, options = SCHEDULERS[sampler]
+        scheduler = made(**options)
         scheduler.set_timesteps(steps)
         for t in scheduler.timesteps:
-            x = scheduler.step(network(x, t), t, x, return_dict=False)[0]
+            x = scheduler.step(network(scheduler.scale_model_input(x, t), t), t, x, return_dict=False)[0]
         return x
 
 

@@ -1,4 +1,4 @@
-"""driftback: its own training loop, and its Euler and ancestral samplers on EDM's grid."""
+"""driftback: its own training loop, and its samplers on EDM's grid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from driftback.processes.schedules import EDM
 from driftback.samplers.ancestral import Ancestral
 from driftback.samplers.frame import last
 from driftback.samplers.grids import karras
-from driftback.samplers.heun import euler
+from driftback.samplers.published import SAMPLERS
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import predict_edm
 from driftback.training.loop import State, train
@@ -45,11 +45,11 @@ class Driftback:
         steps = train(state, x0, None, LogNormalRatio(), plan)
         return lambda: next(steps).loss
 
-    def walk(self, network: nn.Module, x: Tensor, steps: int, *, noise: bool) -> Tensor:
+    def walk(self, network: nn.Module, x: Tensor, steps: int, sampler: str) -> Tensor:
         denoiser = self._denoiser(network, tuple(x.shape[1:]))
         times = karras(denoiser.process, steps)
-        sampler = Ancestral(denoiser) if noise else euler(denoiser)
-        return last(sampler(80.0 * x, times, rng=0)).x
+        make = Ancestral if sampler == "ancestral" else SAMPLERS[sampler].make
+        return last(make(denoiser)(80.0 * x, times, rng=0)).x
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -130,10 +131,18 @@ class Problem:
         return square.mean(1).sqrt().tolist()
 
 
+class Denoises(Protocol):
+    """Something with a denoiser: a mixture, or a learned model."""
+
+    def denoised(self, x: Tensor, sigma: float) -> Tensor:
+        """D(x; sigma)."""
+        ...
+
+
 class Counted:
     """A problem's denoiser that counts its calls: evaluations per point, since every call moves all points."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Denoises) -> None:
         self.problem, self.evaluations = problem, 0
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from workers.mixtures import HIGH, Counted, Problem
+from workers.network import Pictures
 
 Walk = Callable[[Counted, Tensor, Tensor], Tensor]
 """walk(denoise, x, sigmas): from `x` at sigmas[0] = 80 to sigmas[-1], which may be 0; float64, (steps + 1,)."""
@@ -117,8 +118,8 @@ class Reading:
         return mean if math.isfinite(mean) else math.inf
 
 
-Points = tuple[Problem, Tensor]
-"""A problem and its truth at LOWS, the highest first, and at no noise."""
+Points = tuple[Problem | Pictures, Tensor]
+"""A problem and its truth: of a mixture at LOWS, the highest first, and at no noise, of pictures at no noise."""
 Found = dict[Setting, dict[int, Reading]]
 """Readings by setting and the evaluations that were asked for."""
 
@@ -209,6 +210,24 @@ def search(solver: Solver, few: Points, many: Points, tolerances: list[float], t
             if best
             else {"evaluations": None, "about": guesses[0][0] if guesses and math.isfinite(guesses[0][0]) else None}
         )
+    return answer
+
+
+def nearest(solver: Solver, few: Points, many: Points, budgets: list[int], top: int = 3) -> dict:
+    """For each budget of evaluations the least error and its setting; ranked on `few` points, read on `many`."""
+    answer = {}
+    for budget in budgets:
+        tried = [(read(solver, setting, few[0], few[1], budget), setting) for setting in solver.settings()]
+        able = sorted((one for one in tried if one[0].evaluations <= budget), key=lambda one: one[0].error)[:top]
+        readings = [(read(solver, setting, many[0], many[1], budget), setting) for _, setting in able]
+        if readings:
+            best, setting = min(readings, key=lambda one: one[0].error)
+            answer[str(budget)] = {
+                "evaluations": best.evaluations,
+                "setting": str(setting),
+                "error": best.error if math.isfinite(best.error) else None,
+                "errors": [error if math.isfinite(error) else None for error in best.errors],
+            }
     return answer
 
 

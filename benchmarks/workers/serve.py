@@ -52,8 +52,8 @@ class Library(Protocol):
         """A training on `x0` that has not started."""
         ...
 
-    def walk(self, network: nn.Module, x: Tensor, steps: int, *, noise: bool) -> Tensor | None:
-        """From noise `x` to pictures in `steps` network calls, with fresh noise or none; None where not offered."""
+    def walk(self, network: nn.Module, x: Tensor, steps: int, sampler: str) -> Tensor | None:
+        """From noise `x` to pictures in `steps` steps of a sampler by driftback's name; None where not offered."""
         ...
 
 
@@ -150,14 +150,14 @@ class Bench:
         return times | {"loss": loss, "finite": math.isfinite(loss)}
 
     @torch.no_grad()
-    def sample(self, case: str, kind: str, steps: int, noise: bool) -> dict:
+    def sample(self, case: str, kind: str, steps: int, sampler: str) -> dict:
         """Seconds per sampling step of 64 pictures, and whether pictures came out; nothing where not offered."""
         network = self.network(case, kind).eval()
         side = CASES[case].side
         x = torch.randn(SAMPLES, 1, side, side, generator=torch.Generator().manual_seed(0))
-        if self.library.walk(network, x, 2, noise=noise) is None:
+        if self.library.walk(network, x, 4, sampler) is None:
             return {}
-        out, times = _clocked(lambda: self.library.walk(network, x, steps, noise=noise), steps)
+        out, times = _clocked(lambda: self.library.walk(network, x, steps, sampler), steps)
         return times | {"finite": out is not None and out.shape == x.shape and bool(torch.isfinite(out).all())}
 
 

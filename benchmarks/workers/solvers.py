@@ -17,7 +17,8 @@ from torch import Tensor
 
 from workers.components import compared, moments
 from workers.mixtures import Problem
-from workers.scan import LOWS, Setting, Solver, floor, search
+from workers.network import Pictures
+from workers.scan import LOWS, Setting, Solver, floor, nearest, search
 
 NOISY = tuple(Setting(warp, low, "denoised") for warp in ("rho 3", "rho 7", "log") for low in (0.002, 0.01, 0.03))
 """The grids on which samplers with noise are tried."""
@@ -52,6 +53,11 @@ class Bench:
         # A solver that is fitted to each number of steps has no limit to look at.
         look = small[0].dimension == 2 and LOWS[0] in chosen.lows
         return answer | ({"floor": floor(chosen, *small, 500)} if look else {})
+
+    def near(self, solver: str, few: tuple[list, str], many: tuple[list, str], budgets: list[int]) -> dict:
+        """How near a sampler comes to a network's own ends; `few` and `many` are pictures and their truth's file."""
+        small, large = ((Pictures(*numbers), torch.from_numpy(np.load(truth))) for numbers, truth in (few, many))
+        return nearest(self.solvers[solver], small, large, budgets)
 
     def draw(self, solver: str, few: list[int], many: list[int], steps: int) -> dict:
         """The components of a noisy sampler's draws in `steps` steps, on the grid that is best on few points."""
@@ -95,6 +101,7 @@ def serve(bench: Bench) -> None:
     acts: dict[str, Callable[..., dict]] = {
         "hello": bench.hello,
         "solve": bench.solve,
+        "near": bench.near,
         "draw": bench.draw,
         "truly": bench.truly,
     }

@@ -12,6 +12,7 @@ from torch import Tensor
 from driftback.distributions.mixture import Mixture
 from driftback.processes.diffusion import Diffusion
 from driftback.processes.schedules import EDM
+from driftback.recipes.way_back import Asked
 from driftback.samplers.ancestral import Ancestral
 from driftback.samplers.fitted import Fitted, fitted
 from driftback.samplers.frame import Sampler, last
@@ -23,6 +24,7 @@ from driftback.samplers.reference import Reference, reference
 from driftback.scores.denoiser import Denoiser
 from driftback.scores.exact import ExactDenoiser
 from workers.mixtures import HIGH, SPREAD, Counted, Problem
+from workers.network import Pictures
 from workers.scan import Solver, Walk
 from workers.solvers import Bench, serve
 
@@ -69,9 +71,35 @@ def _fitted(problem: Problem, seed: int, low: float, steps: int) -> Fitted:
     return fitted(*_ways(problem, seed, low), steps)
 
 
+@dataclass(frozen=True, eq=False)
+class _InItsUnits(Denoiser):
+    """A counted network as a denoiser of its own time, of pictures in its own units."""
+
+    process: Diffusion
+    pictures: Pictures
+    denoise: Counted
+
+    def denoised(self, x: Tensor, t: float | Tensor) -> Tensor:
+        unit = self.pictures.unit
+        return unit * self.denoise(x / unit, self.process.sigma(t) / unit)
+
+
+def _walk_network(pictures: Pictures, denoise: Counted, x: Tensor, steps: int) -> Tensor:
+    """What `driftback sample --evaluations STEPS` does, from the noise `x`."""
+    choice = pictures.model.ways.choice(Asked(evaluations=steps))
+    assert choice is not None
+    denoiser = _InItsUnits(pictures.model.denoiser.process, pictures, denoise)
+    return last(choice.sampler(denoiser)(x * pictures.unit)).x / pictures.unit
+
+
 def walk_fitted(denoise: Counted, x: Tensor, sigmas: Tensor) -> Tensor:
-    """Each mixture by the solver that is fitted to it; `sigmas` gives the number of steps and the lowest noise."""
+    """By the solver that is fitted to the model; `sigmas` gives the number of steps, and for mixtures the lowest noise.
+
+    Each mixture has one of its own; a network's is what `sample` would take.
+    """
     steps, low = len(sigmas) - 1, float(sigmas[-2])
+    if isinstance(denoise.problem, Pictures):
+        return _walk_network(denoise.problem, denoise, x, steps)
     seeds = denoise.problem.seeds
     # The fit depends on the mixtures alone, which are the same for every number of points.
     problem = Problem(denoise.problem.dimension, seeds, 1)

@@ -19,6 +19,10 @@ BLOCKS = {8: 2, 28: 1}
 """Per resolution on the way down; two more in the middle and one more per resolution on the way up are fixed."""
 
 
+RULES = {"euler": "euler", "heun": "heun2"}
+"""torchdiffeq's rules by the names of ours."""
+
+
 class _Adapted(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -64,10 +68,10 @@ class TorchCFM:
 
         return Training(network, x0, batch, loss, foreach_average)
 
-    def walk(self, network: nn.Module, x: Tensor, steps: int, *, noise: bool) -> Tensor | None:
-        if noise:
+    def walk(self, network: nn.Module, x: Tensor, steps: int, sampler: str) -> Tensor | None:
+        if sampler not in RULES:
             return None
-        return odeint(network, x, torch.linspace(0, 1, steps + 1), method="euler")[-1]
+        return odeint(network, x, torch.linspace(0, 1, steps + 1), method=RULES[sampler])[-1]
 
 
 if __name__ == "__main__":

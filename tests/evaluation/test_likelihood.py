@@ -189,13 +189,14 @@ def test_bound_of_a_worse_model_is_lower() -> None:
     index = torch.multinomial(log_p.exp(), 400, replacement=True, generator=torch.Generator().manual_seed(1)).T
     x0 = LEVELS.values(torch.zeros(1))[index]
     entropy = -float(sum(log_p[i, index[:, i]] for i in range(3)).mean())
-    right = variational_bound(denoiser, x0, spread=0.65, draws=64, rng=0)
+    # Both means have a standard error of .015 to .02 (the spread of 12 seeds at 64 draws, over 4).
+    right = variational_bound(denoiser, x0, spread=0.65, draws=1024, rng=0)
     assert abs(-right.mean - entropy) < 0.08
     with torch.no_grad():
         denoiser.network.bias.table.zero_()  # type: ignore[union-attr]
-    flat = variational_bound(denoiser, x0, spread=0.65, draws=64, rng=0)
+    flat = variational_bound(denoiser, x0, spread=0.65, draws=1024, rng=0)
     # The uniform model's probability is exact too: 3 log 6.
-    assert flat.mean == pytest.approx(-3 * math.log(6), abs=0.06)
+    assert flat.mean == pytest.approx(-3 * math.log(6), abs=0.08)
     assert flat.mean < right.mean
 
 

@@ -115,7 +115,7 @@ def test_every_sampler_is_there_by_name(model: db.Model, name: str) -> None:
         ({"evaluations": 0}, "evaluations"),
         ({"tolerance": 0.0}, "positive"),
         ({"tolerance": -1.0}, "positive"),
-        ({"evaluations": 2}, "give 6 or more"),
+        ({"evaluations": 2}, "give 4 or more"),
     ],
 )
 def test_what_does_not_go_together_is_refused(model: db.Model, wrong: dict, said: str) -> None:

@@ -26,7 +26,7 @@ from driftback.samplers.multistep import Mend, Step
 from driftback.samplers.reference import reference
 from driftback.scores.denoiser import Denoiser
 
-LENGTHS = (6, 8, 10, 12, 16, 20, 26, 34, 44)
+LENGTHS = (4, 5, 6, 8, 10, 12, 16, 20, 26, 34, 44)
 """The numbers of evaluations that are measured."""
 FINE = 129
 """The steps of the ways that are followed closely."""

@@ -72,14 +72,19 @@ class Heun:
         (alpha_t, sigma_t), (alpha_s, sigma_s) = (now.alpha, now.sigma), (after.alpha, after.sigma)
         denoised = self.denoiser.denoised(x, now.t)
         # Euler in r: y + (r_s - r_t) noise, with the noise written out, so that neither 1 / alpha nor 1 / r occurs.
-        euler = sigma_s / sigma_t * x + (alpha_s - alpha_t * sigma_s / sigma_t) * denoised
+        carry = sigma_s / sigma_t
+        pull = alpha_s - alpha_t * carry
+        euler = torch.add(x * carry, denoised, alpha=pull)
         if not self.correct or sigma_s == 0:
             return euler, 1
         denoised_s = self.denoiser.denoised(euler, after.t)
         if alpha_t == 0:
-            return sigma_s / sigma_t * x + alpha_s * (denoised + denoised_s) / 2, 2
-        slope = (x - alpha_t * denoised) / sigma_t + (euler - alpha_s * denoised_s) / sigma_s
-        return alpha_s / alpha_t * x + (sigma_s - alpha_s * sigma_t / alpha_t) / 2 * slope, 2
+            return torch.add(torch.add(x * carry, denoised, alpha=alpha_s / 2), denoised_s, alpha=alpha_s / 2), 2
+        # y + (r_s - r_t) times the mean of both noises, as factors on x and on both values of D.
+        half = (sigma_s - alpha_s * sigma_t / alpha_t) / 2
+        out = torch.add(x * (alpha_s / alpha_t + half / sigma_t), euler, alpha=half / sigma_s)
+        out = torch.add(out, denoised, alpha=-half * alpha_t / sigma_t)
+        return torch.add(out, denoised_s, alpha=-half * alpha_s / sigma_s), 2
 
 
 def euler(denoiser: Denoiser) -> Heun:
