@@ -11,14 +11,27 @@ from driftback.errors import BadInput
 from driftback.evaluation.verification import FAIL, TARGET, verify_process, verify_sampler, verify_score
 from driftback.evaluation.verification.check import judged, near, shown
 from driftback.evaluation.verification.faulty import FAULTY
-from driftback.evaluation.verification.order import Convergence, convergence, standard
+from driftback.evaluation.verification.known import Growing
+from driftback.evaluation.verification.order import Convergence, convergence, grid, standard
 from driftback.evaluation.verification.targets import ends, modes, true_score
+from driftback.evaluation.verification.weak import NORMAL, NotLinear, law
 from driftback.processes import SCHEDULES, VP, Diffusion
+from driftback.randomness import as_rng
 from driftback.recipes.verify import PREFIX, faulty, subjects
-from driftback.samplers import Frame, Heun, published
+from driftback.samplers import Frame, Heun, last, published
+from driftback.scores.exact import ExactDenoiser
 
-QUICK = {"wrong-index", "strided", "unlowered", "stretched-score", "turned-score", "wrong-clock", "forgetful-bridge"}
-SHORT = {"euler", "dpm-2m", "unipc-3", "ddpm", "straight", "exact", "recorded"}
+QUICK = {
+    "wrong-index",
+    "strided",
+    "unlowered",
+    "stretched-score",
+    "turned-score",
+    "wrong-clock",
+    "forgetful-bridge",
+    "ordinary-calculus",
+}
+SHORT = {"linear", "nonlinear", "euler", "dpm-2m", "unipc-3", "ddpm", "straight", "exact", "recorded"}
 
 
 def marked(names, quick):
@@ -47,7 +60,7 @@ def test_every_one_of_ours_passes(name) -> None:
 
 
 def test_all_of_ours_have_a_name_to_verify() -> None:
-    assert {*published.SAMPLERS, *SCHEDULES, "exact", "recorded", "grid"} == set(subjects())
+    assert {*published.SAMPLERS, *SCHEDULES, "exact", "recorded", "grid", "linear", "nonlinear"} == set(subjects())
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -73,6 +86,75 @@ def test_evaluations_are_counted_and_not_believed() -> None:
 def test_a_claim_that_is_too_high_fails() -> None:
     found = verify_sampler(Heun, 3)
     assert found.failed == ("observed order",)
+
+
+def test_a_reversal_without_the_divergence_is_rejected(monkeypatch) -> None:
+    """Anderson's full formula against the one that holds for noise that is the same everywhere."""
+    monkeypatch.setattr("driftback.processes.nonlinear.divergence", lambda sde, x, t: torch.zeros_like(x))
+    found = verify_process(Growing(), score=Growing().score)
+    assert any(name.endswith("of reversed points at t = 0.3") for name in found.failed)
+    assert not any("simulated" in name for name in found.failed)
+
+
+def test_a_process_of_which_nothing_is_stated_is_refused() -> None:
+    class Silent:
+        drift, dispersion = Growing.drift, Growing.dispersion
+
+    with pytest.raises(BadInput, match="add forward"):
+        verify_process(Silent())
+
+
+def test_the_law_of_one_step_is_the_textbooks() -> None:
+    """DDPM's step from t to s: x_s = a x_t + b D + sqrt(v) z, by hand."""
+    process, times = standard().process, torch.tensor([0.6, 0.5], dtype=torch.float64)
+    mean, covariance, evaluations = law(published.SAMPLERS["ddpm"].make, times)
+    (alpha, alpha_s), (sigma, sigma_s) = process.alpha(times), process.sigma(times)
+    m, c = NORMAL.means[0], NORMAL.covariances[0]
+    eye = torch.eye(2, dtype=torch.float64)
+    now = alpha**2 * c + sigma**2 * eye
+    gain = alpha * c @ torch.linalg.inv(now)  # D = m + gain (x - alpha m)
+    a = alpha / alpha_s * sigma_s**2 / sigma**2
+    v = sigma**2 - (alpha / alpha_s) ** 2 * sigma_s**2
+    b = alpha_s * v / sigma**2
+    total = a * eye + b * gain
+    assert torch.allclose(mean, a * alpha * m + b * m, atol=1e-12)
+    assert torch.allclose(covariance, total @ now @ total.T + v * sigma_s**2 / sigma**2 * eye, atol=1e-12)
+    assert evaluations == 1
+
+
+@pytest.mark.parametrize("name", ["seeds-2", "sde-dpm-2m", "euler-maruyama"])
+def test_the_law_that_is_worked_out_is_the_law_that_is_drawn(name) -> None:
+    """Of 5 moments of 40,000 draws each within 4.5 standard errors: a false alarm in 30,000."""
+    make, times = published.SAMPLERS[name].make, grid(12)
+    mean, covariance, _ = law(make, times)
+    denoiser = ExactDenoiser(standard().process, NORMAL)
+    x = denoiser.process.marginal(NORMAL, float(times[0])).sample(40_000, rng=1)
+    x = last(make(denoiser)(x, times, rng=2)).x
+
+    def agrees(mean, covariance) -> bool:
+        off = x - mean
+        products = torch.stack([off[:, 0] ** 2, off[:, 0] * off[:, 1], off[:, 1] ** 2], 1)
+        found = torch.cat([off, products - covariance[[0, 0, 1], [0, 1, 1]]], 1)
+        return bool((found.mean(0).abs() < 4.5 * found.std(0) / len(x) ** 0.5).all())
+
+    assert agrees(mean, covariance)
+    assert not agrees(mean, 1.1 * covariance)
+
+
+def test_noise_that_is_not_linear_has_no_law() -> None:
+    def make(denoiser):
+        def way(x, times, *, rng=None):
+            yield Frame(float(times[0]), x)
+            yield Frame(float(times[1]), x + as_rng(rng).normal(x.shape, dtype=x.dtype) ** 2)
+
+        return way
+
+    with pytest.raises(NotLinear):
+        law(make, torch.tensor([0.6, 0.5], dtype=torch.float64))
+
+
+def test_a_weak_order_that_is_too_high_fails() -> None:
+    assert verify_sampler(published.SAMPLERS["ddpm"].make, 2).failed == ("weak order",)
 
 
 def test_the_score_is_the_gaussians_and_the_end_is_the_flows() -> None:

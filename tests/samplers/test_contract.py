@@ -33,7 +33,7 @@ SAMPLERS = {
     "noisy and mended": lambda d: Multistep(d, 3, noise=0.5, correct=True),
     "probability flow": lambda d: EulerMaruyama(Reverse(d.process, d.score, noise=0.0)),
 }
-RANDOM = {name for name, named in published.SAMPLERS.items() if named.order is None}
+RANDOM = {name for name, named in published.SAMPLERS.items() if named.noisy}
 RANDOM |= {"halfway", "less noise", "more noise", "noisy deis", "noisy and mended"}
 ALL_SCHEDULES = {
     **SCHEDULES,

@@ -17,10 +17,12 @@ from driftback.errors import BadInput
 from driftback.evaluation.verification import TARGET, Verification, verify_process, verify_sampler, verify_score
 from driftback.evaluation.verification.check import Kind
 from driftback.evaluation.verification.faulty import FAULTY, Faulty
+from driftback.evaluation.verification.ito import Score as ItoScore
+from driftback.evaluation.verification.known import Growing, turning
 from driftback.evaluation.verification.order import standard
 from driftback.processes.diffusion import Diffusion
 from driftback.processes.fokker_planck import axis, record
-from driftback.processes.nonlinear import Isotropic
+from driftback.processes.nonlinear import Isotropic, ItoSDE
 from driftback.processes.schedules import SCHEDULES, VP, Schedule
 from driftback.recipes.diagnose import diagnose
 from driftback.recipes.evaluate import original
@@ -51,6 +53,18 @@ def subjects() -> dict[str, Subject]:
     found = {name: _sampler(name, named) for name, named in SAMPLERS.items()}
     found |= {name: _schedule(name, schedule) for name, schedule in SCHEDULES.items()}
     return found | {
+        "linear": Subject(
+            "process",
+            "its law and its reversal",
+            "LinearSDE: a turning drift with correlated noise",
+            lambda seed: _process("linear", *turning(), seed),
+        ),
+        "nonlinear": Subject(
+            "process",
+            "its law and its reversal",
+            "NonlinearSDE: geometric Brownian motion, with noise that depends on the point",
+            lambda seed: _process("nonlinear", Growing(), Growing().score, seed),
+        ),
         "exact": _score("exact", "the exact denoiser of a mixture", _exact),
         "recorded": _score("recorded", "the denoiser of a recorded cloud", _recorded),
         "grid": _score("grid", "the score of densities recorded on a grid, to 2 %", _grid),
@@ -86,7 +100,7 @@ def verify(what: str, *, seed: int = 0) -> list[Verification]:
 
 
 def _sampler(name: str, named: Named) -> Subject:
-    claims = "the law of the data" if named.order is None else f"order {named.order}"
+    claims = f"{'weak ' if named.noisy else ''}order {named.order}"
     return Subject(
         "sampler",
         claims,
@@ -98,6 +112,10 @@ def _sampler(name: str, named: Named) -> Subject:
 def _schedule(name: str, schedule: type[Schedule]) -> Subject:
     source = (schedule.__doc__ or "").splitlines()[0]
     return Subject("process", "its marginals", source, lambda seed: verify_process(schedule(), subject=name, rng=seed))
+
+
+def _process(name: str, process: ItoSDE, score: ItoScore, seed: int) -> Verification:
+    return verify_process(process, score=score, subject=name, rng=seed)
 
 
 def _score(name: str, source: str, run: Callable[[str, int], Verification]) -> Subject:

@@ -1,7 +1,7 @@
 """Published solvers under their names: each is one of this room's classes with its numbers, and what it claims.
 
-`SAMPLERS` maps a name to a `Named`: how to make the sampler from a denoiser, the order that it claims on the
-probability-flow ODE (None where it has noise), and the share of noise that it has.
+`SAMPLERS` maps a name to a `Named`: how to make the sampler from a denoiser, and the order that it claims, on the
+probability-flow ODE or, where it has noise, in law.
 """
 
 from __future__ import annotations
@@ -52,14 +52,18 @@ def seeds(denoiser: Denoiser, order: int = 3) -> SingleStep:
 
 @dataclass(frozen=True)
 class Named:
-    """A sampler by name: how to `make` it, the `order` that it claims as a solver of the ODE, and its source."""
+    """A sampler by name: how to `make` it, the `order` that it claims, and its source.
+
+    Where it is `noisy` the order is the weak one on Gaussian data, otherwise the order as a solver of the ODE.
+    """
 
     make: Callable[[Denoiser], Sampler]
-    order: int | None
+    order: int
     source: str
     evaluations: int = 1
     """Evaluations per step."""
     adaptive: bool = False
+    noisy: bool = False
 
 
 SAMPLERS: dict[str, Named] = {
@@ -81,20 +85,32 @@ SAMPLERS: dict[str, Named] = {
     "adams-5": Named(lambda d: Multistep(d, 5), 5, "exponential Adams-Bashforth; Hochbruck and Ostermann 2010"),
     "adams-moulton-4": Named(lambda d: Multistep(d, 3, correct=True), 4, "the same, each step mended by the next"),
     "adaptive": Named(Adaptive, 3, "Bogacki and Shampine 1989", 3, adaptive=True),
-    "euler-maruyama": Named(lambda d: EulerMaruyama(Reverse(d.process, d.score)), None, "Maruyama 1955; Anderson 1982"),
+    "euler-maruyama": Named(
+        lambda d: EulerMaruyama(Reverse(d.process, d.score)), 1, "Maruyama 1955; Anderson 1982", noisy=True
+    ),
     "stochastic-heun": Named(
-        lambda d: StochasticHeun(Reverse(d.process, d.score)), None, "Kloeden and Platen 1992, section 15.1", 2
+        lambda d: StochasticHeun(Reverse(d.process, d.score)), 2, "Kloeden and Platen 1992, section 15.1", 2, noisy=True
     ),
-    "ddpm": Named(Ancestral, None, "Ho et al. 2020, arXiv 2006.11239"),
+    "ddpm": Named(Ancestral, 1, "Ho et al. 2020, arXiv 2006.11239", noisy=True),
     "churn": Named(
-        lambda d: Heun(d, churn=40.0, churn_noise=1.003), None, "Karras et al. 2022, arXiv 2206.00364, algorithm 2", 2
+        lambda d: Heun(d, churn=40.0, churn_noise=1.003),
+        1,
+        "Karras et al. 2022, arXiv 2206.00364, algorithm 2",
+        2,
+        noisy=True,
     ),
-    "sde-dpm-2m": Named(lambda d: dpm_solver(d, 2, noise=1.0), None, "Lu et al. 2022, arXiv 2211.01095, equation 19"),
-    "sde-adams-3": Named(lambda d: Multistep(d, 3, noise=1.0), None, "the exact form in D of any order, with noise"),
-    "seeds-2": Named(lambda d: seeds(d, 2), None, "Gonzalez et al. 2023, arXiv 2305.14267", 2),
-    "seeds-3": Named(lambda d: seeds(d, 3), None, "Gonzalez et al. 2023, arXiv 2305.14267", 3),
-    "adaptive-sde": Named(AdaptiveSDE, None, "Jolicoeur-Martineau et al. 2021, arXiv 2105.14080", 2, adaptive=True),
+    "sde-dpm-2m": Named(
+        lambda d: dpm_solver(d, 2, noise=1.0), 2, "Lu et al. 2022, arXiv 2211.01095, equation 19", noisy=True
+    ),
+    "sde-adams-3": Named(
+        lambda d: Multistep(d, 3, noise=1.0), 2, "the exact form in D of any order, with noise", noisy=True
+    ),
+    "seeds-2": Named(lambda d: seeds(d, 2), 2, "Gonzalez et al. 2023, arXiv 2305.14267", 2, noisy=True),
+    "seeds-3": Named(lambda d: seeds(d, 3), 2, "Gonzalez et al. 2023, arXiv 2305.14267", 3, noisy=True),
+    "adaptive-sde": Named(
+        AdaptiveSDE, 2, "Jolicoeur-Martineau et al. 2021, arXiv 2105.14080", 2, adaptive=True, noisy=True
+    ),
     "predictor-corrector": Named(
-        lambda d: PredictorCorrector(Ancestral(d), Langevin(d)), None, "Song et al. 2021, arXiv 2011.13456", 2
+        lambda d: PredictorCorrector(Ancestral(d), Langevin(d)), 1, "Song et al. 2021, arXiv 2011.13456", 2, noisy=True
     ),
 }

@@ -16,8 +16,10 @@ from torch import Tensor
 
 from driftback.errors import BadInput
 from driftback.evaluation.verification.check import Check, Verification, judged, near, shown, verification
+from driftback.evaluation.verification.ito import Score, ito
 from driftback.evaluation.verification.targets import TARGET
 from driftback.processes.diffusion import Diffusion
+from driftback.processes.nonlinear import ItoSDE
 from driftback.processes.protocols import Process
 from driftback.processes.schedules import Schedule
 from driftback.processes.sde import SDE
@@ -34,11 +36,14 @@ KEPT = 0.01
 """Of a deviation: what StochasticHeun may err at 100 steps."""
 
 
-def verify_process(subject_of: object, *, subject: str = "process", rng: Rng | int | None = 0) -> Verification:
-    """Check a `Schedule`, or what has `drift` and `diffusion` or `forward` and `bridge`, for data (n, 2).
+def verify_process(
+    subject_of: object, *, score: Score | None = None, subject: str = "process", rng: Rng | int | None = 0
+) -> Verification:
+    """Check a `Schedule`, or what has `drift` and `diffusion` or `dispersion`, or `forward` and `bridge`, on (n, 2).
 
     A schedule is checked with the `Diffusion` made of it. Where `alpha` and `sigma` are stated, all is held against
-    them; otherwise against draws of `forward`. BadInput for what has none of these.
+    them; otherwise against draws of `forward`. With `dispersion`, `score(x, t)` is grad log p of x_t given x_0 =
+    `PLACE`, and its reversal is checked too. BadInput for what has none of these.
     """
     rng = as_rng(rng)
     checks: list[Check] = []
@@ -46,6 +51,8 @@ def verify_process(subject_of: object, *, subject: str = "process", rng: Rng | i
     if isinstance(subject_of, Schedule) and not isinstance(subject_of, SDE | Process):
         checks += _schedule(subject_of)
         process = Diffusion(subject_of, TARGET.event_shape)
+    if isinstance(process, ItoSDE) and not isinstance(process, SDE):
+        return verification(subject, "process", [*ito(process, _place()[0], score, rng)])
     if not isinstance(process, SDE | Process):
         raise BadInput(
             "a process has alpha, sigma and time_of, or drift and diffusion, or forward and bridge; add them"

@@ -48,7 +48,7 @@ def verify_sampler(
     """
     rng = as_rng(rng)
     noisy = _look(make)
-    checks = [*(weak(make, claimed, rng.child("weak")) if noisy else _order(make, claimed))]
+    checks = [*(weak(make, claimed) if noisy else _order(make, claimed))]
     checks += _law(make, rng.child("law"))
     checks += _few(make, rng.child("few"))
     checks += [_batch(make), _seed(make), *([] if noisy else [_float32(make)])]

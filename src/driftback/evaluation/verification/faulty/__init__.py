@@ -19,6 +19,7 @@ from driftback.evaluation.verification.faulty.drifts import (
     scaled_drift,
 )
 from driftback.evaluation.verification.faulty.noise import Churned, Coupled, Roomless, Rootless
+from driftback.evaluation.verification.faulty.paths import Ordinary
 from driftback.evaluation.verification.faulty.steps import Strided, Unlowered, WrongIndex
 from driftback.evaluation.verification.order import standard
 from driftback.evaluation.verification.process import verify_process
@@ -42,7 +43,9 @@ class Faulty:
 
 
 def _sampler(about: str, make: Make, caught_by: str = "mode 1 deviation 1", claimed: int | None = None) -> Faulty:
-    run: Run = lambda subject, seed: verify_sampler(make, claimed, subject=subject, rng=seed)  # noqa: E731
+    def run(subject: str, seed: int) -> Verification:
+        return verify_sampler(make, claimed, subject=subject, rng=seed)
+
     return Faulty("sampler", about, caught_by, run)
 
 
@@ -57,6 +60,7 @@ def _process(about: str, make: Callable[[], object], caught_by: str) -> Faulty:
 ORDER, REACH, BATCH = "observed order", "reach with 12 to 16 steps", "difference in another batch"
 ERROR, TILT = "relative error at sigma/alpha 1", "asymmetry of the Jacobian at sigma/alpha 1"
 MEMORY = "correlation of the bridge's ends from t = 0.6 to 0.5"
+GROWTH = "mean 1 of simulated points at t = 0.8"
 
 FAULTY: dict[str, Faulty] = {
     "wrong-index": _sampler("order 3 with past values taken one step too early", WrongIndex, ORDER, 3),
@@ -76,4 +80,5 @@ FAULTY: dict[str, Faulty] = {
         "a diffusion without the drift's share", lambda: HalfNoise(VP(), (2,)), "diffusion against sigma"
     ),
     "forgetful-bridge": _process("a bridge that forgets where the path is", lambda: Forgetful(VP(), (2,)), MEMORY),
+    "ordinary-calculus": _process("geometric Brownian motion without Ito's term", Ordinary, GROWTH),
 }
