@@ -4,6 +4,7 @@ import os
 import resource
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -146,3 +147,12 @@ def test_a_forbidden_place_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="cannot write"):
         write_text(tmp_path / "file" / "below.txt", "x")
+
+
+def test_two_threads_write_one_file_whole(tmp_path: Path) -> None:
+    path, texts = tmp_path / "one.json", ["a" * 300_000, "b" * 300_000]
+    for _ in range(20):
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda text: write_text(path, text), texts))
+        assert path.read_text() in texts
+    assert [file.name for file in tmp_path.iterdir()] == ["one.json"]

@@ -63,7 +63,7 @@ def _ways(problem: Problem, seed: int, low: float) -> tuple[Denoiser, Reference]
     )
     denoiser = ExactDenoiser(Diffusion(EDM(HIGH), (problem.dimension,), SPREAD), mixture)
     start = mixture.noised(1.0, HIGH).sample(WAYS[problem.dimension], rng=12_345)
-    return denoiser, reference(denoiser, start, log_snr(denoiser.process, 257, low=low, high=HIGH))
+    return denoiser, reference(denoiser, start, log_snr(denoiser.process, 257, low=low, high=HIGH), smooth=True)
 
 
 @cache

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import get_ident
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -30,7 +31,7 @@ def writing(path: Path) -> Iterator[Path]:
     A full disk, a forbidden folder or an interruption leaves the old file (or none) as it was. Missing folders are
     made.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{get_ident()}.{os.getpid()}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

@@ -3,7 +3,8 @@
 Item i of seed s sees the same numbers whatever the number of items, the batch size or the device. Noise is made in
 blocks of `block(event)` items; the block with number b of the key (s, a, b, ...) is filled by numpy's Philox
 generator, whose state is derived from exactly that tuple (Salmon et al. 2011, 'Parallel random numbers: as easy as
-1, 2, 3'), and items are cut out of it. There is no hidden state: the same key gives the same numbers again.
+1, 2, 3'), and items are cut out of it. There is no hidden state: the same key gives the same numbers again (in
+float32 up to the last digit, where processors with other instructions round logarithms otherwise).
 Normal numbers in float32 are made by Box and Muller's formula, which takes a quarter of the time of numpy's ziggurat.
 """
 

@@ -121,3 +121,14 @@ def test_a_folder_that_is_no_model_is_told(cli, tmp_path) -> None:
     result = cli("verify", tmp_path)
     assert result.code == 3
     assert "config.json" in result.error
+
+
+def test_a_file_beside_is_imported_and_the_line_is_told_for_a_relative_path(cli, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "helper_beside.py").write_text("FACTOR = 1.0\n")
+    (tmp_path / "mine.py").write_text(
+        "from helper_beside import FACTOR\n\n\ndef denoised(x, alpha, sigma):\n    return FACTOR * x[:, 7]\n"
+    )
+    done = cli("verify", "mine.py")
+    assert done.code == 2
+    assert "mine.py, line 5" in done.error

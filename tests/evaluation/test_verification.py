@@ -30,6 +30,8 @@ QUICK = {
     "wrong-clock",
     "forgetful-bridge",
     "ordinary-calculus",
+    "shared-noise",
+    "coin-noise",
 }
 SHORT = {"linear", "nonlinear", "euler", "dpm-2m", "unipc-3", "ddpm", "straight", "exact", "recorded"}
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
+from driftback.errors import BadInput
 from driftback.processes import SCHEDULES, SDE, Diffusion, Process, SolvedSchedule
 from driftback.randomness import Rng
 
@@ -105,3 +106,8 @@ def test_slopes_are_derivatives(process):
     t, h = torch.tensor([0.1, 0.4, 0.8], dtype=torch.float64), 1e-6
     for slope, coefficient in zip(process.slopes(t), (process.alpha, process.sigma), strict=True):
         assert torch.allclose(slope, (coefficient(t + h) - coefficient(t - h)) / (2 * h), rtol=1e-6, atol=1e-7)
+
+
+def test_a_bridge_into_the_future_is_refused(process):
+    with pytest.raises(BadInput, match="s below t"):
+        process.bridge(torch.zeros(2, 2), torch.ones(2, 2), 0.3, 0.7, rng=0)

@@ -180,3 +180,26 @@ def test_what_cannot_be_recorded_is_refused_by_name():
         axis(1, 0, 10)
     with pytest.raises(BadInput, match="not finite"):
         record(NonlinearSDE(lambda x, t: x / (t - t), WELL.g), LINE, [axis(-6, 6, 60)], times)
+
+
+def test_where_drift_outruns_noise_it_says_so_and_the_order_is_one():
+    """dx = -4 x dt + .02 dW on [-2, 2], from N(.5, .04): the law stays normal. With more noise the order is two."""
+    start = Mixture(torch.ones(1), torch.tensor([[0.5]]), torch.tensor([[[0.04]]]))
+
+    def run(noise, cells):
+        sde = NonlinearSDE(lambda x, t: -4 * x, lambda x, t: noise * torch.ones_like(x)[..., None])
+        return record(sde, start, [axis(-2, 2, cells)], torch.linspace(0, 0.2, 21, dtype=torch.float64))
+
+    def exact(noise):
+        kept = math.exp(-0.8)
+        return Mixture(
+            torch.ones(1),
+            torch.tensor([[0.5 * kept]]),
+            torch.tensor([[[0.04 * kept**2 + noise**2 * (1 - kept**2) / 8]]]),
+        )
+
+    for noise, expected in ((0.02, 1), (0.5, 2)):
+        runs = [run(noise, cells) for cells in (200, 400)]
+        gaps = [gap(one, exact(noise)) for one in runs]
+        assert order(gaps) == pytest.approx([expected], abs=0.3)
+        assert (runs[0].upwinded > 0.5) == (expected == 1)

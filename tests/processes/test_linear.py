@@ -259,3 +259,9 @@ def test_what_is_no_linear_sde_is_refused():
         LinearSDE(2, lambda t: torch.eye(3), lambda t: 1.0).transition(0.0, 1.0)
     with pytest.raises(BadInput, match="without poles"):
         LinearSDE(1, lambda t: float("nan"), lambda t: 1.0).transition(0.0, 1.0)
+
+
+@pytest.mark.parametrize("t", [-0.5, 1.5, math.nan])
+def test_a_time_outside_is_refused(t):
+    with pytest.raises(BadInput, match="outside"):
+        LinearSDE(2, lambda t: -1.0, lambda t: 1.0).forward(torch.zeros(2, 2), t)

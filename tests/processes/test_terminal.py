@@ -195,3 +195,9 @@ def test_what_cannot_be_compared_is_refused():
         mismatch_of_cloud(Diffusion(VP(), (2,)), torch.zeros(3, 2), START, t=0.0)
     with pytest.raises(BadInput, match="flatten"):
         matched_to_cloud(Diffusion(VP(), (1, 2)), torch.zeros(3, 1, 2))
+
+
+def test_one_draw_is_too_few():
+    law = Mixture(torch.ones(1), torch.zeros(1, 2), torch.eye(2)[None])
+    with pytest.raises(BadInput, match="2 or more"):
+        mismatch_by_sampling(law, law, 1)

@@ -9,6 +9,7 @@ import torch
 from scipy import stats
 
 from driftback.distributions import Mixture
+from driftback.errors import BadInput
 from driftback.processes import (
     SCHEDULES,
     Diffusion,
@@ -174,3 +175,35 @@ def test_the_way_starts_from_pure_noise_where_alpha_is_zero(name, schedule):
     assert denoiser.process.alpha(times[0]) == 0
     x = denoiser.process.simple.sample(N, rng=1).double()
     assert distance(last(SAMPLERS[name](denoiser)(x, times, rng=3)).x, TARGET) < FLOOR
+
+
+class Point(Denoiser):
+    """All data are the point 0.3."""
+
+    process = Diffusion(SCHEDULES["edm"](), (2,))
+
+    def denoised(self, x, t):
+        return torch.full_like(x, 0.3)
+
+
+@pytest.mark.parametrize("name", SINGULAR)
+def test_the_last_step_leaves_no_noise(name):
+    """With all data at one point the step into sigma = 0 lands there, however long it is."""
+    times = log_snr(Point.process, 4, low=0.5, high=20.0)
+    x = Point.process.simple_at(float(times[0])).sample(20, rng=0).double()
+    out = last(SAMPLERS[name](Point())(x, times, rng=1)).x
+    assert torch.allclose(out, torch.full_like(out, 0.3), atol=1e-9)
+
+
+@pytest.mark.parametrize("times", [[0.9, 0.5, 0.5, 0.0], [math.nan, 0.5, 0.0], [1.2, 0.5, 0.0]])
+@pytest.mark.parametrize("name", SINGULAR)
+def test_times_that_do_not_fall_are_refused(name, times):
+    denoiser = ExactDenoiser(Diffusion(SCHEDULES["vp"](), (2,)), TARGET)
+    with pytest.raises(BadInput, match="fall"):
+        last(SAMPLERS[name](denoiser)(torch.ones(3, 2), torch.tensor(times, dtype=torch.float64), rng=0))
+
+
+def test_times_that_turn_back_are_refused(make):
+    denoiser = ExactDenoiser(Diffusion(SCHEDULES["vp"](), (2,)), TARGET)
+    with pytest.raises(BadInput, match="fall"):
+        last(make(denoiser)(torch.ones(3, 2), torch.tensor([0.9, 0.5, 0.7, 0.1], dtype=torch.float64), rng=0))

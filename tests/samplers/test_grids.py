@@ -98,3 +98,8 @@ def test_a_low_above_the_process_is_refused(grid, low):
     with pytest.raises(BadInput, match="ends at a ratio of 1"):
         grid(Diffusion(VE(0.01, 1.0), (1,)), 4, low=low, high=80.0)
     assert (grid(Diffusion(VE(0.01, 1.0), (1,)), 4, low=0.99, high=80.0).diff() < 0).all()
+
+
+def test_a_high_below_the_process_is_refused():
+    with pytest.raises(BadInput, match="begins at a ratio of"):
+        karras(Diffusion(VE(0.01, 50.0), (2,)), 5, low=0.001, high=0.005)

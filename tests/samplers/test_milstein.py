@@ -13,7 +13,7 @@ import torch
 from driftback.errors import BadInput
 from driftback.processes import NonlinearSDE
 from driftback.randomness import Rng
-from driftback.samplers import Milstein, last
+from driftback.samplers import Milstein, brownian, last, milstein
 
 A, S, N = 0.5, 0.8, 2000
 GRIDS = (16, 32, 64, 128)
@@ -26,11 +26,11 @@ PAIR = NonlinearSDE(
 )
 
 
-def increments(steps, k, seed=7):
+def increments(steps, k, seed=7, forward=True):
     """The Brownian increments (steps, n, k) that the sampler draws under this key."""
-    rng = Rng(seed)
-    z = [rng.child("noise", i).normal((N, k), dtype=torch.float64) for i in range(steps)]
-    return torch.stack(z) / math.sqrt(steps)
+    times = [i / steps if forward else 1 - i / steps for i in range(steps + 1)]
+    z = brownian.increments(times, (N, k), brownian.EQUAL, rng=Rng(seed).child("noise"), dtype=torch.float64)
+    return torch.stack(list(z)) / math.sqrt(steps)
 
 
 def strong_order(sde, correction, forward=True):
@@ -39,7 +39,7 @@ def strong_order(sde, correction, forward=True):
     for steps in GRIDS:
         times = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
         sign = 1 if forward else -1
-        exact = torch.exp(sign * A - S**2 / 2 + S * increments(steps, 1).sum(0))
+        exact = torch.exp(sign * A - S**2 / 2 + S * increments(steps, 1, forward=forward).sum(0))
         x = last(
             Milstein(sde, correction)(torch.ones(N, 1, dtype=torch.float64), times if forward else 1 - times, rng=7)
         )
@@ -63,7 +63,7 @@ def test_a_correction_with_the_wrong_sign_is_noticed(forward):
     assert strong_order(FLIPPED, True, forward) < 0.7
 
 
-def test_noises_of_their_own_and_a_clock():
+def test_noises_of_their_own_and_a_clock(monkeypatch):
     """dx_i = a x_i dt + s_i (1 + t) x_i dW_i: errors against the exact solution halve with the step, Euler's do not.
 
     The stochastic integral of 1 + t is taken along a path of 2,048 steps, from which the coarse ones are summed.
@@ -76,18 +76,11 @@ def test_noises_of_their_own_and_a_clock():
     h = 1 / 64
     coarse = w.reshape(64, -1, N, 2).sum(1)
 
-    class Path(Rng):
-        def child(self, *names):
-            return Step(self.seed, self.names, names[1])
-
-    class Step(Rng):
-        def normal(self, shape, *, dtype=torch.float32, device="cpu"):
-            return coarse[self.first] / math.sqrt(h)
-
+    monkeypatch.setattr(milstein, "increments", lambda *_, **__: iter(coarse / math.sqrt(h)))
     times = torch.linspace(0, 1, 65, dtype=torch.float64)
     x = torch.ones(N, 2, dtype=torch.float64)
     errors = [
-        float((last(Milstein(PAIR, correction)(x, times, rng=Path(0))).x - exact).abs().mean())
+        float((last(Milstein(PAIR, correction)(x, times, rng=0)).x - exact).abs().mean())
         for correction in (True, False)
     ]
     assert errors[0] < errors[1] / 4
@@ -137,3 +130,18 @@ def test_noise_that_is_not_finite_is_refused():
     sde = NonlinearSDE(lambda x, t: x, lambda x, t: x[..., None] / t)
     with pytest.raises(BadInput, match="not finite at t = 0"):
         last(Milstein(sde)(torch.ones(3, 1), torch.tensor([0.0, 0.5], dtype=torch.float64), rng=0))
+
+
+def test_noises_of_very_different_size_are_looked_at_one_by_one():
+    """Heisenberg's pair, a thousandth as strong as a third noise that commutes with everything."""
+
+    def g(x, t):
+        a, zero, one = 1e-3, torch.zeros_like(x[:, 0]), torch.ones_like(x[:, 0])
+        first = torch.stack([a * one, zero, -a * x[:, 1] / 2], 1)
+        second = torch.stack([zero, a * one, a * x[:, 0] / 2], 1)
+        third = torch.stack([zero, zero, 1e3 * x[:, 2]], 1)
+        return torch.stack([first, second, third], 2)
+
+    sde = NonlinearSDE(lambda x, t: torch.zeros_like(x), g)
+    with pytest.raises(BadInput, match="do not commute"):
+        last(Milstein(sde)(torch.ones(2, 3, dtype=torch.float64), torch.linspace(0, 1, 3, dtype=torch.float64), rng=0))

@@ -114,3 +114,18 @@ def test_the_stages_of_a_single_step_are_equal_parts_of_log_r(order):
     assert Point.process.ratio(torch.tensor(asked)).log().numpy() == pytest.approx(np.log(5) - parts * np.log(10))
     # Equal parts of r itself are other places.
     assert np.log(5 - parts * 4.5)[1:] != pytest.approx((np.log(5) - parts * np.log(10))[1:], rel=1e-2)
+
+
+def test_an_item_whose_drift_is_not_finite_changes_no_other():
+    class Blown:
+        def drift(self, x, t):
+            return torch.where(x.abs() > 5, math.inf, 1.0) * x
+
+        def diffusion(self, t):
+            return torch.ones_like(t)
+
+    times = torch.linspace(0, 0.3, 4, dtype=torch.float64)
+    alone = last(StochasticHeun(Blown())(torch.ones(1, 2), times, rng=1)).x
+    beside = last(StochasticHeun(Blown())(torch.tensor([[1.0, 1.0], [9.0, 9.0]]), times, rng=1)).x
+    assert torch.equal(alone[0], beside[0])
+    assert not bool(torch.isfinite(beside[1]).all())

@@ -187,3 +187,20 @@ def test_adaptive_steps_of_an_item_do_not_depend_on_the_others():
     for kind, tolerance in ((Adaptive, 1e-3), (AdaptiveSDE, 0.05)):
         one, other = (last(kind(denoiser, tolerance)(points, times, rng=1)).x[:10] for points in (x, far))
         assert torch.allclose(one, other, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [Adaptive, AdaptiveSDE])
+def test_a_model_that_is_not_finite_is_told_at_once(kind):
+    class Broken(Denoiser):
+        process, asked = Diffusion(SCHEDULES["vp"](), (2,)), 0
+
+        def denoised(self, x, t):
+            self.asked += 1
+            out = torch.zeros_like(x)
+            out[1] = math.nan if self.asked > 3 else 0.0
+            return out
+
+    broken, times = Broken(), torch.tensor([0.9, 0.1], dtype=torch.float64)
+    with pytest.raises(BadInput, match="way of item 1"):
+        last(kind(broken)(torch.ones(3, 2), times, rng=0))
+    assert broken.asked < 10

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from driftback.distributions.gaussian import IsotropicGaussian
 from driftback.distributions.mixture import Mixture
+from driftback.errors import BadInput
 from driftback.processes.schedules import Schedule
 from driftback.randomness import Rng, as_rng
 from driftback.shapes import as_time, per_item
@@ -82,6 +83,8 @@ class Diffusion:
     def bridge_moments(self, x0: Tensor, x_t: Tensor, t: float | Tensor, s: float | Tensor) -> tuple[Tensor, Tensor]:
         """Mean (n, *event) and standard deviation (float64, as `t`) of x_s given x_0 and x_t, for 0 <= s < t <= 1."""
         t, s = as_time(t, x_t), as_time(s, x_t)
+        if not bool((s <= t).all()):
+            raise BadInput("a bridge leads back in time; give s below t")
         a = self.alpha(t) / self.alpha(s)
         var_s, var_t = self.sigma(s) ** 2, self.sigma(t) ** 2
         v = (var_t - a**2 * var_s).clamp(min=0)

@@ -94,6 +94,8 @@ class LinearSDE:
     def forward(self, x0: Tensor, t: float | Tensor, *, rng: Rng | int | None = None) -> Tensor:
         """Draw x_t given `x0` (n, d) at times `t`, () or (n,)."""
         t = as_time(t, self._flat(x0)).cpu()
+        if not bool(((t >= 0) & (t <= 1)).all()):
+            raise BadInput("there is no x_t outside t = 0 to 1; give times from there")
         states = torch.from_numpy(self._from_data(t.numpy())).movedim(0, -1)
         phi, shift, noise = (part.to(x0.device, x0.dtype) for part in self._rooted(self._parts(states)))
         z = as_rng(rng).normal(x0.shape, dtype=x0.dtype, device=x0.device)

@@ -54,8 +54,9 @@ class SolvedSchedule:
     """The schedule of dx = f(t) x dt + g(t) dW for t in [0, 1], with noise sigma(0) = `start` already in at t = 0.
 
     `f` and `g` take float64 tensors of any shape and return the same shape, or one number. alpha and sigma are right to
-    about 1e-12 of their size, and once differentiable. BadInput where f or g^2 cannot be integrated to that (a pole, as
-    at alpha(1) = 0, or many jumps), or where there is no noise at all.
+    about 1e-12 of their size, and once differentiable. BadInput where f or g^2 cannot be integrated to that, since they
+    have a pole (as at alpha(1) = 0), or a jump or a kink at a time that is no whole multiple of 1/4096; or where the
+    noise of some stretch is nothing beside that before it. What is narrower than 1/500 may be missed altogether.
     """
 
     f: Coefficient
@@ -66,7 +67,7 @@ class SolvedSchedule:
         if not 0 <= self.start < float("inf"):
             raise BadInput(f"the noise at t = 0 is {self.start}; give a number >= 0")
         if not bool(self._table[2].diff().min() > 0):
-            raise BadInput("g(t) is zero over a whole stretch, so sigma / alpha is no clock there; give some noise")
+            raise BadInput("g / alpha adds nothing over a whole stretch, so sigma / alpha is no clock there; give more")
 
     def alpha(self, t: Tensor) -> Tensor:
         with torch.no_grad():
@@ -113,7 +114,7 @@ class SolvedSchedule:
             if change < TOLERANCE:
                 return finer
             known = finer
-        raise BadInput("f and g cannot be integrated over [0, 1]; give functions without poles, or with few jumps")
+        raise BadInput("f and g cannot be integrated over [0, 1]; give them no poles, and jumps at k / 4096 alone")
 
     def _march(self, panels: int) -> tuple[Tensor, Tensor, Tensor]:
         knots = torch.linspace(0, 1, panels + 1, dtype=torch.float64)

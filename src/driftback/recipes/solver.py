@@ -32,7 +32,7 @@ FINE = 129
 """The steps of the ways that are followed closely."""
 TOLERANCE = 0.01
 """The error that is asked for when nothing is said, in standard deviations of the data."""
-VERSION = 1
+VERSION = 2
 FILE = "solver.json"
 """Its name in a model's folder."""
 
@@ -57,17 +57,19 @@ class Solver:
 
     choices: tuple[Choice, ...]
 
-    def choose(self, tolerance: float = TOLERANCE, evaluations: int | None = None) -> Choice:
-        """The shortest plan that meets `tolerance`, or with a budget of `evaluations` the best that it pays for.
+    def choose(self, tolerance: float = TOLERANCE, evaluations: int | None = None, each: int = 1) -> Choice:
+        """The shortest plan that meets `tolerance`, or with a budget of `evaluations` the best that it pays for, where
+        an evaluation of D costs `each`.
 
         Where none is near enough, the most accurate one: its `error` says how near. BadInput for a tolerance that is
         not positive, or a budget below the shortest plan.
         """
         if not tolerance > 0:
             raise BadInput(f"a tolerance of {tolerance} cannot be met; give a positive one, {TOLERANCE} as a rule")
-        paid = [one for one in self.choices if evaluations is None or len(one.plan) <= evaluations]
+        paid = [one for one in self.choices if evaluations is None or each * len(one.plan) <= evaluations]
         if not paid:
-            raise BadInput(f"{evaluations} evaluations are too few; give {len(self.choices[0].plan)} or more")
+            least = each * len(self.choices[0].plan)
+            raise BadInput(f"{evaluations} evaluations are too few; give {least} or more")
         best = min(paid, key=lambda one: one.error)
         return best if evaluations is not None else next((one for one in paid if one.error <= tolerance), best)
 

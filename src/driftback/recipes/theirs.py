@@ -83,26 +83,29 @@ def _verified(path: Path, there: dict[str, Any], role: str, seed: int) -> Verifi
 
 
 def _names(path: Path) -> dict[str, Any]:
-    spec = importlib.util.spec_from_file_location(MODULE, path)
+    spec = importlib.util.spec_from_file_location(MODULE, path.resolve())
     if spec is None or spec.loader is None:
         raise BadInput(f"{path} is no Python file; give one that ends in .py")
     module = importlib.util.module_from_spec(spec)
     # A dataclass looks its module up by name.
     sys.modules[MODULE] = module
     writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    # As when Python runs it, it may import what lies beside it.
+    sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         raise _told(path, error, "when it was run") from error
     finally:
         sys.dont_write_bytecode = writes
+        sys.path.remove(str(path.resolve().parent))
     return vars(module)
 
 
 def _told(path: Path, error: BaseException, when: str) -> BadInput:
     line = error.lineno if isinstance(error, SyntaxError) else None
     for frame in traceback.extract_tb(error.__traceback__):
-        if Path(frame.filename) == path:
+        if Path(frame.filename) == path.resolve():
             line = frame.lineno
     where = f"{path}, line {line}" if line else str(path)
     said = error.msg if isinstance(error, SyntaxError) else str(error)

@@ -32,8 +32,8 @@ from driftback.scores.guided import GuidedDenoiser
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
 
-WAYS = 256, 32
-"""So many ways of points, or of pictures, a solver is fitted to."""
+WAYS = 768, 48
+"""So many ways of points, or of pictures, a solver is fitted to and judged by."""
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,8 @@ class Ways:
         fixed = asked.steps is not None or asked.sampler is not None or asked.churn is not None
         if fixed or (self.noisy and not said):
             return None
-        double = 2 if asked.guidance else 1
-        budget = None if asked.evaluations is None else asked.evaluations // double
         tolerance = solver.TOLERANCE if asked.tolerance is None else real(asked.tolerance, "tolerance")
-        return self._solver(asked.guidance).choose(tolerance, budget)
+        return self._solver(asked.guidance).choose(tolerance, asked.evaluations, each=2 if asked.guidance else 1)
 
     def sampler(self, denoiser: Denoiser, asked: Asked) -> tuple[Sampler, Tensor]:
         """The sampler for `denoiser`, and its times."""

@@ -20,7 +20,7 @@ from driftback.errors import BadInput
 from driftback.randomness import Rng
 from driftback.samplers.exponential import DATA, Level
 from driftback.samplers.frame import Frame
-from driftback.samplers.levels import levels_of
+from driftback.samplers.levels import level_at, levels_of
 from driftback.scores.denoiser import Denoiser
 from driftback.shapes import per_item
 
@@ -53,7 +53,8 @@ class Adaptive:
         yield Frame(levels[0].t, x)
         for now, after in pairwise(levels):
             if now.alpha == 0 or after.sigma == 0:
-                landing = after if after.sigma == 0 else self._large(after)
+                far = max(after.ratio, LARGE * self.denoiser.process.spread)
+                landing = after if after.sigma == 0 else level_at(self.denoiser.process, far)
                 carry = DATA.carry(now, landing, 0.0)
                 x = carry * x + (landing.alpha - carry * now.alpha) * self.denoiser.denoised(x, now.t)
                 now, evaluations = landing, evaluations + 1
@@ -61,11 +62,6 @@ class Adaptive:
                 x, step, spent = self._way(x, now, after, step, evaluations)
                 evaluations += spent
             yield Frame(after.t, x, evaluations)
-
-    def _large(self, after: Level) -> Level:
-        process = self.denoiser.process
-        t = process.time_of(max(after.ratio, LARGE * process.spread))
-        return Level(float(t), float(process.alpha(t)), float(process.sigma(t)))
 
     def _slope(self, y: Tensor, clock: Tensor) -> Tensor:
         t = self.denoiser.process.time_of(clock.exp())
@@ -91,6 +87,7 @@ class Adaptive:
             off = minus * (-5 / 72 * first + 1 / 12 * second + 1 / 9 * third - 1 / 8 * fourth)
             size = torch.sqrt(self.denoiser.process.spread**2 + (2 * clock).exp())
             error = off.flatten(1).double().square().mean(1).sqrt() / (self.tolerance * size)
+            refuse_not_finite(error)
             # An item that has arrived waits for the others in steps of no length, whose error is 0.
             fits = error <= 1
             y, first = (
@@ -101,6 +98,13 @@ class Adaptive:
             # A step cut short at the end says nothing against the longer one that was planned.
             step = torch.where(fits & (h < step), step, grown.clamp(max=5.0))
         return y * after.alpha, step, spent
+
+
+def refuse_not_finite(error: Tensor) -> None:
+    """BadInput where the estimated `error` (n,) of a step is no number: shorter steps would not make it one."""
+    if not bool(torch.isfinite(error).all()):
+        item = int(torch.isfinite(error).logical_not().nonzero()[0])
+        raise BadInput(f"D is not finite on the way of item {item}; look at the model with driftback verify")
 
 
 def adaptive_times(denoiser: Denoiser, *, low: float = 0.004, high: float = 160.0) -> Tensor:

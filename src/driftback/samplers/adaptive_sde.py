@@ -19,6 +19,7 @@ from torch import Tensor
 
 from driftback.errors import BadInput
 from driftback.randomness import Rng, as_rng
+from driftback.samplers.adaptive import refuse_not_finite
 from driftback.samplers.exponential import DATA, Level
 from driftback.samplers.frame import Frame
 from driftback.samplers.levels import levels_of
@@ -67,11 +68,13 @@ class AdaptiveSDE:
     it takes one step of `Ancestral`.
 
     `tolerance` is the error of a step, root mean square over the event, in units of sqrt(spread^2 + r^2). An item's
-    steps do not depend on the others. BadInput unless 0 < tolerance < 1.
+    steps do not depend on the others. BadInput unless 0 < tolerance < 1, or if `most` evaluations between two times do
+    not suffice.
     """
 
     denoiser: Denoiser
     tolerance: float = 0.02
+    most: int = 10_000
 
     def __post_init__(self) -> None:
         if not 0 < self.tolerance < 1:
@@ -113,6 +116,11 @@ class AdaptiveSDE:
             spent += 2
             off = (second - said).flatten(1).double().square().mean(1).sqrt() * (1 - falling) / 2
             error = (off / (self.tolerance * torch.sqrt(process.spread**2 + r_s**2))).cpu()
+            refuse_not_finite(error)
+            if spent > self.most:
+                raise BadInput(
+                    f"{self.most} evaluations do not reach a tolerance of {self.tolerance}; raise it, or raise most"
+                )
             fits = (error <= 1) | (level >= DEEPEST)
             better = euler + per_item((1 - falling) / 2, y) * (second - said)
             y = torch.where(per_item((fits & going).to(x.device).double(), y) > 0, better, y)

@@ -19,6 +19,7 @@ from itertools import groupby, pairwise
 import torch
 from torch import Tensor
 
+from driftback.errors import BadInput
 from driftback.randomness import Rng
 
 DEPTH = 3
@@ -56,8 +57,10 @@ def increments(
 ) -> Iterator[Tensor]:
     """z for each interval between consecutive `clocks`, which all rise or all fall: tensors of `shape` (n, *event).
 
-    An interval of no length has z = 0. Item i of a key is the same for every n.
+    An interval of no length has z = 0. Item i of a key is the same for every n. BadInput for clocks that turn back.
     """
+    if len({b > a for a, b in pairwise(clocks) if a != b}) > 1:
+        raise BadInput("the times of a way have to rise all along, or to fall; sort them")
 
     def normal(cell: int, node: int) -> Tensor:
         return rng.child("path", cell + _OFFSET, node).normal(shape, dtype=dtype, device=device)

@@ -40,8 +40,8 @@ class EulerMaruyama:
         for k, (t, s) in enumerate(pairwise(ts)):
             diffusion = diffusion_at(self.sde, t)
             x = x + self.sde.drift(x, torch.tensor(t, dtype=torch.float64)) * (s - t)
-            if diffusion:
-                x = x + diffusion * math.sqrt(abs(s - t)) * next(noises)
+            z = next(noises)
+            x = x + diffusion * math.sqrt(abs(s - t)) * z if diffusion else x
             yield Frame(s, x, k + 1)
 
 

@@ -65,6 +65,8 @@ def _by_ratio(
     bottom, top = float(process.ratio(0.0)), float(process.ratio(1.0))
     if low >= (1 - 1e-9) * top:
         raise BadInput(f"the process ends at a ratio of {top:g}, so {low:g} is no place to go down to; give less")
+    if high <= (1 + 1e-9) * bottom:
+        raise BadInput(f"the process begins at a ratio of {bottom:g}, above {high:g}; give a higher one to start from")
     high, end = min(high, top), max(end, bottom)
     # Where the last ratio is no smaller than `low` the grid leads straight to it, otherwise it takes one more step.
     jumps = end < low

@@ -19,7 +19,7 @@ from driftback.errors import BadInput
 from driftback.randomness import Rng, as_rng
 from driftback.samplers.exponential import Level
 from driftback.samplers.frame import Frame
-from driftback.samplers.levels import levels_of, step_noise
+from driftback.samplers.levels import level_at, levels_of, step_noise
 from driftback.scores.denoiser import Denoiser
 
 
@@ -63,8 +63,7 @@ class Heun:
         if not self.churn_low <= now.ratio <= self.churn_high or now.ratio >= top:
             return now, x
         raised = min(now.ratio * (1 + min(self.churn / steps, math.sqrt(2) - 1)), top)
-        later = process.time_of(raised).clamp(max=1.0)
-        level = Level(float(later), float(process.alpha(later)), float(process.sigma(later)))
+        level = level_at(process, raised)
         deviation = level.alpha * math.sqrt(raised**2 - now.ratio**2) * self.churn_noise
         return level, torch.add(level.alpha / now.alpha * x, noise, alpha=deviation)
 

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
+from driftback.errors import BadInput
 from driftback.processes.diffusion import Diffusion
 from driftback.randomness import Rng
 from driftback.samplers.brownian import LOGARITHMIC, increments
@@ -19,9 +20,17 @@ from driftback.samplers.exponential import Level
 
 
 def levels_of(process: Diffusion, times: Tensor) -> tuple[Level, ...]:
-    """The levels at `times` (steps + 1,)."""
+    """The levels at `times` (steps + 1,). BadInput where these do not fall from one to the next, in [0, 1]."""
+    if times.ndim != 1 or not bool(((times >= 0) & (times <= 1)).all()) or not bool((times.diff() < 0).all()):
+        raise BadInput("the times of a way back have to fall, each below the one before, from 1 at most to 0 at least")
     alphas, sigmas = process.alpha(times).tolist(), process.sigma(times).tolist()
     return tuple(Level(*level) for level in zip(times.tolist(), alphas, sigmas, strict=True))
+
+
+def level_at(process: Diffusion, ratio: float) -> Level:
+    """The level at which sigma / alpha is `ratio`, cut to t <= 1."""
+    t = process.time_of(ratio).clamp(max=1.0)
+    return Level(float(t), float(process.alpha(t)), float(process.sigma(t)))
 
 
 def step_noise(levels: Sequence[Level], x: Tensor, rng: Rng) -> Iterator[Tensor]:

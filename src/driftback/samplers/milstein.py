@@ -18,6 +18,7 @@ from torch import Tensor
 from driftback.errors import BadInput
 from driftback.processes.nonlinear import ItoSDE, along
 from driftback.randomness import Rng, as_rng
+from driftback.samplers.brownian import EQUAL, increments
 from driftback.samplers.frame import Frame
 
 
@@ -37,15 +38,17 @@ class Milstein:
     @torch.no_grad()
     def __call__(self, x: Tensor, times: Tensor, *, rng: Rng | int | None = None) -> Iterator[Frame]:
         """Yield one frame per entry of `times` (steps + 1,), the first being `x` (n, *event) itself."""
-        rng, ts = as_rng(rng), times.tolist()
+        rng, ts, noises = as_rng(rng).child("noise"), times.tolist(), None
         yield Frame(ts[0], x)
         for k, (t, s) in enumerate(pairwise(ts)):
             time = torch.tensor(t, dtype=torch.float64)
             g = self.sde.dispersion(x, time)
             if not bool(torch.isfinite(g).all()):
                 raise BadInput(f"the SDE's noise is not finite at t = {t}; start its grid a little later or earlier")
-            noise = rng.child("noise", k).normal((len(x), g.shape[-1]), dtype=x.dtype, device=x.device)
-            noise = (math.sqrt(abs(s - t)) * noise).reshape(len(x), *[1] * (x.ndim - 1), -1)
+            if noises is None:
+                shape = len(x), g.shape[-1]
+                noises = increments(ts, shape, EQUAL, rng=rng, dtype=x.dtype, device=x.device)
+            noise = (math.sqrt(abs(s - t)) * next(noises)).reshape(len(x), *[1] * (x.ndim - 1), -1)
             change = self.sde.drift(x, time) * (s - t) + (g * noise).sum(-1)
             if self.correction:
                 change = change + self._correction(x, time, g, noise, abs(s - t))
@@ -55,8 +58,11 @@ class Milstein:
     def _correction(self, x: Tensor, t: Tensor, g: Tensor, noise: Tensor, step: float) -> Tensor:
         # (n, *event, i, j): the derivative of noise j's effect along noise i's.
         changes = torch.stack([along(lambda y: self.sde.dispersion(y, t), x, column) for column in g.unbind(-1)], -2)
-        bracket = (changes - changes.mT).abs().amax()
-        if bool(bracket > torch.finfo(x.dtype).eps ** 0.5 * changes.abs().amax()):
+        apart, both = (changes - changes.mT).abs(), changes.abs() + changes.mT.abs()
+        eps = torch.finfo(x.dtype).eps
+        # Each derivative has its own size; below some rounding errors of the item's largest it is none.
+        room = eps**0.5 * both + 16 * eps * both.flatten(1).amax(1).reshape(-1, *[1] * x.ndim, 1)
+        if bool((apart > room).any()):
             raise BadInput(
                 f"the noises of this SDE do not commute at t = {float(t)}, so Milstein's rule is not right for it; "
                 "use Milstein(sde, correction=False), the Euler-Maruyama rule, with more steps"

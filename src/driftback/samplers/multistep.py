@@ -132,7 +132,8 @@ def _planned(
 ) -> tuple[Step, ...]:
     plan = []
     for k, (now, after) in enumerate(pairwise(levels)):
-        own = form if form.usable(now) else DATA
+        # With noise into sigma = 0 D itself is the end; in eps fresh noise would be left over there.
+        own = form if form.usable(now) and not (noise and after.sigma == 0) else DATA
         known = [level.ratio for level in levels[max(0, k + 1 - order) : k + 1] if own.usable(level)]
         if taper and levels[-1].sigma == 0:
             known = known[-(len(levels) - 1 - k) :]

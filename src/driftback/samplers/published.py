@@ -36,12 +36,12 @@ def unipc(denoiser: Denoiser, order: int = 3) -> Multistep:
 
 
 def deis(denoiser: Denoiser, order: int = 3) -> Multistep:
-    """DEIS with polynomials in log r through eps (Zhang and Chen 2023, arXiv 2204.13902, section 3.3)."""
+    """DEIS with polynomials through eps (Zhang and Chen 2023, arXiv 2204.13902), in log r as diffusers has it."""
     return Multistep(denoiser, order, log_ratio, NOISE, taper=True)
 
 
 def lms(denoiser: Denoiser, order: int = 4) -> Multistep:
-    """The linear multistep method of k-diffusion: polynomials in r itself through eps."""
+    """k-diffusion's linear multistep method, polynomials in r itself through eps, with a lower order at the end."""
     return Multistep(denoiser, order, plain_ratio, NOISE, taper=True)
 
 
@@ -80,10 +80,18 @@ SAMPLERS: dict[str, Named] = {
     "deis-2": Named(lambda d: deis(d, 2), 2, "Zhang and Chen 2023, arXiv 2204.13902"),
     "deis-3": Named(lambda d: deis(d, 3), 3, "Zhang and Chen 2023, arXiv 2204.13902"),
     "lms": Named(lms, 4, "k-diffusion"),
-    "adams-3": Named(lambda d: Multistep(d, 3), 3, "exponential Adams-Bashforth; Hochbruck and Ostermann 2010"),
-    "adams-4": Named(lambda d: Multistep(d, 4), 4, "exponential Adams-Bashforth; Hochbruck and Ostermann 2010"),
-    "adams-5": Named(lambda d: Multistep(d, 5), 5, "exponential Adams-Bashforth; Hochbruck and Ostermann 2010"),
-    "adams-moulton-4": Named(lambda d: Multistep(d, 3, correct=True), 4, "the same, each step mended by the next"),
+    "adams-3": Named(
+        lambda d: Multistep(d, 3, taper=True), 3, "exponential Adams-Bashforth; Hochbruck and Ostermann 2010"
+    ),
+    "adams-4": Named(
+        lambda d: Multistep(d, 4, taper=True), 4, "exponential Adams-Bashforth; Hochbruck and Ostermann 2010"
+    ),
+    "adams-5": Named(
+        lambda d: Multistep(d, 5, taper=True), 5, "exponential Adams-Bashforth; Hochbruck and Ostermann 2010"
+    ),
+    "adams-moulton-4": Named(
+        lambda d: Multistep(d, 3, correct=True, taper=True), 4, "the same, each step mended by the next"
+    ),
     "adaptive": Named(Adaptive, 3, "Bogacki and Shampine 1989", 3, adaptive=True),
     "euler-maruyama": Named(
         lambda d: EulerMaruyama(Reverse(d.process, d.score)), 1, "Maruyama 1955; Anderson 1982", noisy=True

@@ -12,7 +12,7 @@ modes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -62,18 +62,18 @@ class Reference:
         logs = np.array([math.log(one.ratio) for one in self.levels])
         return self.gains[int(np.abs(logs - math.log(level.ratio)).argmin())]
 
-    def grid(self, steps: int, *, order: int = 3, floor: float = 0.05) -> Tensor:
+    def grid(self, steps: int, *, order: int = 3, floor: float = 0.05, seen: int | None = None) -> Tensor:
         """Times of `steps` steps that share the local errors of a method of order `order`, then the end: (steps + 1,).
 
-        Nowhere is the density of steps below `floor` of its highest value, in log r.
+        Nowhere is the density of steps below `floor` of its highest value, in log r. Only the first `seen` ways count.
         """
         width = math.log(self.levels[0].ratio / self.levels[-1].ratio) / (len(self.levels) - 1)
         stride = max(1, (len(self.levels) - 1) // 80)
-        slopes = self.denoised.double()
+        slopes = self.denoised[:, :seen].double()
         for _ in range(order):
             slopes = (slopes[stride:] - slopes[:-stride]) / (stride * width)
         first = (len(self.levels) - len(slopes)) // 2
-        slopes = slopes.flatten(2) * self.gains[first : first + len(slopes), :, None]
+        slopes = slopes.flatten(2) * self.gains[first : first + len(slopes), :seen, None]
         size = slopes.flatten(1).square().mean(1).sqrt().cpu().numpy() ** (1 / (order + 1))
         middle = (np.arange(len(size)) + order * stride / 2) / (len(self.levels) - 1)
         fine = np.linspace(0, 1, 2001)
@@ -105,18 +105,21 @@ MOST_GAIN = 100.0
 """No way counts for more than so many median ones."""
 
 
-def reference(denoiser: Denoiser, x: Tensor, times: Tensor) -> Reference:
+def reference(denoiser: Denoiser, x: Tensor, times: Tensor, *, smooth: bool = False) -> Reference:
     """The ways of `x` (n, *event) along fine `times`, log r falling in equal steps but for the last, which is to 0.
 
-    Costs two evaluations a step. BadInput for a grid of fewer than 20 steps, or one that starts at alpha = 0.
+    They end at the last D. Where D is `smooth` to the last digits, as an exact one is in float64, it is continued to
+    r = 0 by a polynomial instead; through a network's D that polynomial would magnify its roughness. Costs two
+    evaluations a step. BadInput for a grid of fewer than 20 steps, or one that starts at alpha = 0.
     """
     levels = levels_of(denoiser.process, times)
     if len(levels) < 21 or levels[0].alpha == 0:
         raise BadInput("a reference wants 20 steps or more, from a ratio that is finite; give such times")
     watched = _Watched(denoiser.process, denoiser, [])
-    ways = torch.stack([frame.x for frame in Multistep(watched, order=5)(x, times)])
+    rule = Multistep(watched, 5) if smooth else Multistep(watched, 4, correct=True, taper=True)
+    ways = torch.stack([frame.x for frame in rule(x, times)])
     noise = Rng(0).child("nudge").normal(x.shape, dtype=x.dtype, device=x.device)
-    nudged = Multistep(denoiser, order=5)(x + NUDGE * levels[0].sigma * noise, times)
+    nudged = replace(rule, denoiser=denoiser)(x + NUDGE * levels[0].sigma * noise, times)
     apart = torch.stack(
         [(frame.x - way).flatten(1).double().norm(dim=1) for frame, way in zip(nudged, ways, strict=True)]
     )

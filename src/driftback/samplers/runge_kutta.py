@@ -18,7 +18,7 @@ from driftback.processes.diffusion import Diffusion
 from driftback.randomness import Rng
 from driftback.samplers.exponential import DATA, Level
 from driftback.samplers.frame import Frame
-from driftback.samplers.levels import levels_of
+from driftback.samplers.levels import level_at, levels_of
 from driftback.scores.denoiser import Denoiser
 
 
@@ -86,5 +86,4 @@ def _level(process: Diffusion, clock: float, dual: bool, after: Level) -> Level:
     ratio = 1 / clock if dual else clock
     if abs(ratio / after.ratio - 1) < 1e-12:
         return after
-    t = process.time_of(ratio)
-    return Level(float(t), float(process.alpha(t)), float(process.sigma(t)))
+    return level_at(process, ratio)

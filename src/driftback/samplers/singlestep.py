@@ -9,7 +9,6 @@ algorithm 1, for D). With noise the stages stand on the same Brownian path as th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,11 +17,10 @@ import torch
 from torch import Tensor
 
 from driftback.errors import BadInput
-from driftback.processes.diffusion import Diffusion
 from driftback.randomness import Rng, as_rng
 from driftback.samplers.exponential import DATA, Form, Level, log_ratio, weights
 from driftback.samplers.frame import Frame
-from driftback.samplers.levels import levels_of, step_noise
+from driftback.samplers.levels import level_at, levels_of, step_noise
 from driftback.scores.denoiser import Denoiser
 
 STAGES: dict[int, tuple[float, ...]] = {1: (), 2: (1 / 2,), 3: (1 / 3, 2 / 3)}
@@ -61,10 +59,13 @@ class SingleStep:
         """The levels of the stages, then `after` itself."""
         if not (now.alpha and after.sigma):
             return (after,)
-        return (*(_between(self.denoiser.process, now, after, share) for share in STAGES[self.order]), after)
+        ratios = [now.ratio ** (1 - share) * after.ratio**share for share in STAGES[self.order]]
+        return (*(level_at(self.denoiser.process, ratio) for ratio in ratios), after)
 
     def _step(self, x: Tensor, now: Level, way: tuple[Level, ...], noises: Iterator[Tensor]) -> Tensor:
-        form = self.form if self.form.usable(now) else DATA
+        # Into no noise D itself is the end; in eps fresh noise would be left over there.
+        last = bool(self.noise) and way[-1].sigma == 0
+        form = self.form if self.form.usable(now) and not last else DATA
         first = newest = form.value(x, self.denoiser.denoised(x, now.t), now)
         here, known, shaken, out = now, [now.ratio], torch.zeros_like(x), x
         for stage in way:
@@ -80,9 +81,3 @@ class SingleStep:
                 newest = form.value(out, self.denoiser.denoised(out, stage.t), stage)
                 here, known = stage, [now.ratio, stage.ratio]
         return out
-
-
-def _between(process: Diffusion, now: Level, after: Level, share: float) -> Level:
-    ratio = math.exp((1 - share) * math.log(now.ratio) + share * math.log(after.ratio))
-    t = process.time_of(ratio)
-    return Level(float(t), float(process.alpha(t)), float(process.sigma(t)))

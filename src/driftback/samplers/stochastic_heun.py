@@ -39,10 +39,11 @@ class StochasticHeun:
         for k, (t, s) in enumerate(pairwise(ts)):
             here, there = diffusion_at(self.sde, t), diffusion_at(self.sde, s)
             slope = self.sde.drift(x, torch.tensor(t, dtype=torch.float64))
-            kick = next(noises) * math.sqrt(abs(s - t)) if here or there else torch.zeros_like(x)
+            kick = next(noises) * math.sqrt(abs(s - t))
             ahead = x + slope * (s - t) + here * kick
             second = self.sde.drift(ahead, torch.tensor(s, dtype=torch.float64))
-            # A score is infinite where no noise is left; into such a time the step is Euler's.
-            second = second if bool(torch.isfinite(second).all()) else slope
+            if k == len(ts) - 2:
+                # A score is infinite where no noise is left; into such a time the step is Euler's.
+                second = torch.where(torch.isfinite(second), second, slope)
             x = x + (slope + second) * ((s - t) / 2) + (here + there) / 2 * kick
             yield Frame(s, x, 2 * (k + 1))

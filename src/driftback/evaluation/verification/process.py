@@ -149,9 +149,17 @@ def _compared(
     for i in range(len(mean)):
         value, expected = float(found[:, i].mean()), float(mean[i])
         yield near(f"mean {i + 1} of {what}", value, expected, error, allowed * deviation, n)
-    sd = float((found - mean).square().mean().sqrt())
-    error = math.hypot(deviation / math.sqrt(2 * n * len(mean)), deviation_error)
-    yield near(f"deviation of {what}", sd, deviation, error, allowed * deviation, n)
+    apart = (found - mean) / max(deviation, 1e-300)
+    error = math.hypot(deviation / math.sqrt(2 * n), deviation_error)
+    for i in range(len(mean)):
+        sd = float((found[:, i] - mean[i]).square().mean().sqrt())
+        yield near(f"deviation {i + 1} of {what}", sd, deviation, error, allowed * deviation, n)
+    # Of two independent normal numbers the mean product is 0 with variance 1, the fourth moment 3 with variance 96.
+    size = allowed + 4 * deviation_error / max(deviation, 1e-300)
+    product = float(apart.prod(1).mean()) if len(mean) == 2 else 0.0
+    yield near(f"product of {what}, in deviations", product, 0.0, 1 / math.sqrt(n), size, n)
+    fourth = float((apart**4).mean())
+    yield near(f"fourth moment of {what}, in deviations", fourth, 3.0, math.sqrt(96 / (n * len(mean))), 12 * size, n)
 
 
 def _simulated(process: Any, moments: Moments, rng: Rng) -> Iterator[Check]:

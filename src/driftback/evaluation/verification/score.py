@@ -42,6 +42,8 @@ def verify_score(
     rng, process = as_rng(rng), denoiser.process
     low, high = float(process.ratio(0.0)), float(process.ratio(1.0))
     ratios = [ratio for ratio in RATIOS if low < ratio < high]
+    if not ratios:
+        raise BadInput(f"none of the noise levels {RATIOS} lies in the process's range, {low:g} to {high:g}; scale it")
     times = [float(process.time_of(ratio)) for ratio in ratios]
     checks: list[Check] = []
     for ratio, t in zip(ratios, times, strict=True):

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from driftback.evaluation.verification.check import Kind, Verification
 from driftback.evaluation.verification.faulty.drifts import (
+    CoinNoise,
     Forgetful,
     HalfNoise,
+    SharedNoise,
     Stretched,
     Turned,
     WrongClock,
@@ -80,5 +82,13 @@ FAULTY: dict[str, Faulty] = {
         "a diffusion without the drift's share", lambda: HalfNoise(VP(), (2,)), "diffusion against sigma"
     ),
     "forgetful-bridge": _process("a bridge that forgets where the path is", lambda: Forgetful(VP(), (2,)), MEMORY),
+    "shared-noise": _process(
+        "one number of noise for all coordinates",
+        lambda: SharedNoise(VP(), (2,)),
+        "product of forward draws at t = 0.5, in deviations",
+    ),
+    "coin-noise": _process(
+        "noise of +1 or -1", lambda: CoinNoise(VP(), (2,)), "fourth moment of forward draws at t = 0.5, in deviations"
+    ),
     "ordinary-calculus": _process("geometric Brownian motion without Ito's term", Ordinary, GROWTH),
 }

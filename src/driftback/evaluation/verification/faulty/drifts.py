@@ -102,6 +102,28 @@ class Forgetful(Diffusion):
 
 
 @dataclass(frozen=True)
+class SharedNoise(Diffusion):
+    """A diffusion that draws one number for all coordinates: each alone has the right law, both together have not."""
+
+    def forward(self, x0: Tensor, t: float | Tensor, *, rng: Rng | int | None = None) -> Tensor:
+        """Draw x_t given x_0, with one normal number an item."""
+        t = as_time(t, x0)
+        noise = as_rng(rng).normal((len(x0), 1), dtype=x0.dtype, device=x0.device)
+        return per_item(self.alpha(t), x0) * x0 + per_item(self.sigma(t), x0) * noise
+
+
+@dataclass(frozen=True)
+class CoinNoise(Diffusion):
+    """A diffusion whose noise is +1 or -1: the right mean and variance, and another law."""
+
+    def forward(self, x0: Tensor, t: float | Tensor, *, rng: Rng | int | None = None) -> Tensor:
+        """Draw x_t given x_0, with the signs of normal numbers."""
+        t = as_time(t, x0)
+        noise = as_rng(rng).normal(x0.shape, dtype=x0.dtype, device=x0.device).sign()
+        return per_item(self.alpha(t), x0) * x0 + per_item(self.sigma(t), x0) * noise
+
+
+@dataclass(frozen=True)
 class HalfNoise(Diffusion):
     """A diffusion whose g^2 is (sigma^2)' alone, without the noise that the drift takes away."""
 
