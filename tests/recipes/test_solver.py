@@ -30,7 +30,7 @@ def model(folder: Path) -> db.Model:
 @pytest.fixture(scope="module")
 def truth(folder: Path) -> np.ndarray:
     """The ends of the same ways in many steps: the noise at the start belongs to the seed."""
-    return db.load(folder).sample(1000, seed=3, sampler="adams-4", steps=250)
+    return db.load(folder).sample(1000, seed=3, sampler="unipc-3", steps=250)
 
 
 def off(model: db.Model, truth: np.ndarray, asked: Asked) -> tuple[float, int]:
@@ -47,8 +47,9 @@ def test_a_tolerance_is_met_with_the_evaluations_that_it_takes(
     """Within a factor of two: the tolerance is held on the ways that the solver was judged by, and these are others."""
     error, spent = off(model, truth, Asked(tolerance=tolerance))
     assert error < 2 * tolerance
-    cheaper = [choice for choice in model.ways.made[0.0].choices if len(choice.plan) < spent]
-    assert all(choice.error > tolerance for choice in cheaper)
+    made = model.ways.made[0.0].made
+    assert all(choice.error > tolerance for length, choice in made.items() if length < spent)
+    assert made[spent].error <= tolerance
     # Published solvers with as many evaluations are further off.
     named, _ = off(model, truth, Asked(sampler="dpm-2m", steps=spent))
     assert error < named
@@ -74,26 +75,32 @@ def test_it_is_made_once_and_kept_with_the_model(model: db.Model, folder: Path, 
     first = model.sample(50, seed=1)
     path, mark = folder / solver.FILE, model.mark
     kept = json.loads(path.read_text())
-    monkeypatch.setattr(solver, "fit_solver", lambda *a, **k: pytest.fail("made again"))
+    assert solver.read(path, mark) == model.ways.made[0.0].made
+    monkeypatch.setattr(solver, "reference", lambda *a, **k: pytest.fail("made again"))
     assert np.array_equal(db.load(folder).sample(50, seed=1), first)
     # Other weights, a damaged file or another version are not used.
-    assert solver.read(path, mark) == model.ways.made[0.0]
-    assert solver.read(path, "last 0") is None
+    assert solver.read(path, "last 0") == {}
     damaged = ({"version": 99}, {"choices": []}, {"choices": [{"times": [1, 0]}]}, {"choices": 3})
     for text in ("{", "", *(json.dumps(kept | damage) for damage in damaged)):
         (folder / "damaged.json").write_text(text)
-        assert solver.read(folder / "damaged.json", mark) is None
+        assert solver.read(folder / "damaged.json", mark) == {}
     (folder / "damaged.json").unlink()
-    assert solver.read(folder / "none.json", mark) is None
+    assert solver.read(folder / "none.json", mark) == {}
 
 
-def test_where_nothing_can_be_written_it_is_made_in_memory(folder: Path, tmp_path: Path, monkeypatch) -> None:
-    model, kept = db.load(folder), solver.read(folder / solver.FILE, db.load(folder).mark)
+def test_only_the_lengths_that_are_asked_for_are_fitted(folder: Path) -> None:
+    ways = replace(db.load(folder).ways, folder=None, made={})
+    ways.choice(Asked(evaluations=11))
+    assert list(ways.made[0.0].made) == [10]
+    ways.choice(Asked(tolerance=0.5))
+    assert sorted(ways.made[0.0].made) == [solver.LENGTHS[0], 10]
+
+
+def test_where_nothing_can_be_written_it_is_made_in_memory(folder: Path, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
-    monkeypatch.setattr(solver, "fit_solver", lambda *a, **k: kept)
-    ways = replace(model.ways, folder=blocked, made={})
-    assert ways.choice(Asked()) is not None
+    ways = replace(db.load(folder).ways, folder=blocked, made={})
+    assert ways.choice(Asked(evaluations=4)) is not None
     assert blocked.read_text() == "not a folder"
 
 
@@ -123,14 +130,22 @@ def test_what_does_not_go_together_is_refused(model: db.Model, wrong: dict, said
         model.sample(5, **wrong)
 
 
-def test_the_choice_is_the_shortest_that_suffices_or_the_best_that_is_paid_for() -> None:
-    choices = tuple(Choice((1.0,), (None,) * n, error) for n, error in ((6, 0.1), (10, 0.02), (20, 0.03), (40, 0.004)))
-    plans = Solver(choices)
-    assert len(plans.choose(0.05).plan) == 10
-    assert len(plans.choose(0.005).plan) == 40
-    assert len(plans.choose(1e-9).plan) == 40
-    assert len(plans.choose(evaluations=25).plan) == 10
-    assert len(plans.choose(evaluations=6).plan) == 6
+def test_the_choice_is_the_shortest_that_suffices_or_the_longest_that_is_paid_for() -> None:
+    errors, asked = {4: 0.1, 5: 0.02, 6: 0.03, 8: 0.004}, []
+
+    def fit(length: int) -> Choice:
+        asked.append(length)
+        return Choice((1.0,), (None,) * length, errors.get(length, 0.003))
+
+    plans = Solver(fit)
+    assert len(plans.choose(0.05).plan) == 5
+    assert asked == [4, 5]
+    assert len(plans.choose(0.005).plan) == 8
+    assert len(plans.choose(1e-9).plan) == 10
+    assert len(plans.choose(evaluations=7).plan) == 6
+    assert len(plans.choose(evaluations=25, each=3).plan) == 8
+    with pytest.raises(BadInput, match="give 8 or more"):
+        plans.choose(evaluations=7, each=2)
 
 
 def test_pictures_on_few_levels_have_noise_unless_a_tolerance_is_asked_for() -> None:

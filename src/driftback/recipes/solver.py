@@ -1,6 +1,6 @@
 """Solvers fitted to a model: for each number of evaluations the error that was measured, so that a tolerance picks one.
 
-A few ways of the model are followed closely once, and samplers of growing length are fitted to them (see
+A few ways of the model are followed closely, and samplers of the lengths that are asked for are fitted to them (see
 `driftback.samplers.fitted`). What was measured is kept beside the model, so that it is done once.
 """
 
@@ -10,7 +10,8 @@ import json
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,11 @@ from driftback.recipes.finite import refuse_not_finite
 from driftback.samplers.fitted import Fitted, fitted
 from driftback.samplers.grids import log_snr
 from driftback.samplers.multistep import Mend, Step
-from driftback.samplers.reference import reference
+from driftback.samplers.reference import Reference, reference
 from driftback.scores.denoiser import Denoiser
 
 LENGTHS = (4, 5, 6, 8, 10, 12, 16, 20, 26, 34, 44)
-"""The numbers of evaluations that are measured."""
+"""The numbers of evaluations that there are plans for."""
 FINE = 129
 """The steps of the ways that are followed closely."""
 TOLERANCE = 0.01
@@ -51,63 +52,68 @@ class Choice:
         return Fitted(denoiser, times, self.plan, self.error * denoiser.process.spread)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Solver:
-    """Plans of growing length for one model."""
+    """Plans for one model by their length: `fit` makes one when it is first asked for, then `keep` is called."""
 
-    choices: tuple[Choice, ...]
+    fit: Callable[[int], Choice]
+    made: dict[int, Choice] = field(default_factory=dict)
+    keep: Callable[[Solver], None] = lambda solver: None
+
+    def of(self, length: int) -> Choice:
+        """The plan of `length` evaluations."""
+        if length not in self.made:
+            self.made[length] = self.fit(length)
+            self.keep(self)
+        return self.made[length]
 
     def choose(self, tolerance: float = TOLERANCE, evaluations: int | None = None, each: int = 1) -> Choice:
-        """The shortest plan that meets `tolerance`, or with a budget of `evaluations` the best that it pays for, where
-        an evaluation of D costs `each`.
+        """The shortest plan that meets `tolerance`; or with a budget of `evaluations` the longest that it pays for,
+        where an evaluation of D costs `each`.
 
         Where none is near enough, the most accurate one: its `error` says how near. BadInput for a tolerance that is
         not positive, or a budget below the shortest plan.
         """
         if not tolerance > 0:
             raise BadInput(f"a tolerance of {tolerance} cannot be met; give a positive one, {TOLERANCE} as a rule")
-        paid = [one for one in self.choices if evaluations is None or each * len(one.plan) <= evaluations]
-        if not paid:
-            least = each * len(self.choices[0].plan)
-            raise BadInput(f"{evaluations} evaluations are too few; give {least} or more")
-        best = min(paid, key=lambda one: one.error)
-        return best if evaluations is not None else next((one for one in paid if one.error <= tolerance), best)
+        if evaluations is not None:
+            paid = [length for length in LENGTHS if each * length <= evaluations]
+            if not paid:
+                raise BadInput(f"{evaluations} evaluations are too few; give {each * LENGTHS[0]} or more")
+            return self.of(paid[-1])
+        for length in LENGTHS:
+            if self.of(length).error <= tolerance:
+                return self.of(length)
+        return min(self.made.values(), key=lambda one: one.error)
 
 
-def fit_solver(
-    denoiser: Denoiser,
-    x: Tensor,
-    *,
-    low: float,
-    high: float,
-    lengths: tuple[int, ...] = LENGTHS,
-    tolerance: float = 0.0,
-    progress: Callable[[int, int], None] | None = None,
-) -> Solver:
-    """Fit plans for ratios from `high` down to `low`, then to t = 0, to the ways of `x` (n, *event) from `high`.
+def fitter(denoiser: Denoiser, x: Tensor, *, low: float, high: float) -> Callable[[int], Choice]:
+    """Fits plans for ratios from `high` down to `low`, then to t = 0, to the ways of `x` (n, *event) from `high`.
 
-    Lengths are tried in order until one meets `tolerance`, in standard deviations of the data. After each
-    `progress(done, lengths)` is called.
+    The ways are followed when the first plan is asked for.
     """
     process = denoiser.process
-    ways = reference(denoiser, x, log_snr(process, FINE, low=low, high=high))
-    refuse_not_finite(ways.ends, "way", 0)
-    choices: list[Choice] = []
-    for done, steps in enumerate(lengths, 1):
-        one = fitted(denoiser, ways, steps, orders=(4, 5), grids=((2, 0.1), (3, 0.05), (4, 0.02)))
-        choices.append(Choice(tuple(one.times.tolist()), one.plan, one.error / process.spread))
-        if progress:
-            progress(done, len(lengths))
-        if one.error <= tolerance * process.spread:
-            break
-    return Solver(tuple(choices))
+
+    @cache
+    def ways() -> Reference:
+        found = reference(denoiser, x, log_snr(process, FINE, low=low, high=high))
+        refuse_not_finite(found.ends, "way", 0)
+        return found
+
+    def fit(length: int) -> Choice:
+        one = fitted(denoiser, ways(), length)
+        return Choice(tuple(one.times.tolist()), one.plan, one.error / process.spread)
+
+    return fit
 
 
 def keep(solver: Solver, path: Path, mark: str) -> None:
-    """Write `solver`, of the weights `mark`, as JSON, whole or not at all; where nothing can be written, let it be."""
-    record = {"version": VERSION, "weights": mark, "choices": [_plain(choice) for choice in solver.choices]}
+    """Write the plans of `solver`, of the weights `mark`, as JSON, whole or not at all; where nothing can be written,
+    let it be.
+    """
+    plans = [_plain(solver.made[length]) for length in sorted(solver.made)]
     with suppress(BadInput):
-        write_text(path, json.dumps(record, allow_nan=False))
+        write_text(path, json.dumps({"version": VERSION, "weights": mark, "choices": plans}, allow_nan=False))
 
 
 def _plain(choice: Choice) -> dict[str, Any]:
@@ -115,15 +121,16 @@ def _plain(choice: Choice) -> dict[str, Any]:
     return {"times": choice.times, "error": choice.error, "steps": list(steps)}
 
 
-def read(path: Path, mark: str) -> Solver | None:
-    """The solver at `path` of the weights `mark`; None where there is none that can be used: it is made again then."""
+def read(path: Path, mark: str) -> dict[int, Choice]:
+    """The plans at `path` of the weights `mark`, by length; none where there are none that can be used."""
     try:
         record = json.loads(path.read_text("utf-8"))
-        if record["version"] != VERSION or record["weights"] != mark or not record["choices"]:
-            return None
-        return Solver(tuple(_choice(one) for one in record["choices"]))
+        if record["version"] != VERSION or record["weights"] != mark:
+            return {}
+        choices = [_choice(one) for one in record["choices"]]
+        return {len(choice.plan): choice for choice in choices}
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return {}
 
 
 def _choice(record: dict[str, Any]) -> Choice:

@@ -163,19 +163,17 @@ class Ways:
     def _solver(self, guidance: float) -> Solver:
         if guidance in self.made:
             return self.made[guidance]
-        path = None if self.folder is None or guidance else self.folder / solver.FILE
-        found = None if path is None else solver.read(path, self.mark)
-        if found is None:
-            low, high = self._range
-            event, process = self.config.preprocessing.internal_event, self.denoiser.process
-            n, rng = WAYS[len(event) > 1], Rng(0).child("solver")
-            drawn = classes.drawn(self.config, n, None, 0)
-            device = next(self.denoiser.network.parameters()).device
-            labels = None if drawn is None else torch.from_numpy(drawn).to(device)
-            x = process.simple_at(float(process.time_of(high))).sample(n, rng=rng).to(device)
-            self.denoiser.network.eval()
-            found = solver.fit_solver(self.guided(labels, guidance), x, low=low, high=high)
-            if path is not None:
-                solver.keep(found, path, self.mark)
+        low, high = self._range
+        event, process = self.config.preprocessing.internal_event, self.denoiser.process
+        n, rng = WAYS[len(event) > 1], Rng(0).child("solver")
+        drawn = classes.drawn(self.config, n, None, 0)
+        device = next(self.denoiser.network.parameters()).device
+        labels = None if drawn is None else torch.from_numpy(drawn).to(device)
+        x = process.simple_at(float(process.time_of(high))).sample(n, rng=rng).to(device)
+        self.denoiser.network.eval()
+        found = Solver(solver.fitter(self.guided(labels, guidance), x, low=low, high=high))
+        if self.folder is not None and not guidance:
+            path = self.folder / solver.FILE
+            found.made, found.keep = solver.read(path, self.mark), lambda one: solver.keep(one, path, self.mark)
         self.made[guidance] = found
         return found

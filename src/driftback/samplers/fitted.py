@@ -13,7 +13,7 @@ solvers) and Zhou et al. 2024, arXiv 2312.00094, which train such coefficients b
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,10 +31,41 @@ from driftback.shapes import per_item
 
 RIDGE = 1e-6
 """The ridge on each difference, as a share of its own size."""
-GRIDS = ((2, 0.02), (2, 0.1), (3, 0.05), (4, 0.02), (4, 0.15))
-"""(order, floor) of the grids that are tried, as `Reference.grid` takes them."""
-ORDERS = (4, 5, 6)
-"""The orders that are tried: one more than this many values are at hand when a step is mended."""
+Grid = Callable[[Reference, int, int], Tensor]
+"""grid(ways, steps, seen): times (steps + 1,), by what the first `seen` ways say."""
+
+
+def measured(order: int, floor: float) -> Grid:
+    """Steps that share the local error of a method of this order, see `Reference.grid`."""
+    return lambda ways, steps, seen: ways.grid(steps, order=order, floor=floor, seen=seen)
+
+
+def even(low: float, there: Callable[[Tensor], Tensor], back: Callable[[Tensor], Tensor]) -> Grid:
+    """Equal steps of there(r), for ratios r in units of two spreads, down to `low` spreads; then the end."""
+
+    def grid(ways: Reference, steps: int, seen: int) -> Tensor:
+        unit = 2 * ways.process.spread
+        last = max(low * ways.process.spread, ways.levels[-1].ratio)
+        ends = there(torch.tensor([ways.levels[0].ratio, last], dtype=torch.float64) / unit)
+        times = ways.process.time_of(unit * back(torch.linspace(float(ends[0]), float(ends[1]), steps).double()))
+        times[0] = ways.levels[0].t
+        return torch.cat([times, times.new_zeros(1)])
+
+    return grid
+
+
+def _straight(low: float) -> Grid:
+    return even(low, lambda r: r / (1 + r), lambda u: u / (1 - u))
+
+
+GRIDS = (
+    *(measured(order, floor) for order, floor in ((1, 0.02), (2, 0.02), (2, 0.1), (3, 0.05), (4, 0.02))),
+    *(_straight(low) for low in (0.04, 0.1, 0.2)),
+    even(0.2, torch.atan, torch.tan),
+)
+"""The grids that are tried; those of equal steps, of the straight and of the cosine schedule, for a few evaluations."""
+ORDERS = (5, 4, 6, 3)
+"""The orders that are tried, the first one on every grid: one more than this many values are at hand for mending."""
 
 
 @dataclass(frozen=True)
@@ -63,30 +94,33 @@ def fitted(
     steps: int,
     *,
     orders: Sequence[int] = ORDERS,
-    grids: Sequence[tuple[int, float]] = GRIDS,
+    grids: Sequence[Grid] = GRIDS,
 ) -> Fitted:
     """The fitted sampler of `steps` steps whose order and grid are best for `ways`.
 
-    Each candidate is fitted to the first quarter of the ways and judged by its error on the second; the best one is
-    then fitted to both, and the other half tells its error. Costs `steps` evaluations per way and candidate. BadInput
-    unless there are 1 step and 24 ways or more.
+    Each candidate is fitted to the first quarter of the ways and judged by its error on the second: every grid with the
+    first order, then the other orders on the best grid. The best one is fitted to both quarters, and the other half
+    tells its error. Costs `steps` evaluations per way and candidate. BadInput unless there are 1 step and 24 ways or
+    more.
     """
     n = ways.ways.shape[1]
     if steps < 1 or n < 24:
         raise BadInput(f"{steps} steps cannot be fitted to {n} ways; ask for 1 step or more, and give 24 ways")
     quarter = n // 4
-    best, chosen = math.inf, None
-    for smooth, floor in grids if steps > 2 else grids[:1]:
-        times = ways.grid(steps, order=smooth, floor=floor, seen=2 * quarter)
-        for order in orders:
-            method = Multistep(denoiser, order=order, correct=True)
-            _, ends = fitted_plan(method, times, ways, quarter)
-            error = float((ends - ways.ends)[quarter : 2 * quarter].double().square().mean().sqrt())
-            if error < best:
-                best, chosen = error, (method, times)
-    if chosen is None:
+
+    def judged(order: int, times: Tensor) -> float:
+        _, ends = fitted_plan(Multistep(denoiser, order, correct=True), times, ways, quarter)
+        error = float((ends - ways.ends)[quarter : 2 * quarter].double().square().mean().sqrt())
+        return error if math.isfinite(error) else math.inf
+
+    tried = [grid(ways, steps, 2 * quarter) for grid in (grids if steps > 2 else grids[:1])]
+    errors = [judged(orders[0], times) for times in tried]
+    times = tried[errors.index(min(errors))]
+    by_order = {order: judged(order, times) for order in orders[1:]} | {orders[0]: min(errors)}
+    order = min(by_order, key=lambda each: by_order[each])
+    if by_order[order] == math.inf:
         raise BadInput("no step of the model leads to finite points; look at it with driftback verify")
-    method, times = chosen
+    method = Multistep(denoiser, order, correct=True)
     plan, ends = fitted_plan(method, times, ways, 2 * quarter)
     squares = (ends - ways.ends)[2 * quarter :].double().square().flatten(1).mean(1)
     bound = float(squares.mean() + 2 * squares.std() / math.sqrt(len(squares)))
