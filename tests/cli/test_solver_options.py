@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import driftback as db
+from driftback.recipes.way_back import Asked
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +31,32 @@ def test_the_command_line_says_what_was_spent(cli, folder: Path, tmp_path: Path)
         assert result.code == 2
         assert said in result.err
         assert len(result.err.strip().splitlines()) == 1
+
+
+def test_what_was_reached_is_told(cli, folder: Path, tmp_path: Path) -> None:
+    near = cli("sample", folder, "-n", 10, "--tolerance", 1e-9, "--out", tmp_path / "a.csv", "--json", "--quiet")
+    assert near.json["error"] > 1e-9
+    fixed = cli("sample", folder, "-n", 10, "--steps", 4, "--out", tmp_path / "b.csv", "--json", "--quiet")
+    assert fixed.json["error"] is None
+    model = db.load(folder)
+    assert (model.sample(5, steps="auto") == model.sample(5)).all()
+
+
+def test_a_sampler_that_blows_up_is_told(cli, folder: Path, tmp_path: Path) -> None:
+    wild = cli(
+        "sample", folder, "-n", 300, "--sampler", "adams-5", "--steps", 9, "--out", tmp_path / "a.csv", "--quiet"
+    )
+    assert "not stable" in wild.err
+    calm = cli("sample", folder, "-n", 300, "--sampler", "deis-3", "--steps", 9, "--out", tmp_path / "b.csv", "--quiet")
+    assert "not stable" not in calm.err
+
+
+def test_adaptive_samplers_take_no_steps(cli, folder: Path, tmp_path: Path) -> None:
+    result = cli("sample", folder, "--sampler", "adaptive", "--steps", 7, "--out", tmp_path / "a.csv")
+    assert result.code == 2
+    assert "leave steps out" in result.error
+
+
+def test_the_budget_holds_where_the_end_is_denoised(tmp_path: Path) -> None:
+    model = db.fit("two-gaussians", n=500, steps=5, method="score-sde-ve", seed=0)
+    assert model.draw(5, Asked(evaluations=11)).evaluations == 11

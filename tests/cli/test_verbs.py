@@ -89,14 +89,14 @@ def test_check_lists_findings(cli, tmp_path) -> None:
 
 def test_sample_says_where_and_how_many(cli, moons, tmp_path) -> None:
     found = cli("sample", moons, "-n", 12, "--steps", 3, "--out", tmp_path / "x.npy", "--json").json
-    assert list(found) == ["out", "n", "shape", "evaluations", "seconds"]
+    assert list(found) == ["out", "n", "shape", "evaluations", "seconds", "error"]
     assert (found["n"], found["shape"], found["evaluations"]) == (12, [12, 2], 5)
     assert np.load(tmp_path / "x.npy", allow_pickle=False).shape == (12, 2)
 
 
 def test_sample_writes_every_kind_of_file(cli, moons, digits, tmp_path) -> None:
     def draw(model, name, *more):
-        result = cli("sample", model, "-n", 5, "--steps", 2, "--quiet", "--out", tmp_path / name, *more)
+        result = cli("sample", model, "-n", 5, "--steps", 9, "--quiet", "--out", tmp_path / name, *more)
         assert (result.code, result.err) == (0, "")
         return tmp_path / name
 
@@ -221,7 +221,7 @@ def test_a_picture_of_many_columns_tells_which_it_shows(cli, tmp_path) -> None:
     x = np.random.Generator(np.random.Philox(1)).standard_normal((60, 3))
     (tmp_path / "data.csv").write_text("\n".join(["a,b,c", *(",".join(map(str, row)) for row in x)]))
     assert cli("fit", tmp_path / "data.csv", "--out", tmp_path / "run", "--steps", 5, "--quiet").code == 0
-    words = ("sample", tmp_path / "run", "-n", 10, "--steps", 2, "--quiet", "--out")
+    words = ("sample", tmp_path / "run", "-n", 10, "--steps", 9, "--quiet", "--out")
     told = cli(*words, tmp_path / "x.png")
     assert "shows the columns a and b of 3" in told.err
     with Image.open(tmp_path / "x.png") as image:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 import torch
@@ -15,10 +16,12 @@ from driftback.evaluation.verification.known import Growing
 from driftback.evaluation.verification.order import Convergence, convergence, grid, standard
 from driftback.evaluation.verification.targets import ends, modes, true_score
 from driftback.evaluation.verification.weak import NORMAL, NotLinear, law
-from driftback.processes import SCHEDULES, VP, Diffusion
+from driftback.processes import EDM, SCHEDULES, VP, Diffusion
 from driftback.randomness import as_rng
 from driftback.recipes.verify import PREFIX, faulty, subjects
 from driftback.samplers import Frame, Heun, last, published
+from driftback.samplers.levels import levels_of
+from driftback.scores.denoiser import Denoiser
 from driftback.scores.exact import ExactDenoiser
 
 QUICK = {
@@ -221,3 +224,65 @@ def test_what_is_no_score_or_process_is_refused() -> None:
         verify_score(Theirs(process, lambda x, alpha, sigma: x / 0, False))
     with pytest.raises(BadInput, match="forward and bridge"):
         verify_process(object())
+
+
+@dataclass(frozen=True)
+class Spoiled:
+    """DDPM with `noise` times the fresh variance, and a last step that is `last`: right, forgotten, or of sigma_t."""
+
+    denoiser: Denoiser
+    noise: float = 1.0
+    last: str = "right"
+
+    def __call__(self, x, times, *, rng=None):
+        levels, rng = levels_of(self.denoiser.process, times), as_rng(rng)
+        yield Frame(levels[0].t, x)
+        for k, (now, after) in enumerate(pairwise(levels)):
+            rho = (after.ratio / now.ratio) ** 2 if now.alpha else 0.0
+            kept = after.sigma * rho**0.5 / now.sigma
+            ahead = kept * x + (after.alpha - kept * now.alpha) * self.denoiser.denoised(x, now.t)
+            ahead = ahead + after.sigma * ((1 - rho) * self.noise) ** 0.5 * rng.child("noise", k).normal(
+                x.shape, dtype=x.dtype
+            )
+            if after.sigma == 0 and self.last != "right":
+                noise = x - now.alpha * self.denoiser.denoised(x, now.t)
+                ahead = x if self.last == "forgotten" else ahead + noise
+            x = ahead
+            yield Frame(after.t, x, k + 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "check"),
+    [
+        ({}, None),
+        ({"noise": 1.1}, "error left from 120 to 240 steps"),
+        ({"noise": 0.9}, "error left from 120 to 240 steps"),
+        ({"last": "forgotten"}, "distance from a point"),
+        ({"last": "sigma_t"}, "distance from a point"),
+    ],
+)
+def test_a_tenth_more_noise_and_a_wrong_last_step_are_seen(options, check) -> None:
+    found = verify_sampler(lambda d: Spoiled(d, **options))
+    assert found.passed == (check is None), found.failed
+    assert check is None or any(name.startswith(check) for name in found.failed)
+
+
+def test_a_score_that_looks_at_the_batch_is_rejected() -> None:
+    class Mixing(Denoiser):
+        process = standard().process
+
+        def denoised(self, x, t):
+            return standard().denoised(x, t) + 1e-6 * x.mean(0)
+
+    assert verify_score(Mixing()).failed == ("difference in another batch",)
+
+
+def test_a_process_outside_all_noise_levels_is_refused() -> None:
+    class Zero(Denoiser):
+        process = Diffusion(EDM(0.01), (2,))
+
+        def denoised(self, x, t):
+            return torch.zeros_like(x)
+
+    with pytest.raises(BadInput, match="none of the noise levels"):
+        verify_score(Zero())

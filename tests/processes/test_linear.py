@@ -265,3 +265,15 @@ def test_what_is_no_linear_sde_is_refused():
 def test_a_time_outside_is_refused(t):
     with pytest.raises(BadInput, match="outside"):
         LinearSDE(2, lambda t: -1.0, lambda t: 1.0).forward(torch.zeros(2, 2), t)
+
+
+@pytest.mark.parametrize("u", [math.nan, [1.0, 2.0, 3.0]])
+def test_a_shift_that_is_none_is_refused(u):
+    sde = LinearSDE(2, lambda t: -1.0, lambda t: 1.0, lambda t: torch.tensor(u))
+    with pytest.raises(BadInput, match="u is"):
+        sde.transition(0, 1)
+
+
+def test_a_drift_that_is_not_square_is_refused():
+    with pytest.raises(BadInput, match="2 rows"):
+        LinearSDE(2, lambda t: torch.ones(2, 3), lambda t: 1.0).transition(0, 1)

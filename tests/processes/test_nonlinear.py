@@ -171,3 +171,14 @@ def test_wrong_shapes_are_named():
         sde.drift(torch.zeros(4, 2), T)
     with pytest.raises(BadInput, match="one entry per noise"):
         sde.dispersion(torch.zeros(4, 2), T)
+
+
+def test_a_noise_whose_slope_is_cut_off_is_refused():
+    cut = NonlinearSDE(lambda x, t: x, lambda x, t: (1 + x.detach() ** 2)[..., None])
+    x = torch.ones(3, 1, dtype=torch.float64)
+    with pytest.raises(BadInput, match="cannot differentiate"):
+        ItoReverse(cut, lambda x, t: -x).drift(x, T)
+    with pytest.raises(BadInput, match="cannot differentiate"):
+        last(Milstein(cut)(x, torch.linspace(0, 1, 3, dtype=torch.float64), rng=0))
+    constant = NonlinearSDE(lambda x, t: x, lambda x, t: torch.ones_like(x)[..., None])
+    assert torch.isfinite(ItoReverse(constant, lambda x, t: -x).drift(x, T)).all()

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from driftback.errors import BadInput
 from driftback.processes import (
+    EDM,
     SCHEDULES,
     VE,
     VP,
@@ -116,3 +118,19 @@ def test_g_is_the_growth_of_the_ratio(name):
     g2 = Diffusion(schedule, (1,)).diffusion(t) ** 2
     assert torch.allclose(g2, schedule.alpha(t) ** 2 * slope, rtol=1e-6)
     assert not torch.allclose(g2, slope / 2, rtol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: VP(-1, 2),
+        lambda: VP(3, 2),
+        lambda: SubVP(1, math.nan),
+        lambda: VE(10, 1),
+        lambda: EDM(0),
+        lambda: EDM(math.nan),
+    ],
+)
+def test_numbers_that_make_no_schedule_are_refused(make):
+    with pytest.raises(BadInput, match="low < high"):
+        make()

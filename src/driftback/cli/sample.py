@@ -21,6 +21,8 @@ EXAMPLES = (
     "driftback sample runs/moons -n 1000 --seed 7 --out new.csv",
 )
 BATCH = "Items in memory at once, rounded up to whole blocks of 1024 points or of at most 64 pictures."
+FAR = 5.0
+"""Samples that reach so many times as far as the data, in the root mean square, are told."""
 SUFFIXES = {"points": (".npy", ".npz", ".csv", ".png"), "pictures": (".npy", ".npz", ".png", "")}
 
 
@@ -37,7 +39,9 @@ def sample(
     ] = "auto",
     tolerance: Annotated[
         float | None,
-        typer.Option(metavar="ERROR", help="Solve to this error, in standard deviations of the data. [default: 0.01]"),
+        typer.Option(
+            metavar="ERROR", help="Solve to this error, in standard deviations of the data; 0.01 where nothing is said."
+        ),
     ] = None,
     evaluations: Annotated[
         int | None, typer.Option(metavar="N", help="The best that so many network evaluations per item can do.")
@@ -97,10 +101,13 @@ def sample(
         )
     if json:
         spent = drawn.evaluations
-        emit({"out": str(out), "n": n, "shape": x.shape, "evaluations": spent, "seconds": round(seconds, 3)})
+        facts = {"out": str(out), "n": n, "shape": x.shape, "evaluations": spent, "seconds": round(seconds, 3)}
+        emit(facts | {"error": drawn.error})
     else:
         near = "" if drawn.error is None else f", error {drawn.error:.2g} standard deviations"
         show(f"wrote {n} {prepared.kind} to {out} ({drawn.evaluations} evaluations each{near}, {span(seconds)})")
+    if drawn.reach > FAR:
+        say(f"warning: the samples reach {drawn.reach:.3g} times as far as the data: the sampler is not stable here")
     if drawn.error is not None and evaluations is None and drawn.error > (tolerance or TOLERANCE):
         say(f"the longest fitted solver errs by {drawn.error:.2g}: for less, name one with --sampler and --steps")
 

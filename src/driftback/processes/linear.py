@@ -49,7 +49,8 @@ class LinearSDE:
 
     Each is a function of one time, a float64 tensor (), t in [0, 1]; a number stands for that multiple of the identity.
     `spread` only sets the simple distribution: the law of x_1 for data with mean 0 and covariance spread^2 I, where it
-    is normal. Phi, m and C are right to about 1e-10. BadInput where they are not finite, or points are not (n, d).
+    is normal. Phi, m and C are right to about 1e-10 where F, G and u change over 1/64 or more of the way; what is much
+    narrower may be stepped over. BadInput where they are not finite, or points are not (n, d).
     """
 
     d: int
@@ -160,18 +161,23 @@ class LinearSDE:
         return moments[0], moments[1], _root(moments[2])
 
     def _f(self, t: Tensor) -> Tensor:
-        return self._matrix(self.f(t), t)
+        return self._matrix(self.f(t), t, square=True)
 
     def _g(self, t: Tensor) -> Tensor:
         return self._matrix(self.g(t), t)
 
     def _u(self, t: Tensor) -> Tensor:
-        return torch.zeros(self.d, dtype=torch.float64) + (0 if self.u is None else torch.as_tensor(self.u(t)).cpu())
+        shift = torch.zeros(self.d, dtype=torch.float64)
+        if self.u is not None:
+            shift = torch.as_tensor(self.u(t)).double().cpu()
+            if shift.shape not in ((), (self.d,)) or not bool(torch.isfinite(shift).all()):
+                raise BadInput(f"u is {shift.tolist()} at t = {float(t)}; give {self.d} finite numbers")
+        return shift.expand(self.d)
 
-    def _matrix(self, value: Tensor | float, t: Tensor) -> Tensor:
+    def _matrix(self, value: Tensor | float, t: Tensor, square: bool = False) -> Tensor:
         matrix = torch.as_tensor(value).double().cpu()
         matrix = matrix * torch.eye(self.d, dtype=torch.float64) if matrix.ndim == 0 else matrix
-        if matrix.ndim != 2 or len(matrix) != self.d:
+        if matrix.ndim != 2 or len(matrix) != self.d or (square and matrix.shape[1] != self.d):
             raise BadInput(f"a matrix of this SDE is {tuple(matrix.shape)}; give a number or {self.d} rows")
         if not bool(torch.isfinite(matrix).all()):
             raise BadInput(f"a matrix of this SDE is not finite at t = {float(t)}; give F and G without poles")

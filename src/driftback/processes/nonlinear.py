@@ -82,6 +82,14 @@ def along(function: Callable[[Tensor], Tensor], x: Tensor, direction: Tensor) ->
     return slope.to(value.dtype)
 
 
+def refuse_cut(sde: ItoSDE, x: Tensor, t: Tensor) -> None:
+    """BadInput where G changes with the points (n, *event) and torch cannot tell how: its slope would count as 0."""
+    with torch.enable_grad():
+        g = sde.dispersion(x.detach().requires_grad_(True), t)
+    if not g.requires_grad and not torch.equal(g, sde.dispersion(x + 1e-3 * (1 + x.abs()), t)):
+        raise BadInput("G depends on the points, but torch cannot differentiate it; write it in torch, without detach")
+
+
 def covariance_rate(sde: ItoSDE, x: Tensor, t: Tensor) -> Tensor:
     """A = G G^T at `x` (n, *event), d numbers an item: (n, d, d)."""
     g = sde.dispersion(x, t).flatten(1, -2)
@@ -94,6 +102,7 @@ def divergence(sde: ItoSDE, x: Tensor, t: Tensor) -> Tensor:
     def column(y: Tensor, j: int) -> Tensor:
         return covariance_rate(sde, y, t)[:, :, j]
 
+    refuse_cut(sde, x, t)
     total = torch.zeros_like(x).flatten(1)
     for j, unit in enumerate(torch.eye(x[0].numel(), dtype=x.dtype, device=x.device)):
         total = total + along(partial(column, j=j), x, unit.reshape(1, *x.shape[1:]).expand_as(x))

@@ -14,6 +14,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from driftback.errors import BadInput
+
 
 @runtime_checkable
 class Schedule(Protocol):
@@ -32,12 +34,20 @@ class Schedule(Protocol):
         ...
 
 
+def _refuse(name: str, low: float, high: float) -> None:
+    if not 0 <= low < high < math.inf:
+        raise BadInput(f"{name} goes from {low} to {high}; give numbers 0 <= low < high")
+
+
 @dataclass(frozen=True)
 class VP:
     """Variance preserving with beta(t) = low + (high - low) t (Song et al. 2021, arXiv 2011.13456, equation 33)."""
 
     low: float = 0.1
     high: float = 20.0
+
+    def __post_init__(self) -> None:
+        _refuse("beta", self.low, self.high)
 
     def _integral(self, t: Tensor) -> Tensor:
         return t * self.low + t * t * (self.high - self.low) / 2
@@ -62,6 +72,9 @@ class SubVP:
     low: float = 0.1
     high: float = 20.0
 
+    def __post_init__(self) -> None:
+        _refuse("beta", self.low, self.high)
+
     def alpha(self, t: Tensor) -> Tensor:
         return VP(self.low, self.high).alpha(t)
 
@@ -79,6 +92,9 @@ class VE:
 
     low: float = 0.01
     high: float = 50.0
+
+    def __post_init__(self) -> None:
+        _refuse("sigma", self.low, self.high)
 
     def alpha(self, t: Tensor) -> Tensor:
         return torch.ones_like(t)
@@ -130,6 +146,9 @@ class EDM:
     """alpha = 1, sigma = high t: EDM's sigma(t) = t, its clock ending at 1 (Karras et al. 2022, arXiv 2206.00364)."""
 
     high: float = 80.0
+
+    def __post_init__(self) -> None:
+        _refuse("sigma", 0.0, self.high)
 
     def alpha(self, t: Tensor) -> Tensor:
         return torch.ones_like(t)

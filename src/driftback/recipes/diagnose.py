@@ -31,7 +31,7 @@ from driftback.samplers.heun import Heun
 from driftback.scores.denoiser import Denoiser
 from driftback.shapes import per_item
 
-MORE, GROUPS, FEWEST = 8, 8, 80
+MORE, GROUPS, FEWEST, FEW = 8, 8, 80, 100
 RATIOS = (0.05, 0.2, 0.5, 1.0, 2.0, 10.0)
 """Noise levels, sigma / alpha in units of the data's spread."""
 STEPS, START, SCORE, COPIES = "discretisation", "terminal mismatch", "score error", "memorising"
@@ -93,7 +93,8 @@ def diagnose(
     verdict = FAIL if copies.verdict == MEMORISED else PASS
     error = math.sqrt(share * (1 - share) / n)
     checks.append(Check(f"{COPIES}: {copies.name}", share, None, copies.floor_high, None, error, n, verdict))
-    return Verification(name, "model", tuple(checks), _concluded(checks, gains, known))
+    few = f"; {len(truth)} held-out items tell little" if len(truth) < FEW else ""
+    return Verification(name, "model", tuple(checks), _concluded(checks, gains, known) + few)
 
 
 def _concluded(checks: list[Check], gains: dict[str, Check], known: Known) -> str:

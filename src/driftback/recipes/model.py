@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -103,7 +103,7 @@ class Model:
         *,
         label: Label = None,
         seed: int = 0,
-        steps: int | None = None,
+        steps: int | Literal["auto"] | None = None,
         sampler: str | None = None,
         tolerance: float | None = None,
         evaluations: int | None = None,
@@ -126,7 +126,7 @@ class Model:
         *,
         label: Label = None,
         seed: int = 0,
-        steps: int | None = None,
+        steps: int | Literal["auto"] | None = None,
         sampler: str | None = None,
         tolerance: float | None = None,
         evaluations: int | None = None,
@@ -138,9 +138,10 @@ class Model:
         """Draw `n` new items, (n, *event) in the units, layout and dtype of the data.
 
         `label` is a class, or one per item; `guidance` >= 0 pushes towards it (0: none). When nothing is said of the
-        way back, the solver is fitted to the model, and as long as an error of .01 standard deviations of the data
-        wants it; `tolerance` asks for another error, `evaluations` for the best within a budget. `steps` fixes Heun's
-        rule with so many steps and `churn` >= 0 (EDM's S_churn), `sampler` a name of `driftback.samplers.SAMPLERS`.
+        way back (or `steps="auto"`), the solver is fitted to the model, and as long as an error of .01 standard
+        deviations of the data wants it; `tolerance` asks for another error, `evaluations` for the best within a budget.
+        `steps` fixes Heun's rule with so many steps and `churn` >= 0 (EDM's S_churn), `sampler` a name of
+        `driftback.samplers.SAMPLERS`.
         Pictures on few levels come back by a stochastic solver when nothing is said: fresh noise mends what the
         network gets wrong.
         Item i of a seed is the same for every `n`, and for every `batch_size`: it is rounded up to whole blocks, and
@@ -165,7 +166,7 @@ class Model:
         batch_size = None if batch_size is None else whole(batch_size, "batch_size", 1)
         labels = self.labels(n, label=label, seed=seed)
         block = -(-(batch_size or 1) // self.block) * self.block
-        out, spent = [], 0
+        out, spent, square = [], 0, 0.0
         for first in range(0, n, block):
             # A whole block is always computed: a network may round a row differently in a batch of another size.
             count = min(block, n - first)
@@ -175,11 +176,13 @@ class Model:
             refuse_not_finite(drawn.x[:count], "sample", first)
             out.append(self.config.preprocessing.decode(drawn.x[:count]))
             spent = max(spent, drawn.evaluations)
+            square += float(drawn.x[:count].double().square().flatten(1).mean(1).sum())
             if progress:
                 progress(first + count, n)
         chosen = self.ways.choice(asked)
         error = None if chosen is None else chosen.error
-        return Drawn(np.concatenate(out), spent * (2 if asked.guidance else 1), error)
+        reach = math.sqrt(square / n) / self.config.spread
+        return Drawn(np.concatenate(out), spent * (2 if asked.guidance else 1), error, reach)
 
     def log_likelihood(
         self,

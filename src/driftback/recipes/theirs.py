@@ -8,6 +8,7 @@ in the file is told in one line with the number of the line in it.
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 import traceback
 from collections.abc import Callable
@@ -66,18 +67,24 @@ def _verified(path: Path, there: dict[str, Any], role: str, seed: int) -> Verifi
     try:
         if role == SAMPLER:
             order = there.get("order")
-            if not callable(thing) or not (order is None or isinstance(order, int)):
-                raise BadInput("sampler has to be a function of a denoiser, and order a whole number; correct them")
+            counted = isinstance(order, int) and not isinstance(order, bool) and order >= 1
+            if not callable(thing) or not (order is None or counted):
+                raise BadInput(
+                    "sampler has to be a function of a denoiser, and order a whole number >= 1; correct them"
+                )
             return verify_sampler(thing, order, subject=subject, rng=seed)
         if role in (DENOISED, SCORE):
             target, tolerance = there.get("target", TARGET), float(there.get("tolerance", 0.01))
+            if not tolerance > 0 or not math.isfinite(tolerance):
+                raise BadInput(f"tolerance is {tolerance}; give a positive number")
             if not callable(thing) or not isinstance(target, Mixture):
                 raise BadInput(f"{role} has to be a function of x, alpha, sigma, and target a Mixture; correct them")
             theirs = Theirs(Diffusion(VP(), target.event_shape), thing, role == SCORE)
             return verify_score(theirs, target, tolerance=tolerance, subject=subject, rng=seed)
         return verify_process(thing() if isinstance(thing, type) else thing, subject=subject, rng=seed)
     except DriftbackError as error:
-        raise BadInput(f"{path}, line {_line_of(thing)}: {role}: {error}") from error
+        line = _line_of(thing)
+        raise BadInput(f"{path}{'' if line is None else f', line {line}'}: {role}: {error}") from error
     except Exception as error:
         raise _told(path, error, f"while its {role} was verified") from error
 
@@ -112,6 +119,6 @@ def _told(path: Path, error: BaseException, when: str) -> BadInput:
     return BadInput(f"{where}: {type(error).__name__} {when}: {said}; correct it and verify again")
 
 
-def _line_of(thing: Any) -> int | str:
+def _line_of(thing: Any) -> int | None:
     code = getattr(thing, "__code__", None) or getattr(getattr(thing, "__init__", None), "__code__", None)
-    return code.co_firstlineno if code else "?"
+    return code.co_firstlineno if code else None

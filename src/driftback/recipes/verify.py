@@ -45,6 +45,8 @@ class Subject:
     claims: str
     source: str
     run: Callable[[int], Verification]
+    caught_by: str = ""
+    """The check that has to fail, of a faulty one."""
 
 
 @cache
@@ -77,7 +79,9 @@ def faulty() -> dict[str, Subject]:
 
 
 def _faulty(name: str, one: Faulty) -> Subject:
-    return Subject(one.kind, one.about, f"has to fail: {one.caught_by}", lambda seed: one.run(name, seed))
+    return Subject(
+        one.kind, one.about, f"has to fail: {one.caught_by}", lambda seed: one.run(name, seed), one.caught_by
+    )
 
 
 def verify(what: str, *, seed: int = 0) -> list[Verification]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -40,12 +41,12 @@ WAYS = 768, 48
 class Asked:
     """What is asked of a way back; None where nothing is said.
 
-    `steps` or a `sampler` by name fix it; `tolerance`, in standard deviations of the data, or a budget of `evaluations`
-    per item choose a fitted solver. `churn` >= 0 is EDM's S_churn, `guidance` >= 0 the push towards a class. BadInput
-    for what does not go together.
+    `steps` (a number, or "auto" for None) or a `sampler` by name fix it; `tolerance`, in standard deviations of the
+    data, or a budget of `evaluations` per item choose a fitted solver. `churn` >= 0 is EDM's S_churn, `guidance` >= 0
+    the push towards a class. BadInput for what does not go together.
     """
 
-    steps: int | None = None
+    steps: int | Literal["auto"] | None = None
     sampler: str | None = None
     tolerance: float | None = None
     evaluations: int | None = None
@@ -53,6 +54,8 @@ class Asked:
     guidance: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.steps == "auto":
+            object.__setattr__(self, "steps", None)
         for name in ("steps", "evaluations"):
             if getattr(self, name) is not None:
                 whole(getattr(self, name), name, 1)
@@ -62,6 +65,8 @@ class Asked:
                 raise BadInput(f"{name} must be at least 0, not {value:g}")
         if self.sampler is not None and self.sampler not in SAMPLERS:
             raise BadInput(f"there is no sampler '{self.sampler}'; choose one of {', '.join(SAMPLERS)}")
+        if self.sampler is not None and self.steps is not None and SAMPLERS[self.sampler].adaptive:
+            raise BadInput(f"'{self.sampler}' chooses its steps by itself; leave steps out")
         fixed = [name for name in ("steps", "sampler", "churn") if getattr(self, name) is not None]
         chosen = [name for name in ("tolerance", "evaluations") if getattr(self, name) is not None]
         if len(chosen) == 2 or (fixed and chosen):
@@ -73,12 +78,14 @@ class Asked:
 @dataclass(frozen=True, eq=False)
 class Drawn:
     """Items `x` (n, *event) as asked for, the most `evaluations` of the network that one of them took, and the `error`
-    at the end, in standard deviations of the data, where it was measured, else None.
+    at the end, in standard deviations of the data, where it was measured, else None. `reach` is the root mean square of
+    the encoded items in those of the data: far from 1 the sampler was not stable.
     """
 
     x: np.ndarray
     evaluations: int
     error: float | None
+    reach: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +121,9 @@ class Ways:
         """The number of steps of a sampler that is asked for without one."""
         return 32 if self.noisy else 40
 
+    def _count(self, asked: Asked) -> int:
+        return asked.steps if isinstance(asked.steps, int) else self.steps
+
     def guided(self, labels: Tensor | None, guidance: float) -> Denoiser:
         """The denoiser for items of the classes `labels` (n,), pushed towards them by `guidance`."""
         if labels is None:
@@ -130,7 +140,10 @@ class Ways:
         if fixed or (self.noisy and not said):
             return None
         tolerance = solver.TOLERANCE if asked.tolerance is None else real(asked.tolerance, "tolerance")
-        return self._solver(asked.guidance).choose(tolerance, asked.evaluations, each=2 if asked.guidance else 1)
+        each, budget = 2 if asked.guidance else 1, asked.evaluations
+        if budget is not None and float(self.denoiser.process.sigma(0.0)) > 0:
+            budget -= each  # where noise is left at t = 0 the end is denoised once more
+        return self._solver(asked.guidance).choose(tolerance, budget, each=each)
 
     def sampler(self, denoiser: Denoiser, asked: Asked) -> tuple[Sampler, Tensor]:
         """The sampler for `denoiser`, and its times."""
@@ -143,13 +156,13 @@ class Ways:
             named = SAMPLERS[asked.sampler]
             if named.adaptive:
                 return named.make(denoiser), adaptive_times(denoiser, low=low / process.spread)
-            return named.make(denoiser), karras(process, asked.steps or self.steps, low=low, high=high)
+            return named.make(denoiser), karras(process, self._count(asked), low=low, high=high)
         if self.noisy and asked.churn is None:
             stochastic = Multistep(denoiser, 2, noise=1.0, correct=True)
-            return stochastic, karras(process, asked.steps or self.steps, low=low, high=high)
+            return stochastic, karras(process, self._count(asked), low=low, high=high)
         # EDM's churn has the paper's bounds, in units of the data's spread.
         heun = Heun(denoiser, asked.churn or 0.0, 0.04 * spread, 13 * spread, 1.003)
-        return heun, karras(process, asked.steps or self.steps, low=low, high=high)
+        return heun, karras(process, self._count(asked), low=low, high=high)
 
     def back(self, n: int, labels: Tensor | None, asked: Asked, rng: Rng) -> Iterator[Frame]:
         """The frames of `n` items whose noise is that of `rng`, the last one denoised."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from driftback.errors import BadInput
-from driftback.processes.nonlinear import ItoSDE, along
+from driftback.processes.nonlinear import ItoSDE, along, refuse_cut
 from driftback.randomness import Rng, as_rng
 from driftback.samplers.brownian import EQUAL, increments
 from driftback.samplers.frame import Frame
@@ -56,6 +56,7 @@ class Milstein:
             yield Frame(s, x, k + 1)
 
     def _correction(self, x: Tensor, t: Tensor, g: Tensor, noise: Tensor, step: float) -> Tensor:
+        refuse_cut(self.sde, x, t)
         # (n, *event, i, j): the derivative of noise j's effect along noise i's.
         changes = torch.stack([along(lambda y: self.sde.dispersion(y, t), x, column) for column in g.unbind(-1)], -2)
         apart, both = (changes - changes.mT).abs(), changes.abs() + changes.mT.abs()

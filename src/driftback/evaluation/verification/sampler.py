@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ ORDER_ROOM = 0.5
 LAW_STEPS, LAW_ITEMS = 128, 4000
 ALLOWED = 0.04
 """What a solver may err at 128 steps, see `targets.modes`."""
+REFUSED = "singular ends refused in a line"
 FEWEST, FEW = (2, 3, 4, 6, 8), (12, 16)
 """Explicit rules of published repute overshoot in fewer than 10 steps; from 12 on none may."""
 REACH = 2.0
@@ -51,8 +53,11 @@ def verify_sampler(
     checks = [*(weak(make, claimed) if noisy else _order(make, claimed))]
     checks += _law(make, rng.child("law"))
     checks += _few(make, rng.child("few"))
-    checks += [_batch(make), _seed(make), *([] if noisy else [_float32(make)])]
-    checks += _singular(make, rng.child("singular"))
+    singular = list(_singular(make, rng.child("singular")))
+    # Rules in t, which know no singular end, do not land in one step either.
+    exact = singular[0].name != REFUSED
+    checks += [_landed(make, exact), _batch(make), _seed(make), *([] if noisy else [_float32(make)])]
+    checks += singular
     return verification(subject, "sampler", checks)
 
 
@@ -113,6 +118,28 @@ def _few(make: Make, rng: Rng) -> Iterator[Check]:
     yield judged(f"reach with {FEW[0]} to {FEW[-1]} steps", reach(FEW), high=REACH, expected=1.0, n=500)
 
 
+@dataclass(frozen=True)
+class _Point(Denoiser):
+    """All data are one point."""
+
+    process: Diffusion
+    place: Tensor
+
+    def denoised(self, x: Tensor, t: float | Tensor) -> Tensor:
+        return self.place.to(x).expand(x.shape)
+
+
+def _landed(make: Make, exact: bool) -> Check:
+    """With all data at one point there is one right end, wherever the last step begins; here at a ratio of 0.3."""
+    process, place = standard().process, torch.tensor([0.7, -0.4], dtype=torch.float64)
+    times = log_snr(process, 16, low=0.3, high=20.0)
+    alpha, sigma = float(process.alpha(times[0])), float(process.sigma(times[0]))
+    x = alpha * place + sigma * Rng(0).child("landing").normal((100, 2), dtype=torch.float64)
+    off = (last(make(_Point(process, place))(x, times, rng=0)).x - place).square().mean().sqrt() / 0.3
+    name = "distance from a point that all data are, in noises before the last step"
+    return judged(name, float(off), high=0.5, expected=0.0, n=100) if exact else shown(name, float(off), n=100)
+
+
 def _batch(make: Make) -> Check:
     x, times = _start(80, 8, Rng(0))
     whole = last(make(standard())(x, times, rng=5)).x
@@ -142,7 +169,7 @@ def _singular(make: Make, rng: Rng) -> Iterator[Check]:
     try:
         end = last(make(oracle)(x, times, rng=rng)).x
     except DriftbackError:
-        yield shown("singular ends refused in a line", 1.0)
+        yield shown(REFUSED, 1.0)
         return
     yield judged("finite at singular ends", float(torch.isfinite(end).double().mean()), low=1.0, expected=1.0, n=2000)
     for check in modes(end, 2 * ALLOWED):

@@ -20,7 +20,7 @@ from driftback.evaluation.verification.targets import TARGET, true_score
 from driftback.randomness import Rng, as_rng
 from driftback.scores.denoiser import Denoiser
 
-RATIOS = (0.05, 0.2, 0.5, 1.0, 2.0, 10.0)
+RATIOS = (0.02, 0.05, 0.2, 0.5, 1.0, 2.0, 10.0)
 """The noise levels sigma / alpha at which scores are compared; those outside the process's range are left out."""
 ITEMS, PLACES, REGRESSED = 1000, 100, 8000
 TILT, STEP = 1e-2, 1e-4
@@ -49,7 +49,16 @@ def verify_score(
     for ratio, t in zip(ratios, times, strict=True):
         key = rng.child("level", round(1000 * ratio))
         checks += _level(denoiser, target, ratio, t, tolerance, key)
+    checks.append(_alone(denoiser, target, times[len(times) // 2], rng.child("alone")))
     return verification(subject, "score", checks)
+
+
+def _alone(denoiser: Denoiser, target: Mixture, t: float, rng: Rng) -> Check:
+    """Whether what is said of a point depends on the points beside it."""
+    alpha, sigma = float(denoiser.process.alpha(t)), float(denoiser.process.sigma(t))
+    x = target.noised(alpha, sigma).sample(40, rng=rng)
+    off = float((denoiser.denoised(x, t)[:7] - denoiser.denoised(x[:7], t)).abs().max())
+    return judged("difference in another batch", off, high=1e-9, expected=0.0, n=7)
 
 
 def _level(denoiser: Denoiser, target: Mixture, ratio: float, t: float, tolerance: float, rng: Rng) -> Iterator[Check]:

@@ -118,5 +118,8 @@ def weak(make: Callable[[Denoiser], Sampler], claimed: int | None) -> Iterator[C
         yield shown("weak order", order, error=error, n=grids)
     else:
         yield judged("weak order", order, claimed - ROOM, expected=claimed, error=error, n=grids)
+    # Whatever the order, what is wrong in law stays where it is as the steps get shorter.
+    left = errors[-1] / errors[-2] if errors[-1] > 1e-6 else 0.0
+    yield judged(f"error left from {STEPS[-2]} to {STEPS[-1]} steps", left, high=0.75, expected=0.5, n=STEPS[-1])
     name = f"error of mean and covariance at {STEPS[-1]} steps"
     yield judged(name, errors[-1], high=ALLOWED, expected=0.0, n=STEPS[-1])
