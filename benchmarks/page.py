@@ -96,7 +96,8 @@ def _panel(ax: Axes, rows: list[dict], numbers: tuple[str, ...]) -> None:
         ax.plot(x, y, "o-", color=colour, label=column, markersize=4, lw=2 if column == FITTED else 1.2)
     ax.set_xscale("log")
     ax.set_yscale("log")
-    ax.set_xticks([5, 10, 20, 50, 100], [5, 10, 20, 50, 100])
+    ticks = [10, 20, 50, 100] if numbers is TOLERANCES else [int(budget) for budget in BUDGETS]
+    ax.set_xticks(ticks, ticks)
     ax.minorticks_off()
     ax.grid(alpha=0.3)
 

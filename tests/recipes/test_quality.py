@@ -79,8 +79,9 @@ def test_shapes_are_inside_their_floors(shape: str) -> None:
     model = db.fit(shape, steps=4000, seed=0)
     metrics = judged(model, data.x[train], data.x[held], 2000)
     for name in ("sliced Wasserstein-1", "energy distance", "MMD squared"):
-        assert metrics[name].verdict.startswith("inside the floor"), metrics[name]
+        # Below the band a perfect model lies once in 40 times: nearer than most real sets is no fault.
+        assert metrics[name].value <= metrics[name].floor_high, metrics[name]
     # Planted fault: samples stretched by a tenth.
     encode = model.config.preprocessing.encode
     stretched = judge(1.1 * encode(model.sample(2000, seed=1)), encode(data.x[train]), encode(data.x[held]))
-    assert not stretched[1].verdict.startswith("inside the floor")
+    assert stretched[1].value > stretched[1].floor_high

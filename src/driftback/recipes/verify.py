@@ -104,7 +104,8 @@ def verify(what: str, *, seed: int = 0) -> list[Verification]:
 
 
 def _sampler(name: str, named: Named) -> Subject:
-    claims = f"{'weak ' if named.noisy else ''}order {named.order}"
+    order = f"{'weak ' if named.noisy else ''}order {named.order}"
+    claims = "the law of the data" if named.order is None else order
     return Subject(
         "sampler",
         claims,

@@ -54,11 +54,12 @@ def seeds(denoiser: Denoiser, order: int = 3) -> SingleStep:
 class Named:
     """A sampler by name: how to `make` it, the `order` that it claims, and its source.
 
-    Where it is `noisy` the order is the weak one on Gaussian data, otherwise the order as a solver of the ODE.
+    Where it is `noisy` the order is the weak one on Gaussian data, otherwise the order as a solver of the ODE; None
+    where noise also decides the steps.
     """
 
     make: Callable[[Denoiser], Sampler]
-    order: int
+    order: int | None
     source: str
     evaluations: int = 1
     """Evaluations per step."""
@@ -116,7 +117,7 @@ SAMPLERS: dict[str, Named] = {
     "seeds-2": Named(lambda d: seeds(d, 2), 2, "Gonzalez et al. 2023, arXiv 2305.14267", 2, noisy=True),
     "seeds-3": Named(lambda d: seeds(d, 3), 2, "Gonzalez et al. 2023, arXiv 2305.14267", 3, noisy=True),
     "adaptive-sde": Named(
-        AdaptiveSDE, 2, "Jolicoeur-Martineau et al. 2021, arXiv 2105.14080", 2, adaptive=True, noisy=True
+        AdaptiveSDE, None, "Jolicoeur-Martineau et al. 2021, arXiv 2105.14080", 2, adaptive=True, noisy=True
     ),
     "predictor-corrector": Named(
         lambda d: PredictorCorrector(Ancestral(d), Langevin(d)), 1, "Song et al. 2021, arXiv 2011.13456", 2, noisy=True
