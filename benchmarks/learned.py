@@ -28,16 +28,17 @@ from driftback.recipes.way_back import Asked
 RIVALS = ("diffusers", "kdiffusion", "azula")
 BUDGETS = (5, 10, 20)
 METHODS = ("levels", "edm")
-MINUTES = 1.4
-FEW, MANY = (1, 16, True), (5, 64, False)
+TRAINED = 696
+"""Training steps: what `driftback demo` plans."""
+FEW, MANY = (1, 16, True), (5, 32, False)
 """Sets, pictures in each, and whether they are further ones: for the choice of settings, and for the table."""
 Problems = list[tuple[list, str]]
 """The few pictures and the many, each with the file of their truth."""
 
 
-def fitted(method: str, folder: Path, minutes: float) -> Problems:
+def fitted(method: str, folder: Path, steps: int) -> Problems:
     """Fit a model of the digits and its solver, and follow its ways in 1,000 steps."""
-    job = prepare("digits", out=folder / method, minutes=minutes, method=method, seed=0)
+    job = prepare("digits", out=folder / method, steps=steps, method=method, seed=0)
     for _ in job.run():
         pass
     job.finish()
@@ -106,7 +107,7 @@ def main() -> None:
     asked, models = [], {}
     with tempfile.TemporaryDirectory() as folder:
         for method in METHODS[: 1 if options.quick else None]:
-            few, many = fitted(method, Path(folder), MINUTES / 10 if options.quick else MINUTES)
+            few, many = fitted(method, Path(folder), TRAINED // 10 if options.quick else TRAINED)
             models[method] = {"steps": loaded(few[0][0]).config.plan.steps, "spread": loaded(few[0][0]).config.spread}
             for library, facts in libraries.items():
                 chosen = [name for name in facts["solvers"] if re.search(options.samplers, name)]
