@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,10 +60,19 @@ class Impulses(Rng):
         out[-1] = 2
         return out.reshape(tuple(shape))
 
-    def uniform(self, *args: object, **options: object) -> Tensor:
+    def uniform(
+        self, shape: Sequence[int], *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> Tensor:
         raise NotLinear
 
-    generator = torch_generator = item = uniform  # type: ignore[assignment]
+    def generator(self) -> np.random.Generator:
+        raise NotLinear
+
+    def torch_generator(self, device: torch.device | str = "cpu") -> torch.Generator:
+        raise NotLinear
+
+    def item(self, first: int) -> Rng:
+        raise NotLinear
 
 
 def law(make: Callable[[Denoiser], Sampler], times: Tensor) -> tuple[Tensor, Tensor, int]:
