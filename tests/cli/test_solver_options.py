@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import driftback as db
+from driftback.errors import BadInput
 from driftback.recipes.way_back import Asked
+from driftback.samplers import GRIDS, Ancestral
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,30 @@ def test_adaptive_samplers_take_no_steps(cli, folder: Path, tmp_path: Path) -> N
     result = cli("sample", folder, "--sampler", "adaptive", "--steps", 7, "--out", tmp_path / "a.csv")
     assert result.code == 2
     assert "leave steps out" in result.error
+
+
+def test_a_grid_by_name_and_a_sampler_of_ones_own(cli, folder: Path, tmp_path: Path) -> None:
+    model = db.load(folder)
+    for grid in GRIDS:
+        out = tmp_path / f"{grid}.npy"
+        asked = ("--sampler", "ddim", "--steps", 9, "--grid", grid)
+        result = cli("sample", folder, "-n", 5, *asked, "--out", out, "--quiet")
+        assert result.code == 0, result.err
+        own = model.sample(5, sampler=lambda d: Ancestral(d, eta=0.0), steps=9, grid=grid)
+        assert (np.load(out) == own).all()
+    # Every grid is another way: a grid that is read and then forgotten would give one result.
+    assert len({np.load(tmp_path / f"{grid}.npy").tobytes() for grid in GRIDS}) == len(GRIDS)
+    assert (model.sample(5, sampler="ddim", steps=9) == np.load(tmp_path / "karras.npy")).all()
+    for wrong, said in (
+        (("--grid", "karas"), "choose one of uniform, karras"),
+        (("--grid", "cosine", "--tolerance", 0.1), "leave grid out"),
+        (("--grid", "cosine", "--sampler", "adaptive"), "leave grid out"),
+    ):
+        result = cli("sample", folder, *wrong, "--out", tmp_path / "w.csv", "--quiet")
+        assert result.code == 2
+        assert said in result.error
+    with pytest.raises(BadInput, match="function of a denoiser"):
+        model.sample(5, sampler=3)  # type: ignore[arg-type]
 
 
 def test_the_budget_holds_where_the_end_is_denoised(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from driftback.errors import BadInput
 from driftback.evaluation.verification import FAIL, TARGET, verify_process, verify_sampler, verify_score
 from driftback.evaluation.verification.check import judged, near, shown
 from driftback.evaluation.verification.faulty import FAULTY
-from driftback.evaluation.verification.known import Growing
+from driftback.evaluation.verification.known import Growing, turning
 from driftback.evaluation.verification.order import Convergence, convergence, grid, standard
 from driftback.evaluation.verification.targets import ends, modes, true_score
 from driftback.evaluation.verification.weak import NORMAL, NotLinear, law
-from driftback.processes import EDM, SCHEDULES, VP, Diffusion
+from driftback.processes import EDM, SCHEDULES, VE, VP, Diffusion, matched_gaussian, mismatch_of_gaussian
 from driftback.randomness import as_rng
 from driftback.recipes.verify import PREFIX, faulty, subjects
 from driftback.samplers import Frame, Heun, last, published
@@ -99,6 +99,16 @@ def test_a_reversal_without_the_divergence_is_rejected(monkeypatch) -> None:
     found = verify_process(Growing(), score=Growing().score)
     assert any(name.endswith("of reversed points at t = 0.3") for name in found.failed)
     assert not any("simulated" in name for name in found.failed)
+
+
+def test_an_end_that_still_knows_the_data_is_rejected() -> None:
+    assert verify_process(VE(0.01, 1.0)).failed == ("terminal mismatch in nats",)
+    turned, score = turning()
+    (found,) = (c for c in verify_process(turned, score=score).checks if c.name.startswith("terminal mismatch"))
+    # The moments of the noised data and of the simple law are known, and so is the KL of two normal laws.
+    law = matched_gaussian(turned.marginal(TARGET, 1.0))
+    exact = mismatch_of_gaussian(law, turned.simple).nats
+    assert found.value == pytest.approx(exact, rel=0.1)
 
 
 def test_a_process_of_which_nothing_is_stated_is_refused() -> None:

@@ -17,6 +17,7 @@ from driftback.samplers import (
     Heun,
     Multistep,
     RungeKutta,
+    adaptive_sde,
     adaptive_times,
     karras,
     last,
@@ -187,6 +188,24 @@ def test_adaptive_steps_of_an_item_do_not_depend_on_the_others():
     for kind, tolerance in ((Adaptive, 1e-3), (AdaptiveSDE, 0.05)):
         one, other = (last(kind(denoiser, tolerance)(points, times, rng=1)).x[:10] for points in (x, far))
         assert torch.allclose(one, other, atol=1e-12)
+
+
+def test_the_adaptive_sde_forgets_the_path_behind_it(monkeypatch):
+    """The same samples to the last bit with a path that is kept whole, from a few of its nodes at a time."""
+    times, most = Line.process.time_of(torch.tensor([20.0, 0.05], dtype=torch.float64)), []
+    x = Line.process.simple_at(float(times[0])).sample(5, rng=0).double()
+    forget = adaptive_sde._Path.forget
+
+    def watched(path, place, really=True):
+        if really:
+            forget(path, place)
+        most.append(len(path.kept))
+
+    monkeypatch.setattr(adaptive_sde._Path, "forget", watched)
+    ours, kept = last(AdaptiveSDE(Line(), 1e-3)(x, times, rng=1)).x, max(most)
+    monkeypatch.setattr(adaptive_sde._Path, "forget", lambda path, place: watched(path, place, really=False))
+    assert torch.equal(ours, last(AdaptiveSDE(Line(), 1e-3)(x, times, rng=1)).x)
+    assert kept < 50 < 300 < max(most)
 
 
 @pytest.mark.parametrize("kind", [Adaptive, AdaptiveSDE])

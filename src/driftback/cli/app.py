@@ -63,6 +63,7 @@ class Command(typer.core.TyperCommand):
         super().__init__(*given, **named)
         for each in self.params:
             if isinstance(each, typer.core.TyperOption) and each.metavar is None and not each.type_descriptor.is_choice:
+                # typer asks for a context that its method does not use, and there is none before a command runs.
                 kind = each.display_type(None)  # type: ignore[arg-type]
                 each.metavar = next((word for start, word in PLAIN.items() if (kind or "").startswith(start)), None)
 

@@ -49,6 +49,9 @@ def sample(
     sampler: Annotated[
         str | None, typer.Option(metavar="NAME", help="A solver by name; driftback verify lists them.")
     ] = None,
+    grid: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Its time grid: karras (default), log-snr, cosine or uniform.")
+    ] = None,
     guidance: Annotated[float, typer.Option(help="Push towards the class; 0 is none.")] = 0.0,
     batch_size: Annotated[int | None, typer.Option(help=BATCH)] = None,
     checkpoint: options.Weights = options.Checkpoint.last,
@@ -75,7 +78,7 @@ def sample(
     with progress("drawing", quiet=quiet) as update:
         drawn = model.draw(
             n,
-            Asked(_steps(steps), sampler, tolerance, evaluations, guidance=guidance),
+            Asked(_steps(steps), sampler, tolerance, evaluations, guidance=guidance, grid=grid),
             label=label,
             seed=seed,
             batch_size=batch_size,

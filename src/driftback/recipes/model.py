@@ -31,7 +31,7 @@ from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
 from driftback.recipes.finite import refuse_not_finite
 from driftback.recipes.shown import shown
-from driftback.recipes.way_back import Asked, Drawn, Ways
+from driftback.recipes.way_back import Asked, Drawn, Make, Ways
 from driftback.samplers.frame import Frame, last
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
@@ -104,7 +104,8 @@ class Model:
         label: Label = None,
         seed: int = 0,
         steps: int | Literal["auto"] | None = None,
-        sampler: str | None = None,
+        sampler: str | Make | None = None,
+        grid: str | None = None,
         tolerance: float | None = None,
         evaluations: int | None = None,
         guidance: float = 0.0,
@@ -115,7 +116,7 @@ class Model:
 
         `first` is the number of the first item: frames(2, first=5) shows items 5 and 6 of the seed.
         """
-        asked = Asked(steps, sampler, tolerance, evaluations, churn, guidance)
+        asked = Asked(steps, sampler, tolerance, evaluations, churn, guidance, grid)
         labels = self.labels(first + n, label=label, seed=seed)
         given = None if labels is None else torch.from_numpy(labels[first:]).to(self.device)
         return self.ways.back(n, given, asked, Rng(seed).child("sample").item(first))
@@ -127,7 +128,8 @@ class Model:
         label: Label = None,
         seed: int = 0,
         steps: int | Literal["auto"] | None = None,
-        sampler: str | None = None,
+        sampler: str | Make | None = None,
+        grid: str | None = None,
         tolerance: float | None = None,
         evaluations: int | None = None,
         guidance: float = 0.0,
@@ -140,15 +142,16 @@ class Model:
         `label` is a class, or one per item; `guidance` >= 0 pushes towards it (0: none). When nothing is said of the
         way back (or `steps="auto"`), the solver is fitted to the model, and as long as an error of .01 standard
         deviations of the data wants it; `tolerance` asks for another error, `evaluations` for the best within a budget.
-        `steps` fixes Heun's rule with so many steps and `churn` >= 0 (EDM's S_churn), `sampler` a name of
-        `driftback.samplers.SAMPLERS`.
+        `steps` fixes Heun's rule with so many steps and `churn` >= 0 (EDM's S_churn); `sampler` is a name of
+        `driftback.samplers.SAMPLERS` or a function that makes one of a denoiser, `grid` a name of
+        `driftback.samplers.GRIDS` (default: karras).
         Pictures on few levels come back by a stochastic solver when nothing is said: fresh noise mends what the
         network gets wrong.
         Item i of a seed is the same for every `n`, and for every `batch_size`: it is rounded up to whole blocks, and
         several blocks at once agree with one by one up to rounding. `progress(done, n)` is called after each batch.
         Raises BadInput for what cannot be drawn, NotFinite where the network gives no numbers.
         """
-        asked = Asked(steps, sampler, tolerance, evaluations, churn, guidance)
+        asked = Asked(steps, sampler, tolerance, evaluations, churn, guidance, grid)
         return self.draw(n, asked, label=label, seed=seed, batch_size=batch_size, progress=progress).x
 
     def draw(

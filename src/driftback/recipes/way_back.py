@@ -6,7 +6,7 @@ it; for pictures on few levels a stochastic one, whose fresh noise mends what th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -24,7 +24,7 @@ from driftback.recipes.config import Config
 from driftback.recipes.solver import Choice, Solver
 from driftback.samplers.adaptive import adaptive_times
 from driftback.samplers.frame import Frame, Sampler, denoised_end
-from driftback.samplers.grids import karras
+from driftback.samplers.grids import GRIDS, uniform
 from driftback.samplers.heun import Heun
 from driftback.samplers.multistep import Multistep
 from driftback.samplers.published import SAMPLERS
@@ -33,25 +33,34 @@ from driftback.scores.guided import GuidedDenoiser
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
 
+Make = Callable[[Denoiser], Sampler]
+"""What makes a sampler of a denoiser."""
+
 WAYS = 768, 48
 """So many ways of points, or of pictures, a solver is fitted to and judged by."""
+
+
+FIXING = "steps", "sampler", "churn", "grid"
+"""Each of these fixes the way back, so that no fitted solver is chosen."""
 
 
 @dataclass(frozen=True)
 class Asked:
     """What is asked of a way back; None where nothing is said.
 
-    `steps` (a number, or "auto" for None) or a `sampler` by name fix it; `tolerance`, in standard deviations of the
-    data, or a budget of `evaluations` per item choose a fitted solver. `churn` >= 0 is EDM's S_churn, `guidance` >= 0
-    the push towards a class. BadInput for what does not go together.
+    `steps` (a number, or "auto" for None), a `sampler` by name or by what makes it of a denoiser, or a `grid` by name
+    fix it; `tolerance`, in standard deviations of the data, or a budget of `evaluations` per item choose a fitted
+    solver. `churn` >= 0 is EDM's S_churn, `guidance` >= 0 the push towards a class. BadInput for what does not go
+    together.
     """
 
     steps: int | Literal["auto"] | None = None
-    sampler: str | None = None
+    sampler: str | Make | None = None
     tolerance: float | None = None
     evaluations: int | None = None
     churn: float | None = None
     guidance: float = 0.0
+    grid: str | None = None
 
     def __post_init__(self) -> None:
         if self.steps == "auto":
@@ -63,11 +72,17 @@ class Asked:
             value = getattr(self, name)
             if value is not None and not real(value, name) >= 0:
                 raise BadInput(f"{name} must be at least 0, not {value:g}")
-        if self.sampler is not None and self.sampler not in SAMPLERS:
-            raise BadInput(f"there is no sampler '{self.sampler}'; choose one of {', '.join(SAMPLERS)}")
-        if self.sampler is not None and self.steps is not None and SAMPLERS[self.sampler].adaptive:
-            raise BadInput(f"'{self.sampler}' chooses its steps by itself; leave steps out")
-        fixed = [name for name in ("steps", "sampler", "churn") if getattr(self, name) is not None]
+        if isinstance(self.sampler, str):
+            if self.sampler not in SAMPLERS:
+                raise BadInput(f"there is no sampler '{self.sampler}'; choose one of {', '.join(SAMPLERS)}")
+            for name in ("steps", "grid"):
+                if getattr(self, name) is not None and SAMPLERS[self.sampler].adaptive:
+                    raise BadInput(f"'{self.sampler}' chooses its steps by itself; leave {name} out")
+        elif self.sampler is not None and not callable(self.sampler):
+            raise BadInput(f"sampler is a name or a function of a denoiser, not {self.sampler!r}")
+        if self.grid is not None and self.grid not in GRIDS:
+            raise BadInput(f"there is no grid '{self.grid}'; choose one of {', '.join(GRIDS)}")
+        fixed = [name for name in FIXING if getattr(self, name) is not None]
         chosen = [name for name in ("tolerance", "evaluations") if getattr(self, name) is not None]
         if len(chosen) == 2 or (fixed and chosen):
             raise BadInput(f"{chosen[0]} chooses the steps by itself; leave {(fixed + chosen[1:])[0]} out")
@@ -136,7 +151,7 @@ class Ways:
     def choice(self, asked: Asked) -> Choice | None:
         """The fitted plan that `asked` chooses; None where it fixes a sampler, or means the stochastic one."""
         said = asked.tolerance is not None or asked.evaluations is not None
-        fixed = asked.steps is not None or asked.sampler is not None or asked.churn is not None
+        fixed = any(getattr(asked, name) is not None for name in FIXING)
         if fixed or (self.noisy and not said):
             return None
         tolerance = solver.TOLERANCE if asked.tolerance is None else real(asked.tolerance, "tolerance")
@@ -150,19 +165,24 @@ class Ways:
         if (chosen := self.choice(asked)) is not None:
             fitted = chosen.sampler(denoiser)
             return fitted, fitted.times
-        low, high = self._range
         spread, process = self.config.spread, self.denoiser.process
-        if asked.sampler is not None:
+        if isinstance(asked.sampler, str):
             named = SAMPLERS[asked.sampler]
             if named.adaptive:
-                return named.make(denoiser), adaptive_times(denoiser, low=low / process.spread)
-            return named.make(denoiser), karras(process, self._count(asked), low=low, high=high)
+                return named.make(denoiser), adaptive_times(denoiser, low=self._range[0] / process.spread)
+            return named.make(denoiser), self._times(asked)
+        if asked.sampler is not None:
+            return asked.sampler(denoiser), self._times(asked)
         if self.noisy and asked.churn is None:
-            stochastic = Multistep(denoiser, 2, noise=1.0, correct=True)
-            return stochastic, karras(process, self._count(asked), low=low, high=high)
+            return Multistep(denoiser, 2, noise=1.0, correct=True), self._times(asked)
         # EDM's churn has the paper's bounds, in units of the data's spread.
-        heun = Heun(denoiser, asked.churn or 0.0, 0.04 * spread, 13 * spread, 1.003)
-        return heun, karras(process, self._count(asked), low=low, high=high)
+        return Heun(denoiser, asked.churn or 0.0, 0.04 * spread, 13 * spread, 1.003), self._times(asked)
+
+    def _times(self, asked: Asked) -> Tensor:
+        (low, high), process, steps = self._range, self.denoiser.process, self._count(asked)
+        if asked.grid == "uniform":  # equal steps in t itself end at t = 0, whatever ratio is there
+            return uniform(process, steps, start=float(process.time_of(high)))
+        return GRIDS[asked.grid or "karras"](process, steps, low=low, high=high)
 
     def back(self, n: int, labels: Tensor | None, asked: Asked, rng: Rng) -> Iterator[Frame]:
         """The frames of `n` items whose noise is that of `rng`, the last one denoised."""

@@ -61,6 +61,10 @@ class _Path:
                 self.kept[i, level] = left + share * (right - left) + deviation * normal
         return self.kept[i, level]
 
+    def forget(self, place: float) -> None:
+        """Drop what no point from `place` on is filled in from; asked for again, it would come back the same."""
+        self.kept = {(i, level): w for (i, level), w in self.kept.items() if (i + 1) / 2**level >= place}
+
 
 @dataclass(frozen=True)
 class AdaptiveSDE:
@@ -126,6 +130,7 @@ class AdaptiveSDE:
             y = torch.where(per_item((fits & going).to(x.device).double(), y) > 0, better, y)
             place = torch.where(going, torch.where(fits, place + 1, 2 * place), place)
             level = torch.where(going & ~fits, level + 1, level)
+            path.forget(float((place / 2**level).min()))
             # Two steps become one where the next one may be longer and begins at a place of the coarser cut.
             wider = going & fits & (error < 0.25) & (place % 2 == 0) & (level > FIRST)
             place, level = torch.where(wider, place // 2, place), torch.where(wider, level - 1, level)

@@ -68,7 +68,8 @@ class Named:
 
 
 SAMPLERS: dict[str, Named] = {
-    "euler": Named(euler, 1, "Song et al. 2021, arXiv 2010.02502: DDIM"),
+    "euler": Named(euler, 1, "Euler 1768, in sigma / alpha: the same steps as ddim"),
+    "ddim": Named(lambda d: Ancestral(d, eta=0.0), 1, "Song et al. 2021, arXiv 2010.02502, equation 12 with eta = 0"),
     "heun": Named(Heun, 2, "Karras et al. 2022, arXiv 2206.00364, algorithm 1", 2),
     "rk4": Named(RungeKutta, 4, "Kutta 1901", 4),
     "dpm-1": Named(lambda d: dpm_solver(d, 1), 1, "Lu et al. 2022, arXiv 2211.01095"),
