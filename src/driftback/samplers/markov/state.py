@@ -1,0 +1,81 @@
+"""Where chains are, and what happened when they moved: a kernel takes a state to the next one (blackjax's manner).
+
+A kernel leaves its target invariant: if x has the law p, so has what the kernel makes of it (Tierney 1994, Annals of
+Statistics 22(4)). All chains move at once, and none knows of the others unless the kernel says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from driftback.samplers.markov.noise import Noise
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Chains at `x` (n, *event), with log p there (n,) and, where a kernel wants it, its `gradient` (n, *event)."""
+
+    x: Tensor
+    log_prob: Tensor
+    gradient: Tensor | None = None
+
+    def where(self, chosen: Tensor, other: State) -> State:
+        """The state that is this one in the chains that are `chosen` (n,), the `other` in the rest."""
+        wide = chosen.reshape(-1, *[1] * (self.x.ndim - 1))
+        gradient = None
+        if self.gradient is not None and other.gradient is not None:
+            gradient = torch.where(wide, self.gradient, other.gradient)
+        return State(torch.where(wide, self.x, other.x), torch.where(chosen, self.log_prob, other.log_prob), gradient)
+
+    def rows(self, rows: Tensor) -> State:
+        """The chains `rows` (m,) of it."""
+        return State(self.x[rows], self.log_prob[rows], None if self.gradient is None else self.gradient[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Move:
+    """What happened in one move of each chain: whether it was `accepted` (n,) and with what `probability` (n,).
+
+    Of kernels with momentum also the `energy` (n,) where they arrived, whether they were `divergent` (n,), and how many
+    `leaps` (n,) they took.
+    """
+
+    accepted: Tensor
+    probability: Tensor
+    energy: Tensor | None = None
+    divergent: Tensor | None = None
+    leaps: Tensor | None = None
+
+
+class Kernel(Protocol):
+    """One move of all chains, which leaves the target invariant."""
+
+    def begin(self, x: Tensor) -> State:
+        """The state of chains at `x` (n, *event). BadInput where a chain is outside of the support."""
+        ...
+
+    def __call__(self, state: State, noise: Noise) -> tuple[State, Move]:
+        """The next state, and what happened."""
+        ...
+
+
+class Tunable(Kernel, Protocol):
+    """A kernel with a step to be tuned until the mean probability of acceptance is `aim`."""
+
+    @property
+    def aim(self) -> float:
+        """The mean probability of acceptance at which it works best."""
+        ...
+
+    @property
+    def step(self) -> Tensor:
+        """Its step, () or (n,)."""
+        ...
+
+    def tuned(self, step: Tensor) -> Tunable:
+        """The same kernel with another step."""
+        ...
