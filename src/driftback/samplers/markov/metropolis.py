@@ -52,6 +52,8 @@ class Metropolis:
         """Propose, and accept or stay."""
         new = self.energy.state(self.proposal.propose(state, noise), sloped=self.proposal.sloped)
         log_ratio = new.log_prob - state.log_prob + self.proposal.log_ratio(state, new)
+        # Where a step is so long that its square overflows, the ratio is infinity less infinity: it is not taken.
+        log_ratio = torch.where(log_ratio.isnan(), -torch.inf, log_ratio)
         accepted = noise.uniform("accept").log() < log_ratio
         return new.where(accepted, state), Move(accepted, log_ratio.clamp(max=0).exp())
 
