@@ -86,7 +86,8 @@ WIDE = {
 }
 """What the independence proposal draws from."""
 TILTED = {
-    d: torch.linalg.cholesky(0.5 * torch.eye(d, dtype=DOUBLE) + 0.3 * torch.ones(d, d, dtype=DOUBLE)) for d in (2, 3, 10)
+    d: torch.linalg.cholesky(0.5 * torch.eye(d, dtype=DOUBLE) + 0.3 * torch.ones(d, d, dtype=DOUBLE))
+    for d in (2, 3, 10)
 }
 
 
@@ -159,7 +160,5 @@ def surprise(x: Tensor, target, exact: Tensor) -> float:
     def views(points):
         return [*points.T, points.norm(dim=1), -target.log_prob(points)]
 
-    ps = [
-        ks_2samp(a.numpy(), b.numpy(), method="asymp").pvalue for a, b in zip(views(x), views(exact), strict=True)
-    ]
+    ps = [ks_2samp(a.numpy(), b.numpy(), method="asymp").pvalue for a, b in zip(views(x), views(exact), strict=True)]
     return len(ps) * min(ps) if all(math.isfinite(p) for p in ps) else 0.0

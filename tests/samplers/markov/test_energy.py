@@ -5,7 +5,7 @@ import torch
 from laws import CORRELATED, DOUBLE, MODES, Quartic, noise, tensor
 
 from driftback.errors import BadInput
-from driftback.samplers.markov import NUTS, BadDensity, Energy, Hamiltonian, Langevin, Metropolis, RandomWalk
+from driftback.samplers.markov import NUTS, BadDensity, Energy, Hamiltonian, Langevin, Metropolis, RandomWalk, moves
 from driftback.samplers.markov.energy import told
 
 X = tensor([0.5, 1.25], [-1.0, 2.0], [3.0, -0.125])
@@ -38,7 +38,11 @@ def plain(x):
 
 PLACE = r"chain 1, at x = \(-1, 2\)"
 WRONG = {
-    "a column": (lambda x: plain(x)[:, None], None, r"log_prob gave shape \(3, 1\) for points of shape \(3, 2\); .*\(3,\)"),
+    "a column": (
+        lambda x: plain(x)[:, None],
+        None,
+        r"log_prob gave shape \(3, 1\) for points of shape \(3, 2\); .*\(3,\)",
+    ),
     "a scalar": (lambda x: plain(x).sum(), None, r"log_prob gave shape \(\) for points of shape \(3, 2\)"),
     "not summed": (lambda x: -(x**2), None, r"log_prob gave shape \(3, 2\)"),
     "nan": (spoiled(torch.nan), None, f"log_prob is NaN in {PLACE}; mend it there"),
@@ -53,7 +57,11 @@ WRONG = {
         lambda x: torch.where(torch.arange(3)[:, None] == 1, torch.nan, -x),
         f"the gradient of log_prob is not finite in {PLACE}",
     ),
-    "outside": (spoiled(-torch.inf), None, r"chain 1 starts outside of the support, at x = \(-1, 2\); start it elsewhere"),
+    "outside": (
+        spoiled(-torch.inf),
+        None,
+        r"chain 1 starts outside of the support, at x = \(-1, 2\); start it elsewhere",
+    ),
 }
 
 
@@ -82,8 +90,7 @@ def test_a_mistake_on_the_way_is_told_too(make) -> None:
     kernel = make(Energy(Of(log_prob)), tensor(0.9)[0])
     state = kernel.begin(torch.zeros(20, 2, dtype=DOUBLE))
     with pytest.raises(BadDensity, match=r"log_prob is NaN in chain \d+, at x = \("):
-        for k in range(10):
-            state, _ = kernel(state, noise(20).at(k))
+        list(moves(kernel, state, noise(20), 10))
 
 
 def test_a_start_of_another_shape_is_told() -> None:

@@ -63,9 +63,7 @@ def drifts(x: torch.Tensor, kind: str, h: np.ndarray, langevin: bool) -> np.ndar
 def log_q(x, new, kind, h, langevin) -> np.ndarray:
     """log q(x' | x), from scipy."""
     s, means = factors(kind), drifts(x, kind, h, langevin)
-    return np.array(
-        [multivariate_normal.logpdf(new[i].numpy(), means[i], h[i] ** 2 * s[i] @ s[i].T) for i in range(N)]
-    )
+    return np.array([multivariate_normal.logpdf(new[i].numpy(), means[i], h[i] ** 2 * s[i] @ s[i].T) for i in range(N)])
 
 
 def chance(kernel, x, new, kind, h, langevin) -> np.ndarray:
@@ -81,7 +79,9 @@ def unbalance(make, kind, step, langevin) -> float:
     """The largest difference between the flows there and back, in nats: log p(x) q(x' | x) a(x, x') and its mirror."""
     kernel, (x, new) = make(Energy(CORRELATED)), pairs()
     h = step.expand(N).numpy()
-    there = CORRELATED.log_prob(x).numpy() + log_q(x, new, kind, h, langevin) + chance(kernel, x, new, kind, h, langevin)
+    there = (
+        CORRELATED.log_prob(x).numpy() + log_q(x, new, kind, h, langevin) + chance(kernel, x, new, kind, h, langevin)
+    )
     back = CORRELATED.log_prob(new).numpy() + log_q(new, x, kind, h, langevin)
     return float(np.abs(there - back - chance(kernel, new, x, kind, h, langevin)).max())
 

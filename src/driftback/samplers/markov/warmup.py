@@ -25,7 +25,7 @@ from driftback.samplers.markov.state import Kernel, Move, State, Tunable
 GAMMA, FIRST, KAPPA = 0.05, 10.0, 0.75
 """How strongly, how stably from the beginning, and how forgetfully dual averaging follows (the paper's)."""
 WINDOW, OPENING, CLOSING = 25, (0.15, 75), (0.1, 50)
-"""The first window's length; which share of the moves, and how many at most, the parts before and after take (Stan's)."""
+"""The first window's length; the shares of the parts before and after, and their most moves (75 and 50 are Stan's)."""
 SOON, MANY = 10, 16
 """The first part and the first window of as many chains or more that are pooled: they see as much in fewer moves."""
 TRIALS = 50
