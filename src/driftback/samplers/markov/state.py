@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from driftback.errors import BadInput
 from driftback.samplers.markov.noise import Noise
 
 
@@ -30,6 +31,13 @@ class State:
         if self.gradient is not None and other.gradient is not None:
             gradient = torch.where(wide, self.gradient, other.gradient)
         return State(torch.where(wide, self.x, other.x), torch.where(chosen, self.log_prob, other.log_prob), gradient)
+
+    @property
+    def slope(self) -> Tensor:
+        """The gradient as (n, d). BadInput where there is none."""
+        if self.gradient is None:
+            raise BadInput("this state has no gradient; let the kernel that uses it begin it")
+        return self.gradient.flatten(1)
 
     def rows(self, rows: Tensor) -> State:
         """The chains `rows` (m,) of it."""
