@@ -27,13 +27,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be run: `chains` of `draws` each on a target after `warmup` moves with a `metric`, on `devices`."""
+    """What is to be run: `chains` of `draws` each on a target, tuned in `warmup` moves with a `metric`, on `devices`.
+
+    Where `settle` is not 0 one chain is tuned, and then all take what it found and settle for so many moves.
+    """
 
     target: str
     chains: int
     draws: int
     warmup: int
     metric: str
+    settle: int = 0
     devices: int = 1
 
 

@@ -1,12 +1,16 @@
-"""blackjax's NUTS for benchmarks/chains.py, after `window_adaptation`; vmap over chains, as in its manual."""
+"""blackjax's NUTS for benchmarks/chains.py, after `window_adaptation`: of each chain, or of one for all.
+
+The latter is what its manual does with many chains ('Sample with multiple chains'): one chain is tuned, and all take its
+step and mass, under vmap. Here they also settle for some moves, which are thrown away.
+"""
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from workers.chains import Asked, Ran, serve
-from workers.chains_jax import Programs, check, jax, log_density
+from workers.chains_jax import Phases, Programs, Told, check, jax, log_density
 
 # Only after jax has its flags.
 import blackjax  # isort: skip
@@ -28,21 +32,38 @@ def programs(asked: Asked) -> Programs:
         adaptation_info_fn=STEPS,
     )
 
-    def warm(key: Any, x: Any) -> tuple[Any, Any]:
+    def tune(key: Any, x: Any) -> Told:
         (state, tuned), told = plan.run(key, x, num_steps=asked.warmup)
-        return (state, tuned["step_size"], tuned["inverse_mass_matrix"]), told.info.num_integration_steps.sum()
+        return (tuned["step_size"], tuned["inverse_mass_matrix"], state), told.info.num_integration_steps.sum()
 
-    def draw(key: Any, kept: Any) -> tuple[Any, Any]:
-        state, step, mass = kept
-
+    def walked(key: Any, state: Any, step: Any, mass: Any, moves: int) -> tuple[Any, Any, Any]:
         def move(state: Any, key: Any) -> tuple[Any, Any]:
             state, told = kernel(key, state, log_prob, step, mass)
             return state, (state.position, told.num_integration_steps)
 
-        _, (x, steps) = jax.lax.scan(move, state, jax.random.split(key, asked.draws))
-        return x, steps.sum()
+        state, (x, steps) = jax.lax.scan(move, state, jax.random.split(key, moves))
+        return state, x, steps.sum()
 
-    return Programs(jax.vmap(warm), jax.vmap(draw), asked)
+    def each(keys: Any, x: Any, _: Any) -> Told:
+        return jax.vmap(tune)(keys, x)
+
+    def draw_each(keys: Any, kept: Any, _: Any) -> Told:
+        step, mass, state = kept
+        _, x, steps = jax.vmap(partial(walked, moves=asked.draws))(keys, state, step, mass)
+        return x, steps
+
+    def settle(keys: Any, x: Any, tuned: Any) -> Told:
+        step, mass, _ = tuned
+        state = jax.vmap(partial(blackjax.nuts.init, logdensity_fn=log_prob))(x)
+        state, _, steps = jax.vmap(lambda key, state: walked(key, state, step, mass, asked.settle))(keys, state)
+        return state, steps
+
+    def draw(keys: Any, state: Any, tuned: Any) -> Told:
+        step, mass, _ = tuned
+        _, x, steps = jax.vmap(lambda key, state: walked(key, state, step, mass, asked.draws))(keys, state)
+        return x, steps
+
+    return Programs(Phases(settle, draw, tune) if asked.settle else Phases(each, draw_each), asked)
 
 
 class Blackjax:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from workers.chains import Asked, Clock, Ran, threads
@@ -50,42 +52,60 @@ def check(target: str) -> dict:
     return {"log_prob": value.tolist(), "gradient": slope.tolist()}
 
 
-Phase = Callable[[Any, Any], tuple[Any, Any]]
-"""warm(keys, x) -> (what is kept, evaluations), or draw(keys, what was kept) -> (draws (n, draws, d), evaluations)."""
+Told = tuple[Any, Any]
+"""What a phase gives, and how many gradients it took."""
+
+
+@dataclass(frozen=True)
+class Phases:
+    """The phases of a run, on keys (n,) and points (n, d) of some or all chains: `kept` is what the phase before gave.
+
+    `tune(key, x)`, where there is one, runs one chain at `x` (d,), and all chains are given what it found; else `tuned`
+    is (), and each chain tunes itself in `warm(keys, x, tuned)`. `draw(keys, kept, tuned)` gives (n, draws, d).
+    """
+
+    warm: Callable[[Any, Any, Any], Told]
+    draw: Callable[[Any, Any, Any], Told]
+    tune: Callable[[Any, Any], Told] | None = None
 
 
 class Programs:
-    """A warm-up and a sampling phase, compiled once for their shapes."""
+    """Phases that are compiled for their shapes, once."""
 
-    def __init__(self, warm: Phase, draw: Phase, asked: Asked) -> None:
-        self.compiled, self.asked = Clock(), asked
-        self.warm, self.draw = (self._spread(phase) for phase in (warm, draw))
-        keys, x = self._split(jax.random.split(jax.random.key(0), asked.chains)), self._split(starts_of(asked, 0))
-        self.warm = self.compiled.timed(lambda: self.warm.lower(keys, x).compile())
-        kept = self.warm(keys, x)[0] if asked.devices > 1 else None
-        shapes = jax.eval_shape(warm, keys, x)[0] if kept is None else kept
-        self.draw = self.compiled.timed(lambda: self.draw.lower(keys, shapes).compile())
+    def __init__(self, phases: Phases, asked: Asked) -> None:
+        self.asked, self.clock, self.tune, tuned = asked, Clock(), None, ()
+        key, keys, _, x = self._noise(0)
+        if phases.tune is not None:
+            self.tune, tuned = self._compiled(jax.jit(phases.tune), key, x.reshape(-1, x.shape[-1])[0])
+        spread = jax.jit if asked.devices == 1 else partial(jax.pmap, in_axes=(0, 0, None))
+        self.warm, kept = self._compiled(spread(phases.warm), keys, x, tuned)
+        self.draw, _ = self._compiled(spread(phases.draw), keys, kept, tuned)
 
-    def _spread(self, phase: Phase) -> Any:
-        return jax.jit(phase) if self.asked.devices == 1 else jax.pmap(phase)
+    def _compiled(self, program: Any, *given: Any) -> tuple[Any, Any]:
+        """The compiled program, and the shapes of what it gives."""
+        lowered = self.clock.timed(lambda: program.lower(*given))
+        return self.clock.timed(lowered.compile), lowered.out_info[0]
 
-    def _split(self, x: Any) -> Any:
-        devices = self.asked.devices
-        return x if devices == 1 else x.reshape(devices, len(x) // devices, *x.shape[1:])
+    def _noise(self, seed: int) -> tuple[Any, Any, Any, Any]:
+        """A key, two for each chain, and the starts, shared out to the devices."""
+        asked = self.asked
+        parts = jax.random.split(jax.random.key(seed), 3)
+        x = jnp.asarray(starts(asked.target, asked.chains, seed))
+        given = [*(jax.random.split(part, asked.chains) for part in parts[1:]), x]
+        if asked.devices > 1:
+            given = [one.reshape(asked.devices, -1, *one.shape[1:]) for one in given]
+        return jax.block_until_ready((parts[0], *given))
 
     def run(self, seed: int) -> Ran:
-        """Both phases with the noise and the starts of a seed."""
-        asked, warm, draw = self.asked, Clock(), Clock()
-        one, other = jax.random.split(jax.random.key(seed))
-        keys = [self._split(jax.random.split(key, asked.chains)) for key in (one, other)]
-        x = self._split(starts_of(asked, seed))
-        jax.block_until_ready((keys, x))
-        kept, before = warm.timed(lambda: jax.block_until_ready(self.warm(keys[0], x)))
-        x, after = draw.timed(lambda: jax.block_until_ready(self.draw(keys[1], kept)))
-        x = np.array(x).reshape(asked.chains, asked.draws, -1)  # a copy, which may be written
-        compiled, self.compiled = self.compiled, Clock()
-        return Ran(x, (int(np.sum(before)), int(np.sum(after))), warm, draw, compiled)
-
-
-def starts_of(asked: Asked, seed: int) -> Any:
-    return jnp.asarray(starts(asked.target, asked.chains, seed))
+        """All phases with the noise and the starts of a seed."""
+        warm, draw = Clock(), Clock()
+        key, first, second, x = self._noise(seed)
+        tuned, tuning = (), 0
+        if self.tune is not None:
+            start = x.reshape(-1, x.shape[-1])[0]
+            tuned, tuning = warm.timed(lambda: jax.block_until_ready(self.tune(key, start)))
+        kept, before = warm.timed(lambda: jax.block_until_ready(self.warm(first, x, tuned)))
+        drawn, after = draw.timed(lambda: jax.block_until_ready(self.draw(second, kept, tuned)))
+        points = np.array(drawn).reshape(self.asked.chains, self.asked.draws, -1)
+        compiled, self.clock = self.clock, Clock()
+        return Ran(points, (int(tuning) + int(np.sum(before)), int(np.sum(after))), warm, draw, compiled)
