@@ -29,7 +29,8 @@ T = TypeVar("T")
 class Asked:
     """What is to be run: `chains` of `draws` each on a target, tuned in `warmup` moves with a `metric`, on `devices`.
 
-    Where `settle` is not 0 one chain is tuned, and then all take what it found and settle for so many moves.
+    Where `settle` is not 0 only one chain is tuned; then all take what it found, and where it is, and settle for so
+    many moves.
     """
 
     target: str
@@ -82,6 +83,10 @@ class Library(Protocol):
         """Log-densities (n,) and gradients (n, d) at `points(target)`, as lists."""
         ...
 
+    def prepare(self, asked: Asked) -> None:
+        """Compile what `run` will need, where that is a thing to do."""
+        ...
+
     def run(self, asked: Asked, seed: int) -> Ran:
         """The chains of a seed."""
         ...
@@ -129,6 +134,9 @@ def serve(made: Callable[[], Library]) -> None:
                 answer = {"version": version(library.package), "counts": library.counts}
             elif act == "check":
                 answer = library.check(**task)
+            elif act == "prepare":
+                library.prepare(Asked(**task))
+                answer = {}
             else:
                 seed = task.pop("seed")
                 answer = measured(library, Asked(**task), seed)

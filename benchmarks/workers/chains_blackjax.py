@@ -1,7 +1,8 @@
 """blackjax's NUTS for benchmarks/chains.py, after `window_adaptation`: of each chain, or of one for all.
 
 The latter is what its manual does with many chains ('Sample with multiple chains'): one chain is tuned, and all take its
-step and mass, under vmap. Here they also settle for some moves, which are thrown away.
+step and mass, under vmap. Here all also begin where that one ended, as starts that are far out may never move at the
+tuned step, and part for some moves, which are thrown away.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ def programs(asked: Asked) -> Programs:
         return x, steps
 
     def settle(keys: Any, x: Any, tuned: Any) -> Told:
-        step, mass, _ = tuned
-        state = jax.vmap(partial(blackjax.nuts.init, logdensity_fn=log_prob))(x)
+        step, mass, found = tuned
+        state = jax.tree.map(lambda one: jax.numpy.broadcast_to(one, (len(x), *one.shape)), found)
         state, _, steps = jax.vmap(lambda key, state: walked(key, state, step, mass, asked.settle))(keys, state)
         return state, steps
 
@@ -74,6 +75,9 @@ class Blackjax:
 
     def check(self, target: str) -> dict:
         return check(target)
+
+    def prepare(self, asked: Asked) -> None:
+        programs(asked)
 
     def run(self, asked: Asked, seed: int) -> Ran:
         return programs(asked).run(seed)

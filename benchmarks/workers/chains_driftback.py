@@ -66,6 +66,9 @@ class Driftback:
         value, slope = Energy(ours(target).target).slope(torch.from_numpy(points(target)))
         return {"log_prob": value.tolist(), "gradient": slope.tolist()}
 
+    def prepare(self, asked: Asked) -> None:
+        """Nothing is compiled."""
+
     def run(self, asked: Asked, seed: int) -> Ran:
         if asked.target not in self.met:
             self.met.add(asked.target)

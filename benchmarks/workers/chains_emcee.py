@@ -27,6 +27,9 @@ class Emcee:
     def check(self, target: str) -> dict:
         return {"log_prob": density(target, NUMPY)(points(target)).tolist(), "gradient": None}
 
+    def prepare(self, asked: Asked) -> None:
+        """Nothing is compiled."""
+
     def run(self, asked: Asked, seed: int) -> Ran:
         x, thin, warm, draw = starts(asked.target, asked.chains, seed), THIN[asked.target], Clock(), Clock()
         sampler = emcee.EnsembleSampler(asked.chains, x.shape[1], density(asked.target, NUMPY), vectorize=True)

@@ -1,7 +1,8 @@
 """numpyro's NUTS for benchmarks/chains.py: its kernel on all chains at once.
 
 The loop is that of `MCMC(chain_method="vectorized")`, in which each chain tunes itself, written out so that compiling can
-be told from running. What one chain has found can also be handed to a kernel that does not adapt, on all chains.
+be told from running. What one chain has found can also be handed to a kernel that does not adapt: then all chains begin
+where that one ended, and part for some moves, which are thrown away.
 """
 
 from __future__ import annotations
@@ -23,9 +24,7 @@ def programs(asked: Asked) -> Programs:
 
     def begun(**options: Any) -> NUTS:
         dense = asked.metric == "dense"
-        kernels.append(
-            NUTS(potential_fn=lambda x: -log_prob(x), dense_mass=dense, target_accept_prob=0.8, **options)
-        )
+        kernels.append(NUTS(potential_fn=lambda x: -log_prob(x), dense_mass=dense, target_accept_prob=0.8, **options))
         return kernels[-1]
 
     def walked(kernel: NUTS, state: Any, moves: int, *, keep: bool = False) -> tuple[Any, Any, Any]:
@@ -43,12 +42,13 @@ def programs(asked: Asked) -> Programs:
 
     def tune(key: Any, x: Any) -> Told:
         state, steps = each(key, x, ())
-        return (state.adapt_state.step_size, state.adapt_state.inverse_mass_matrix), steps
+        return (state.adapt_state.step_size, state.adapt_state.inverse_mass_matrix, state.z), steps
 
     def settle(keys: Any, x: Any, tuned: Any) -> Told:
-        step, mass = tuned
+        step, mass, found = tuned
         kernel = begun(step_size=step, inverse_mass_matrix=mass, adapt_step_size=False, adapt_mass_matrix=False)
-        state, _, steps = walked(kernel, kernel.init(keys, 0, x), asked.settle)
+        begin = jax.numpy.broadcast_to(found, x.shape)
+        state, _, steps = walked(kernel, kernel.init(keys, 0, begin), asked.settle)
         return state, steps
 
     def draw(_: Any, state: Any, __: Any) -> Told:
@@ -66,6 +66,9 @@ class Numpyro:
 
     def check(self, target: str) -> dict:
         return check(target)
+
+    def prepare(self, asked: Asked) -> None:
+        programs(asked)
 
     def run(self, asked: Asked, seed: int) -> Ran:
         return programs(asked).run(seed)

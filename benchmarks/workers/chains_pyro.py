@@ -41,6 +41,9 @@ class Pyro:
         (slope,) = torch.autograd.grad(value.sum(), x)
         return {"log_prob": value.tolist(), "gradient": slope.tolist()}
 
+    def prepare(self, asked: Asked) -> None:
+        """Nothing is compiled."""
+
     def run(self, asked: Asked, seed: int) -> Ran:
         pyro.set_rng_seed(seed)
         warm, draw, drawn, evaluations = Clock(), Clock(), [], [0, 0]
@@ -48,9 +51,7 @@ class Pyro:
             potential = Counted(asked.target)
             marks: list[tuple[float, float, int]] = []
 
-            def mark(
-                _: Any, __: Any, stage: str, i: int, marks: list = marks, potential: Counted = potential
-            ) -> None:
+            def mark(_: Any, __: Any, stage: str, i: int, marks: list = marks, potential: Counted = potential) -> None:
                 if stage.lower().startswith("warm") and i == asked.warmup - 1:
                     marks.append((time.perf_counter(), time.process_time(), potential.count))
 

@@ -56,7 +56,9 @@ def precision(target: str) -> np.ndarray:
 
 def density(target: str, space: Space) -> Density:
     """The log-density of `target` on arrays of `space`."""
-    return {"eight-schools": schools, "gaussian": axes, "gaussian-rotated": rotated, "logistic": logistic}[target](space)
+    return {"eight-schools": schools, "gaussian": axes, "gaussian-rotated": rotated, "logistic": logistic}[target](
+        space
+    )
 
 
 def schools(space: Space) -> Density:

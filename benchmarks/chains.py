@@ -1,0 +1,288 @@
+"""How many effective draws from four densities driftback's chains and the rivals' give, for a gradient and for a second.
+
+Every library meets the same log-density in float64, its chains begin at the same places, and it is read in the settings
+that suit it best. Compiling is timed apart. See docs/benchmarks.md and workers/chains.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from statistics import fmean
+
+from workers.chains_targets import DIMENSIONS, apart
+from workers.environment import HERE, OURS, Worker, prepare_environment
+from workers.machine import busy_seconds, machine, worked
+
+RIVALS = ("numpyro", "blackjax", "pyro", "emcee")
+COMPILED = ("numpyro", "blackjax")
+CHAINS = (4, 64, 256, 1024)
+DRAWS = {4: 500, 64: 300, 256: 100, 1024: 50}
+FEWER = {4: 500, 64: 100, 256: 50, 1024: 50}
+"""Draws of a chain by the number of chains; the fewer where a gradient costs more."""
+SUITS = {"eight-schools": "diag", "gaussian": "diag", "gaussian-rotated": "dense", "logistic": "dense"}
+"""The metric with which all libraries do best, in trials with gradients counted; the other one is read where it is
+affordable: with 64 chains by all, and by driftback also in `MORE`.
+"""
+MORE = {"eight-schools": CHAINS, "logistic": (4, 64)}
+SETTLE = 25
+LIMIT = 20.0
+AGREE, DISAGREE = 1e-8, 1.1
+"""How far log-densities may be apart, and the R-hat from which on chains have not found the same law."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A metric, the moves of the warm-up (0: driftback's own choice), and where one chain tunes for all `settle` > 0."""
+
+    metric: str
+    warmup: int
+    settle: int = 0
+
+    def __str__(self) -> str:
+        if not self.warmup:
+            return f"{self.metric}, default"
+        return f"{self.metric}, {'one chain tunes' if self.settle else 'each tunes'}, {self.warmup}"
+
+
+def settings(library: str, target: str, chains: int) -> list[Setting]:
+    """What a library is read in; none where it is not measured.
+
+    JAX's two libraries tune each chain for itself, or one for all. With many chains the latter always won in trials.
+    Pyro runs one chain, to be set against driftback's four. emcee's walkers must be twice as many as coordinates.
+    """
+    best = SUITS[target]
+    other = "dense" if best == "diag" else "diag"
+    if library == OURS:
+        also = chains in MORE.get(target, ()) or (chains == 64 and target != "gaussian-rotated")
+        return [Setting(metric, 0) for metric in (best, other)[: 1 + also]]
+    if library == "pyro":
+        # Its tuning takes minutes where 1,000 leapfrogs a move are needed until the shape is known.
+        known = {"diag": 300, "dense": 500}[best]
+        return [Setting(best, known)] if chains == 1 and target != "gaussian-rotated" else []
+    if library == "emcee":
+        # Stretches do not know of rotations, so one Gaussian is enough.
+        able = {"eight-schools": (64, 256), "logistic": (64, 256), "gaussian": (256,)}
+        return [Setting("none", 100)] if chains in able.get(target, ()) else []
+    one = Setting(best, 1000, SETTLE)
+    if chains == 4:
+        each = (1000,) if target == "gaussian-rotated" else (300, 1000)  # 300 moves leave its shape unknown
+        return [*(Setting(best, warmup) for warmup in each), one]
+    if chains == 64:
+        return [one, Setting(other, 1000, SETTLE)]
+    return [one] if chains in CHAINS else []
+
+
+def asked(target: str, chains: int, setting: Setting, options: argparse.Namespace) -> dict:
+    """The question to a worker, without a seed."""
+    draws = (FEWER if target == "logistic" else DRAWS).get(chains, DRAWS[4])
+    devices = options.threads if chains % options.threads == 0 and chains > 1 else 1
+    found = {"target": target, "chains": chains, "draws": draws, "devices": devices} | asdict(setting)
+    # Quick: as short as an effective size can be told from.
+    return found | {"draws": 20, "warmup": min(setting.warmup, 150)} if options.quick else found
+
+
+def checked(team: dict[str, Worker], targets: list[str]) -> dict:
+    """How far the libraries' log-densities and gradients are from ours; exits where they do not agree."""
+    found: dict = {}
+    for target in targets:
+        ours = team[OURS].ask(act="check", target=target)
+        for name, worker in team.items():
+            far = found.setdefault(target, {})[name] = apart(ours, worker.ask(act="check", target=target))
+            if not far < AGREE:
+                sys.exit(f"{name} has another {target}: its log-density or gradient differs by {far:.1e} of its size")
+    return found
+
+
+def prepared(team: dict[str, Worker], questions: list[tuple[str, dict]]) -> None:
+    """Let the libraries that compile do it, at the same time."""
+
+    def compiled(name: str) -> None:
+        for library, question in questions:
+            if library == name:
+                team[name].ask(act="prepare", **question)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(compiled, [name for name in COMPILED if name in team]))
+
+
+def measured(team: dict[str, Worker], options: argparse.Namespace) -> Iterator[dict]:
+    """All rows. Seeds go round the libraries; once a cell has taken `limit` seconds it gets no further seed."""
+    for target in options.targets:
+        for chains in (1, *options.chains):
+            cells = [(name, s) for name in team for s in settings(name, target, chains)]
+            prepared(team, [(name, asked(target, chains, setting, options)) for name, setting in cells])
+            spent = dict.fromkeys(cells, 0.0)
+            for seed in range(1, options.seeds + 1):
+                for cell in cells:
+                    if spent[cell] >= options.limit:
+                        continue
+                    name, setting = cell
+                    start, busy = time.perf_counter(), busy_seconds() - _worked(team)
+                    answer = team[name].ask(act="run", seed=seed, **asked(target, chains, setting, options))
+                    took = time.perf_counter() - start
+                    others = (busy_seconds() - _worked(team) - busy) / took
+                    spent[cell] += took
+                    print(f"{target}, {chains} chains, {name} ({setting}), seed {seed}: {took:.1f} s", file=sys.stderr)
+                    about = {"target": target, "chains": chains, "library": name, "setting": str(setting), "seed": seed}
+                    yield about | {"cores_used_by_others": round(others, 2)} | answer
+
+
+def _worked(team: dict[str, Worker]) -> float:
+    return sum(worked(worker.process.pid) for worker in team.values())
+
+
+def rate(row: dict, per: str, phase: str, clock: str) -> float:
+    """Effective draws per evaluation or second: of the sampling `phase` ('draw'), or of all with the warm-up ('all')."""
+    spent = {name: part[clock] if per == "seconds" else part for name, part in row[per].items() if name != "compiled"}
+    return row["ess"] / (spent["draw"] if phase == "draw" else sum(spent.values()))
+
+
+def best(rows: list[dict], per: str, phase: str, clock: str) -> list[dict]:
+    """The rows of the setting that is best in the mean over its seeds."""
+    grouped: dict[str, list[dict]] = {}
+    for row in rows:
+        if "failed" not in row:
+            grouped.setdefault(row["setting"], []).append(row)
+    return max(grouped.values(), key=lambda group: fmean(rate(row, per, phase, clock) for row in group), default=[])
+
+
+def compared(ours: list[dict], theirs: list[dict], per: str, phase: str, clock: str) -> str:
+    """Ours over theirs: the ratio of means, and its range over all pairs of seeds."""
+    mine, other = ([rate(row, per, phase, clock) for row in rows] for rows in (ours, theirs))
+    pairs = [a / b for a in mine for b in other]
+    spread = f" ({min(pairs):.2g} .. {max(pairs):.2g})" if len(pairs) > 1 else ""
+    return f"{fmean(mine) / fmean(other):.2g}{spread}{_doubt(ours + theirs)}"
+
+
+def _doubt(rows: list[dict]) -> str:
+    return " !" if max(row["rhat"] for row in rows) > DISAGREE else ""
+
+
+def table(result: dict, per: str, phase: str) -> list[str]:
+    """For each target and number of chains ours, and ours over each rival's, each in its best setting."""
+    clock, libraries = result["machine"]["table_clock"], result["libraries"]
+    # An evaluation of a density alone is no gradient.
+    rivals = [name for name in libraries if name != OURS and (per == "seconds" or _gradients(libraries, name))]
+    lines = [f"| target | chains | {OURS} | metric |" + "".join(f" {name} |" for name in rivals)]
+    lines.append("| --- | ---: | ---: | --- |" + " ---: |" * len(rivals))
+    for target in dict.fromkeys(row["target"] for row in result["rows"]):
+        for chains in CHAINS:
+            here = {"target": target, "chains": chains}
+            ours = best(_chosen(result, library=OURS, **here), per, phase, clock)
+            if not ours:
+                continue
+            cells = [f"{fmean(rate(row, per, phase, clock) for row in ours):.3g}{_doubt(ours)}"]
+            cells.append(ours[0]["setting"].split(",")[0])
+            for name in rivals:
+                many = 1 if (name, chains) == ("pyro", 4) else chains
+                theirs = best(_chosen(result, library=name, target=target, chains=many), per, phase, clock)
+                cells.append(compared(ours, theirs, per, phase, clock) if theirs else "")
+            lines.append(f"| {target} | {chains} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _gradients(libraries: dict, name: str) -> bool:
+    return libraries[name]["counts"] == "gradients"
+
+
+def _chosen(result: dict, **wanted: object) -> list[dict]:
+    return [row for row in result["rows"] if all(row[key] == value for key, value in wanted.items())]
+
+
+def full_table(result: dict) -> list[str]:
+    """Every setting that was measured: means over the seeds."""
+    clock = result["machine"]["table_clock"]
+    lines = [
+        "| target | chains | library | setting | seeds | ESS | R-hat | off | ESS per evaluation, all | ESS/s, all |"
+    ]
+    lines[0] += " compiling |"
+    lines.append("| --- | ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    groups: dict[tuple, list[dict]] = {}
+    for row in result["rows"]:
+        groups.setdefault((row["target"], row["chains"], row["library"], row["setting"]), []).append(row)
+    for (target, chains, library, setting), group in groups.items():
+        start, rows = f"| {target} | {chains} | {library} | {setting} |", [r for r in group if "failed" not in r]
+        if not rows:
+            lines.append(f"{start} | {group[0]['failed']} | | | | | |")
+            continue
+        cells = [str(len(rows)), f"{fmean(r['ess'] for r in rows):.0f}", f"{max(r['rhat'] for r in rows):.3f}"]
+        cells.append(f"{max(r['off'] for r in rows):.1f}" if "off" in rows[0] else "")
+        for per, form in (("evaluations", ".3g"), ("seconds", ".0f")):
+            one, other = (fmean(rate(r, per, phase, clock) for r in rows) for phase in ("draw", "all"))
+            cells.append(f"{one:{form}}, {other:{form}}")
+        compiling = sum(r["seconds"]["compiled"][clock] for r in rows)
+        lines.append(f"{start} " + " | ".join(cells) + f" | {f'{compiling:.1f} s' if compiling else ''} |")
+    return lines
+
+
+def report(result: dict) -> str:
+    """A run as Markdown."""
+    facts = result["machine"]
+    versions = ", ".join(f"{name} {library['version']}" for name, library in result["libraries"].items())
+    others = fmean(row["cores_used_by_others"] for row in result["rows"])
+    where = (
+        f"{result['date']}, {facts['cpu']} ({facts['cores']} cores), {facts['system']}, {versions}, threads: "
+        f"{facts['threads']}, clock: {facts['table_clock']}. Other processes used {others:.2f} cores. Log-densities "
+        f"differ by {max(far for one in result['apart'].values() for far in one.values()):.0e} at most."
+    )
+    parts = [where]
+    for per, name in (("evaluations", "gradient"), ("seconds", "second")):
+        for phase, when in (("draw", "sampling alone"), ("all", "with the warm-up")):
+            parts += [f"Effective draws per {name}, {when}:", "\n".join(table(result, per, phase))]
+    last = "Above 1 driftback is ahead. !: in some run R-hat was above 1.1. Pyro's is one chain, set against our four."
+    return "\n\n".join([*parts, last, "Every setting:", "\n".join(full_table(result))])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="some minutes, to see that it runs: 4 and 64 short chains")
+    parser.add_argument("--libraries", nargs="*", default=RIVALS, choices=RIVALS, help="the rivals to run")
+    parser.add_argument("--targets", nargs="*", default=list(DIMENSIONS), choices=list(DIMENSIONS))
+    parser.add_argument("--chains", nargs="*", type=int, choices=CHAINS, help="numbers of chains (default: all)")
+    parser.add_argument("--seeds", type=int, help="runs of each setting (default 3; quick 1)")
+    parser.add_argument("--limit", type=float, default=LIMIT, help="seconds after which a setting gets no further seed")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="cores for each library (default: all)")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: for a busy machine, --threads 1")
+    parser.add_argument("--out", type=Path, help="where the raw results go (default benchmarks/results)")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="measure nothing, print the tables of a run's JSON")
+    options = parser.parse_args()
+    if options.table:
+        print(report(json.loads(options.table.read_text(encoding="utf-8"))))
+        return
+    options.chains = options.chains or (CHAINS[:2] if options.quick else CHAINS)
+    options.seeds = options.seeds or (1 if options.quick else 3)
+    if options.libraries:
+        prepare_environment()
+    team = {name: Worker(name, options.threads, f"chains_{name}") for name in (OURS, *options.libraries)}
+    out = options.out or (None if options.quick else HERE / "results")
+    facts = machine(options.threads) | {"load_before": round(os.getloadavg()[0], 2), "table_clock": options.clock}
+    result: dict = {"date": date.today().isoformat(), "machine": facts}
+    begun = time.perf_counter()
+    try:
+        result["libraries"] = {name: worker.ask(act="hello") for name, worker in team.items()}
+        result |= {"apart": checked(team, options.targets), "rows": []}
+        for row in measured(team, options):
+            result["rows"].append(row)
+            facts["seconds"] = round(time.perf_counter() - begun)
+            if out:  # after each row, so that nothing is lost
+                out.mkdir(parents=True, exist_ok=True)
+                text = json.dumps(result, indent=1) + "\n"
+                (out / f"{result['date']}-chains.json").write_text(text, encoding="utf-8")
+    finally:
+        for worker in team.values():
+            worker.process.kill()
+            worker.process.wait()
+    print(report(result))
+
+
+if __name__ == "__main__":
+    main()
