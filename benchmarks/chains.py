@@ -1,7 +1,7 @@
-"""How many effective draws from four densities driftback's chains and the rivals' give, for a gradient and for a second.
+"""How many effective draws driftback's chains and the rivals' give for a gradient and for a second, on four densities.
 
-Every library meets the same log-density in float64, its chains begin at the same places, and it is read in the settings
-that suit it best. Compiling is timed apart. See docs/benchmarks.md and workers/chains.py.
+Every library meets the same log-density in float64, its chains begin at the same places, and it is read in the
+settings that suit it best. Compiling is timed apart. See docs/benchmarks.md and workers/chains.py.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from statistics import fmean
 
+from workers.chains_table import CHAINS, report
 from workers.chains_targets import DIMENSIONS, apart
 from workers.environment import HERE, OURS, Worker, prepare_environment
 from workers.machine import busy_seconds, machine, worked
 
 RIVALS = ("numpyro", "blackjax", "pyro", "emcee")
 COMPILED = ("numpyro", "blackjax")
-CHAINS = (4, 64, 256, 1024)
 DRAWS = {4: 500, 64: 300, 256: 100, 1024: 50}
 FEWER = {4: 500, 64: 100, 256: 50, 1024: 50}
 """Draws of a chain by the number of chains; the fewer where a gradient costs more."""
@@ -35,19 +34,21 @@ affordable: with 64 chains by all, and by driftback also in `MORE`.
 MORE = {"eight-schools": CHAINS, "logistic": (4, 64)}
 SETTLE = 25
 LIMIT = 20.0
-AGREE, DISAGREE = 1e-8, 1.1
-"""How far log-densities may be apart, and the R-hat from which on chains have not found the same law."""
+AGREE = 1e-8
+"""How far log-densities and gradients may be apart."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A metric, the moves of the warm-up (0: driftback's own choice), and where one chain tunes for all `settle` > 0."""
+    """A metric, moves of the warm-up (0: driftback's own choice), and `settle` > 0 where one chain tunes for all."""
 
     metric: str
     warmup: int
     settle: int = 0
 
     def __str__(self) -> str:
+        if self.metric == "stretch":
+            return "stretch"
         if not self.warmup:
             return f"{self.metric}, default"
         return f"{self.metric}, {'one chain tunes' if self.settle else 'each tunes'}, {self.warmup}"
@@ -62,6 +63,8 @@ def settings(library: str, target: str, chains: int) -> list[Setting]:
     best = SUITS[target]
     other = "dense" if best == "diag" else "diag"
     if library == OURS:
+        if chains not in CHAINS:
+            return []
         also = chains in MORE.get(target, ()) or (chains == 64 and target != "gaussian-rotated")
         return [Setting(metric, 0) for metric in (best, other)[: 1 + also]]
     if library == "pyro":
@@ -71,7 +74,7 @@ def settings(library: str, target: str, chains: int) -> list[Setting]:
     if library == "emcee":
         # Stretches do not know of rotations, so one Gaussian is enough.
         able = {"eight-schools": (64, 256), "logistic": (64, 256), "gaussian": (256,)}
-        return [Setting("none", 100)] if chains in able.get(target, ()) else []
+        return [Setting("stretch", 100)] if chains in able.get(target, ()) else []
     one = Setting(best, 1000, SETTLE)
     if chains == 4:
         each = (1000,) if target == "gaussian-rotated" else (300, 1000)  # 300 moves leave its shape unknown
@@ -119,6 +122,7 @@ def measured(team: dict[str, Worker], options: argparse.Namespace) -> Iterator[d
     for target in options.targets:
         for chains in (1, *options.chains):
             cells = [(name, s) for name in team for s in settings(name, target, chains)]
+            cells = [cell for cell in cells if not (options.quick and cell[1] == Setting(cell[1].metric, 1000))]
             prepared(team, [(name, asked(target, chains, setting, options)) for name, setting in cells])
             spent = dict.fromkeys(cells, 0.0)
             for seed in range(1, options.seeds + 1):
@@ -140,113 +144,15 @@ def _worked(team: dict[str, Worker]) -> float:
     return sum(worked(worker.process.pid) for worker in team.values())
 
 
-def rate(row: dict, per: str, phase: str, clock: str) -> float:
-    """Effective draws per evaluation or second: of the sampling `phase` ('draw'), or of all with the warm-up ('all')."""
-    spent = {name: part[clock] if per == "seconds" else part for name, part in row[per].items() if name != "compiled"}
-    return row["ess"] / (spent["draw"] if phase == "draw" else sum(spent.values()))
-
-
-def best(rows: list[dict], per: str, phase: str, clock: str) -> list[dict]:
-    """The rows of the setting that is best in the mean over its seeds."""
-    grouped: dict[str, list[dict]] = {}
-    for row in rows:
-        if "failed" not in row:
-            grouped.setdefault(row["setting"], []).append(row)
-    return max(grouped.values(), key=lambda group: fmean(rate(row, per, phase, clock) for row in group), default=[])
-
-
-def compared(ours: list[dict], theirs: list[dict], per: str, phase: str, clock: str) -> str:
-    """Ours over theirs: the ratio of means, and its range over all pairs of seeds."""
-    mine, other = ([rate(row, per, phase, clock) for row in rows] for rows in (ours, theirs))
-    pairs = [a / b for a in mine for b in other]
-    spread = f" ({min(pairs):.2g} .. {max(pairs):.2g})" if len(pairs) > 1 else ""
-    return f"{fmean(mine) / fmean(other):.2g}{spread}{_doubt(ours + theirs)}"
-
-
-def _doubt(rows: list[dict]) -> str:
-    return " !" if max(row["rhat"] for row in rows) > DISAGREE else ""
-
-
-def table(result: dict, per: str, phase: str) -> list[str]:
-    """For each target and number of chains ours, and ours over each rival's, each in its best setting."""
-    clock, libraries = result["machine"]["table_clock"], result["libraries"]
-    # An evaluation of a density alone is no gradient.
-    rivals = [name for name in libraries if name != OURS and (per == "seconds" or _gradients(libraries, name))]
-    lines = [f"| target | chains | {OURS} | metric |" + "".join(f" {name} |" for name in rivals)]
-    lines.append("| --- | ---: | ---: | --- |" + " ---: |" * len(rivals))
-    for target in dict.fromkeys(row["target"] for row in result["rows"]):
-        for chains in CHAINS:
-            here = {"target": target, "chains": chains}
-            ours = best(_chosen(result, library=OURS, **here), per, phase, clock)
-            if not ours:
-                continue
-            cells = [f"{fmean(rate(row, per, phase, clock) for row in ours):.3g}{_doubt(ours)}"]
-            cells.append(ours[0]["setting"].split(",")[0])
-            for name in rivals:
-                many = 1 if (name, chains) == ("pyro", 4) else chains
-                theirs = best(_chosen(result, library=name, target=target, chains=many), per, phase, clock)
-                cells.append(compared(ours, theirs, per, phase, clock) if theirs else "")
-            lines.append(f"| {target} | {chains} | " + " | ".join(cells) + " |")
-    return lines
-
-
-def _gradients(libraries: dict, name: str) -> bool:
-    return libraries[name]["counts"] == "gradients"
-
-
-def _chosen(result: dict, **wanted: object) -> list[dict]:
-    return [row for row in result["rows"] if all(row[key] == value for key, value in wanted.items())]
-
-
-def full_table(result: dict) -> list[str]:
-    """Every setting that was measured: means over the seeds."""
-    clock = result["machine"]["table_clock"]
-    lines = [
-        "| target | chains | library | setting | seeds | ESS | R-hat | off | ESS per evaluation, all | ESS/s, all |"
-    ]
-    lines[0] += " compiling |"
-    lines.append("| --- | ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    groups: dict[tuple, list[dict]] = {}
-    for row in result["rows"]:
-        groups.setdefault((row["target"], row["chains"], row["library"], row["setting"]), []).append(row)
-    for (target, chains, library, setting), group in groups.items():
-        start, rows = f"| {target} | {chains} | {library} | {setting} |", [r for r in group if "failed" not in r]
-        if not rows:
-            lines.append(f"{start} | {group[0]['failed']} | | | | | |")
-            continue
-        cells = [str(len(rows)), f"{fmean(r['ess'] for r in rows):.0f}", f"{max(r['rhat'] for r in rows):.3f}"]
-        cells.append(f"{max(r['off'] for r in rows):.1f}" if "off" in rows[0] else "")
-        for per, form in (("evaluations", ".3g"), ("seconds", ".0f")):
-            one, other = (fmean(rate(r, per, phase, clock) for r in rows) for phase in ("draw", "all"))
-            cells.append(f"{one:{form}}, {other:{form}}")
-        compiling = sum(r["seconds"]["compiled"][clock] for r in rows)
-        lines.append(f"{start} " + " | ".join(cells) + f" | {f'{compiling:.1f} s' if compiling else ''} |")
-    return lines
-
-
-def report(result: dict) -> str:
-    """A run as Markdown."""
-    facts = result["machine"]
-    versions = ", ".join(f"{name} {library['version']}" for name, library in result["libraries"].items())
-    others = fmean(row["cores_used_by_others"] for row in result["rows"])
-    where = (
-        f"{result['date']}, {facts['cpu']} ({facts['cores']} cores), {facts['system']}, {versions}, threads: "
-        f"{facts['threads']}, clock: {facts['table_clock']}. Other processes used {others:.2f} cores. Log-densities "
-        f"differ by {max(far for one in result['apart'].values() for far in one.values()):.0e} at most."
-    )
-    parts = [where]
-    for per, name in (("evaluations", "gradient"), ("seconds", "second")):
-        for phase, when in (("draw", "sampling alone"), ("all", "with the warm-up")):
-            parts += [f"Effective draws per {name}, {when}:", "\n".join(table(result, per, phase))]
-    last = "Above 1 driftback is ahead. !: in some run R-hat was above 1.1. Pyro's is one chain, set against our four."
-    return "\n\n".join([*parts, last, "Every setting:", "\n".join(full_table(result))])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="some minutes, to see that it runs: 4 and 64 short chains")
+    parser.add_argument(
+        "--quick", action="store_true", help="some minutes, to see that it runs: short chains, 4 and 64"
+    )
     parser.add_argument("--libraries", nargs="*", default=RIVALS, choices=RIVALS, help="the rivals to run")
-    parser.add_argument("--targets", nargs="*", default=list(DIMENSIONS), choices=list(DIMENSIONS))
+    parser.add_argument(
+        "--targets", nargs="*", choices=list(DIMENSIONS), help="default: all four; quick: the first two"
+    )
     parser.add_argument("--chains", nargs="*", type=int, choices=CHAINS, help="numbers of chains (default: all)")
     parser.add_argument("--seeds", type=int, help="runs of each setting (default 3; quick 1)")
     parser.add_argument("--limit", type=float, default=LIMIT, help="seconds after which a setting gets no further seed")
@@ -258,6 +164,7 @@ def main() -> None:
     if options.table:
         print(report(json.loads(options.table.read_text(encoding="utf-8"))))
         return
+    options.targets = options.targets or list(DIMENSIONS)[: 2 if options.quick else None]
     options.chains = options.chains or (CHAINS[:2] if options.quick else CHAINS)
     options.seeds = options.seeds or (1 if options.quick else 3)
     if options.libraries:

@@ -1,8 +1,8 @@
 """blackjax's NUTS for benchmarks/chains.py, after `window_adaptation`: of each chain, or of one for all.
 
-The latter is what its manual does with many chains ('Sample with multiple chains'): one chain is tuned, and all take its
-step and mass, under vmap. Here all also begin where that one ended, as starts that are far out may never move at the
-tuned step, and part for some moves, which are thrown away.
+The latter is what its manual does with many chains ('Sample with multiple chains'): one chain is tuned, and all take
+its step and mass, under vmap. Here all also begin where that one ended, as starts that are far out may never move at
+the tuned step, and part for some moves, which are thrown away.
 """
 
 from __future__ import annotations

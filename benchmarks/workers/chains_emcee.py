@@ -33,7 +33,7 @@ class Emcee:
     def run(self, asked: Asked, seed: int) -> Ran:
         x, thin, warm, draw = starts(asked.target, asked.chains, seed), THIN[asked.target], Clock(), Clock()
         sampler = emcee.EnsembleSampler(asked.chains, x.shape[1], density(asked.target, NUMPY), vectorize=True)
-        sampler.random_state = np.random.RandomState(seed).get_state()  # noqa: NPY002 - emcee's own kind
+        sampler.random_state = np.random.RandomState(seed).get_state()
         state = warm.timed(lambda: sampler.run_mcmc(x, asked.warmup * thin, store=False))
         draw.timed(lambda: sampler.run_mcmc(state, asked.draws, thin_by=thin))
         evaluations = (asked.chains * asked.warmup * thin, asked.chains * asked.draws * thin)

@@ -1,8 +1,8 @@
 """numpyro's NUTS for benchmarks/chains.py: its kernel on all chains at once.
 
-The loop is that of `MCMC(chain_method="vectorized")`, in which each chain tunes itself, written out so that compiling can
-be told from running. What one chain has found can also be handed to a kernel that does not adapt: then all chains begin
-where that one ended, and part for some moves, which are thrown away.
+The loop is that of `MCMC(chain_method="vectorized")`, in which each chain tunes itself, written out so that compiling
+can be told from running. What one chain has found can also be handed to a kernel that does not adapt: then all chains
+begin where that one ended, and part for some moves, which are thrown away.
 """
 
 from __future__ import annotations
