@@ -1,7 +1,7 @@
 """The tables of benchmarks/chains.py.
 
-A ratio is that of the means over seeds, each library in the setting in which that mean is largest; its range is over all
-pairs of seeds. Two numbers in a cell of the last table are those of sampling alone and of all with the warm-up.
+A ratio is that of the means over seeds, each library in the setting in which that mean is largest; its range is over
+all pairs of seeds. Two numbers in a cell of the last table are those of sampling alone and of all with the warm-up.
 """
 
 from __future__ import annotations
