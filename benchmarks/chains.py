@@ -32,6 +32,8 @@ SUITS = {"eight-schools": "diag", "gaussian": "diag", "gaussian-rotated": "dense
 affordable: with 64 chains by all, and by driftback also in `MORE`.
 """
 MORE = {"eight-schools": CHAINS, "logistic": (4, 64)}
+KEPT = 300
+"""Draws of emcee's walkers, which need more of them."""
 SETTLE = 25
 LIMIT = 20.0
 AGREE = 1e-8
@@ -87,6 +89,7 @@ def settings(library: str, target: str, chains: int) -> list[Setting]:
 def asked(target: str, chains: int, setting: Setting, options: argparse.Namespace) -> dict:
     """The question to a worker, without a seed."""
     draws = (FEWER if target == "logistic" else DRAWS).get(chains, DRAWS[4])
+    draws = KEPT if setting.metric == "stretch" else draws
     devices = options.threads if chains % options.threads == 0 and chains > 1 else 1
     found = {"target": target, "chains": chains, "draws": draws, "devices": devices} | asdict(setting)
     # Quick: as short as an effective size can be told from.

@@ -87,7 +87,7 @@ def full_table(result: dict) -> list[str]:
     for (target, chains, library, setting), group in groups.items():
         start, rows = f"| {target} | {chains} | {library} | {setting} |", [r for r in group if "failed" not in r]
         if not rows:
-            lines.append(f"{start} | {group[0]['failed']} | | | | | |")
+            lines.append(f"{start} {group[0]['failed']} | | | | | | |")
             continue
         cells = [str(len(rows)), f"{fmean(r['ess'] for r in rows):.0f}", f"{max(r['rhat'] for r in rows):.3f}"]
         cells.append(f"{max(r['off'] for r in rows):.1f}" if "off" in rows[0] else "")

@@ -57,9 +57,8 @@ def precision(target: str) -> np.ndarray:
 
 def density(target: str, space: Space) -> Density:
     """The log-density of `target` on arrays of `space`."""
-    return {"eight-schools": schools, "gaussian": axes, "gaussian-rotated": rotated, "logistic": logistic}[target](
-        space
-    )
+    made = {"eight-schools": schools, "gaussian": axes, "gaussian-rotated": rotated, "logistic": logistic}
+    return made[target](space)
 
 
 def schools(space: Space) -> Density:
