@@ -52,6 +52,8 @@ class Run:
     start: Any = None
     check: bool = True
     folder: Path | None = None
+    budget: int | None = None
+    """Evaluations of the density, over all chains, after which it stops; half of them at most to warm up."""
     done: int = 0
     complete: bool = False
     seconds: float = 0.0
@@ -84,6 +86,8 @@ class Run:
                 if k % self.thin:
                     continue
                 self._keep(state, move)
+                if self.budget is not None and self.energy.densities >= self.budget:
+                    break
                 self.seconds = before + time.monotonic() - began
                 if progress:
                     progress(self.done, self.draws, "draws")
@@ -111,6 +115,8 @@ class Run:
                 self.kernel, self.state = tuned, state
                 if progress:
                     progress(k + 1, plan.moves, "warm-up")
+                if self.budget is not None and self.energy.densities >= self.budget / 2:
+                    break
         self.warmed = self.energy.densities
 
     def _restore(self, kernel: Any, saved: kept.Saved) -> None:
