@@ -287,7 +287,7 @@ OF_REFERENCE = 10_000
 
 
 def posterior(chains: int, warm: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Quantities (count, chains, 4) of the posterior for the real data, and the probabilities of acceptance (count,)."""
+    """Quantities (count, chains, 4) of the real data's posterior, and the probabilities of acceptance (count,)."""
     kernel = NUTS(Energy(Schools(EFFECTS)), tensor(0.5)[0])
     state, one = kernel.begin(noise(chains, 3).normal("start", (10,))), noise(chains, 4)
     kernel, state, _ = last(Warmup(warm)(kernel, state, one))
