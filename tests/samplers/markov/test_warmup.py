@@ -187,6 +187,7 @@ def test_a_step_alone_can_be_tuned() -> None:
     kernel = NUTS(Energy(CORRELATED), tensor(5.0)[0], Diagonal(tensor(1.0, 2.0, 3.0)))
     tuned, _ = after(kernel, kernel.begin(CORRELATED.sample(20, rng=0)), 20, 60, 1, shaped=False)
     assert tuned.metric is kernel.metric
+    assert tuned.depth == kernel.depth
     assert float(tuned.step) < 1
 
 
