@@ -144,5 +144,5 @@ class Independence:
 
 def _stepping(proposal: Proposal) -> RandomWalk | Langevin:
     if not hasattr(proposal, "step"):
-        raise BadInput(f"a {type(proposal).__name__} proposal has no step to tune")
+        raise BadInput(f"{type(proposal).__name__} proposals have no step to tune")
     return proposal  # type: ignore[return-value]

@@ -65,7 +65,7 @@ class Warmup:
         end = self.moves - closing
         begin = min(begin, SOON) if many else begin
         ends, at, length = [], begin, min(SOON if many else WINDOW, end - begin)
-        while at + length < end:
+        while at + length <= end:
             # A next window that would not fit is joined to this one.
             at = at + length if at + 3 * length <= end else end
             ends.append(at)
