@@ -364,13 +364,14 @@ def uniform(found: torch.Tensor, draws: int, bins: int) -> float:
 
 def test_ranks_are_uniform(by_chain) -> None:
     """At 1e-4 for all quantities: a false alarm in 10,000 seeds."""
-    assert uniform(ranks(200, 120, 7, 8), 7, 4) > 1e-4
+    assert uniform(ranks(200, 80, 7, 5), 7, 4) > 1e-4
 
 
 def test_ranks_of_another_posterior_are_not_uniform(by_chain) -> None:
-    assert uniform(ranks(200, 120, 7, 8, power=0.5), 7, 4) < 1e-4
+    assert uniform(ranks(200, 50, 7, 3, power=0.5), 7, 4) < 1e-4
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_ranks_are_uniform_for_many(by_chain) -> None:
-    assert uniform(ranks(1_000, 500, 31, 15), 31, 16) > 1e-4
+    assert uniform(ranks(600, 300, 15, 12), 15, 8) > 1e-4

@@ -91,11 +91,11 @@ MAKES = {
 @pytest.mark.parametrize("pooled", [True, False])
 @pytest.mark.parametrize("name", MAKES)
 def test_the_final_steps_acceptance_is_near_the_aim(name, pooled) -> None:
-    """In a band of .1 after 150 or 600 moves for the step alone; 2.5 times the step leaves the band."""
-    target, warm = Scaled(*[1.0] * 60), 150 if name == "nuts" else 600
+    """In a band of .1 after 100 (NUTS) or 600 moves for the step alone; 2.5 times the step leaves the band."""
+    target, warm = Scaled(*[1.0] * 60), 100 if name == "nuts" else 600
     kernel = MAKES[name](Energy(target))
     state = kernel.begin(noise(20).normal("x", (60,)))
-    tuned, chances = after(kernel, state, 20, warm, 60, pooled=pooled, shaped=False)
+    tuned, chances = after(kernel, state, 20, warm, 40, pooled=pooled, shaped=False)
     assert float(chances.mean()) == pytest.approx(kernel.aim, abs=0.1)
     assert tuned.step.shape == (() if pooled else (20,))
     moved = tuned.tuned(2.5 * tuned.step)(state, noise(20, 2))[1].probability
@@ -109,7 +109,7 @@ def test_a_step_and_a_shape_together_come_near_the_aim() -> None:
     assert float(chances.mean()) == pytest.approx(0.8, abs=0.1)
 
 
-@pytest.mark.parametrize("pooled", [True, False])
+@pytest.mark.parametrize("pooled", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_scales_are_found_over_eight_decades_of_the_condition(pooled) -> None:
     """Variances from 1e-4 to 1e4, to 25 % where all chains tell, and to a factor of two from one chain's 200 points."""
     target = Scaled(0.01, 0.1, 1.0, 10.0, 100.0)
