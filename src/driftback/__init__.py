@@ -2,7 +2,7 @@
 
 It learns, once, the way from a simple distribution to the one your data came from, and then draws as many new points as
 you want. `fit` learns, `Model.sample` draws, `evaluate` judges, and `load` brings a
-saved model back.
+saved model back. `draw` draws from a density that is known up to a constant.
 """
 
 from importlib import import_module
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from driftback.errors import BadInput, DamagedModel, DriftbackError, NotFinite, TrainingStopped
 
 if TYPE_CHECKING:
+    from driftback.recipes.density.draw import draw
+    from driftback.recipes.density.draws import Draws
     from driftback.recipes.evaluate import evaluate
     from driftback.recipes.fit import fit
     from driftback.recipes.model import Model, load
@@ -18,16 +20,20 @@ if TYPE_CHECKING:
 __all__ = [
     "BadInput",
     "DamagedModel",
+    "Draws",
     "DriftbackError",
     "Model",
     "NotFinite",
     "TrainingStopped",
+    "draw",
     "evaluate",
     "fit",
     "load",
 ]
 
 _HOMES = {
+    "Draws": "driftback.recipes.density.draws",
+    "draw": "driftback.recipes.density.draw",
     "evaluate": "driftback.recipes.evaluate",
     "fit": "driftback.recipes.fit",
     "Model": "driftback.recipes.model",

@@ -1,7 +1,8 @@
 """The normal distribution: with a full covariance on flat events, or round on events of any shape.
 
 log p(x) = -(x - m)^T S^-1 (x - m) / 2 - log det(2 pi S) / 2 and grad log p(x) = -S^-1 (x - m)
-(Bishop 2006, 'Pattern Recognition and Machine Learning', section 2.3).
+(Bishop 2006, 'Pattern Recognition and Machine Learning', section 2.3). With P = S^-1 a coordinate given the others is
+x_i | x_-i ~ N(x_i - [P (x - m)]_i / P_ii, 1 / P_ii), in which x_i cancels (his equation 2.73).
 """
 
 from __future__ import annotations
@@ -53,6 +54,10 @@ class Gaussian:
     def _factor(self) -> Tensor:
         return torch.linalg.cholesky(self.covariance.double())
 
+    @cached_property
+    def _precision(self) -> Tensor:
+        return torch.cholesky_inverse(self._factor)
+
     @property
     def event_shape(self) -> tuple[int, ...]:
         """(d,)."""
@@ -72,6 +77,13 @@ class Gaussian:
     def score(self, x: Tensor) -> Tensor:
         """The gradient of the log-density at `x` (n, d), of its shape and dtype."""
         return -torch.cholesky_solve(self._centred(x).T, self._factor.to(x.device)).T.to(x.dtype)
+
+    def conditional(self, x: Tensor, i: int, *, rng: Rng | int | None = None) -> Tensor:
+        """Coordinate `i` drawn given the rest of `x` (n, d), as (n,) of its dtype."""
+        row = self._precision[i].to(x.device)
+        noise = as_rng(rng).normal((len(x),), dtype=torch.float64, device=x.device)
+        centre = x[:, i] - (self._centred(x) * row).sum(1) / row[i]
+        return (centre + noise / row[i].sqrt()).to(x.dtype)
 
     def _centred(self, x: Tensor) -> Tensor:
         return x.double() - self.mean.to(x.device).double()

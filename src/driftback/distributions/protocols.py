@@ -39,3 +39,15 @@ class Scored(Protocol):
     def score(self, x: Tensor) -> Tensor:
         """The gradient of the log-density at `x` (n, *event), of the same shape."""
         ...
+
+
+@runtime_checkable
+class Conditionals(Protocol):
+    """A law each of whose coordinates can be drawn given all the others: what Gibbs sampling lives on."""
+
+    def conditional(self, x: Tensor, i: int, *, rng: Rng | int | None = None) -> Tensor:
+        """Coordinate `i` of the flattened event, drawn given the rest of each row of `x` (n, *event), as (n,).
+
+        What `x` holds at `i` itself has no influence. Row j takes the noise of item j of the key; `x` is left as it is.
+        """
+        ...

@@ -48,8 +48,7 @@ class Target(Protocol):
 class Problem:
     """Any target with its name, its `truth`, and the quantities (n, q) that people ask for; by default the coordinates.
 
-    `start(n, rng=...)` are points to begin at, where the standard normal law is no good place. Where `values` are given
-    each coordinate takes one of these two numbers.
+    Where `values` are given each coordinate takes one of these two numbers.
     """
 
     target: Target

@@ -7,10 +7,7 @@ in the file is told in one line with the number of the line in it.
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +20,13 @@ from driftback.errors import BadInput, DriftbackError
 from driftback.evaluation.verification import TARGET, Verification, verify_process, verify_sampler, verify_score
 from driftback.processes.diffusion import Diffusion
 from driftback.processes.schedules import VP
+from driftback.recipes.python_file import line_of, names_in, told
 from driftback.scores.denoiser import Denoiser
 from driftback.shapes import as_time
 
 SAMPLER, DENOISED, SCORE, SCHEDULE, PROCESS = "sampler", "denoised", "score", "schedule", "process"
 ROLES = (SAMPLER, DENOISED, SCORE, SCHEDULE, PROCESS)
-MODULE = "driftback_verified_file"
+AGAIN = "verify again"
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ def verify_file(path: Path, *, seed: int = 0) -> list[Verification]:
 
     BadInput, in one line with the number of the line in the file, if it cannot be run or does not keep the contract.
     """
-    there = _names(path)
+    there = names_in(path, AGAIN)
     found = [role for role in ROLES if role in there]
     if not found:
         raise BadInput(f"{path} defines none of {', '.join(ROLES)}; docs/verify.md shows what each has to be")
@@ -83,42 +81,7 @@ def _verified(path: Path, there: dict[str, Any], role: str, seed: int) -> Verifi
             return verify_score(theirs, target, tolerance=tolerance, subject=subject, rng=seed)
         return verify_process(thing() if isinstance(thing, type) else thing, subject=subject, rng=seed)
     except DriftbackError as error:
-        line = _line_of(thing)
+        line = line_of(thing)
         raise BadInput(f"{path}{'' if line is None else f', line {line}'}: {role}: {error}") from error
     except Exception as error:
-        raise _told(path, error, f"while its {role} was verified") from error
-
-
-def _names(path: Path) -> dict[str, Any]:
-    spec = importlib.util.spec_from_file_location(MODULE, path.resolve())
-    if spec is None or spec.loader is None:
-        raise BadInput(f"{path} is no Python file; give one that ends in .py")
-    module = importlib.util.module_from_spec(spec)
-    # A dataclass looks its module up by name.
-    sys.modules[MODULE] = module
-    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    # As when Python runs it, it may import what lies beside it.
-    sys.path.insert(0, str(path.resolve().parent))
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise _told(path, error, "when it was run") from error
-    finally:
-        sys.dont_write_bytecode = writes
-        sys.path.remove(str(path.resolve().parent))
-    return vars(module)
-
-
-def _told(path: Path, error: BaseException, when: str) -> BadInput:
-    line = error.lineno if isinstance(error, SyntaxError) else None
-    for frame in traceback.extract_tb(error.__traceback__):
-        if Path(frame.filename) == path.resolve():
-            line = frame.lineno
-    where = f"{path}, line {line}" if line else str(path)
-    said = error.msg if isinstance(error, SyntaxError) else str(error)
-    return BadInput(f"{where}: {type(error).__name__} {when}: {said}; correct it and verify again")
-
-
-def _line_of(thing: Any) -> int | None:
-    code = getattr(thing, "__code__", None) or getattr(getattr(thing, "__init__", None), "__code__", None)
-    return code.co_firstlineno if code else None
+        raise told(path, error, f"while its {role} was verified", AGAIN) from error

@@ -1,6 +1,8 @@
 """What the tests of kernels share: noise that is told in advance, and the question whether exact draws stay exact."""
 
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +11,8 @@ from scipy import stats
 from driftback.randomness import Rng
 from driftback.samplers.markov import Noise
 
+# So that tests can import `laws` and `orbits`.
+sys.path.insert(0, str(Path(__file__).parent))
 CHAINS = 20_000
 
 

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from driftback.distributions import Gaussian
+from driftback.distributions import Gaussian, IsotropicGaussian
 from driftback.errors import BadInput
 from driftback.randomness import Rng, as_rng
 from driftback.samplers.markov import BadDensity, Energy, Gibbs, Noise
@@ -146,7 +146,7 @@ def test_what_is_wrong_is_told():
 
     x = torch.full((2, 3), 5.0).double()
     with pytest.raises(BadInput, match="give blocks"):
-        Gibbs(Energy(TARGET)).begin(x)
+        Gibbs(Energy(IsotropicGaussian((3,)))).begin(x)
     with pytest.raises(BadInput, match="give 1 or more"):
         Gibbs(Energy(Conditionals()), updates=0).begin(x)
     with pytest.raises(BadInput, match="one number per chain"):

@@ -8,7 +8,7 @@ from driftback.samplers.markov.hamiltonian import Hamiltonian
 from driftback.samplers.markov.langevin import UnadjustedLangevin, annealed
 from driftback.samplers.markov.metric import UNIT, Dense, Diagonal, Metric
 from driftback.samplers.markov.metropolis import Independence, Langevin, Metropolis, RandomWalk
-from driftback.samplers.markov.microcanonical import AdjustedMicrocanonical, Microcanonical
+from driftback.samplers.markov.microcanonical import AdjustedMicrocanonical, Glide, Microcanonical
 from driftback.samplers.markov.noise import Noise
 from driftback.samplers.markov.nuts import NUTS
 from driftback.samplers.markov.slice import EllipticalSlice
@@ -29,6 +29,7 @@ __all__ = [
     "Exchange",
     "Flips",
     "Gibbs",
+    "Glide",
     "Hamiltonian",
     "Independence",
     "InformedFlips",

@@ -7,6 +7,7 @@ line names the chain and the point.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,9 @@ Gradient = Callable[[Tensor], Tensor]
 
 
 class BadDensity(BadInput):
-    """A log_prob, or its gradient, cannot be used: where and why."""
+    """A log_prob, or its gradient, cannot be used: where and why. `draws` is what was drawn before, if anything."""
+
+    draws: Any = None
 
 
 class Energy:

@@ -71,7 +71,7 @@ class Hamiltonian:
         leaps = min(self.most, max(1, math.ceil(share * self.length / float(self.step.mean()))))
         step = per_item(self.step, z)
         before = z.square().sum(1) / 2 - state.log_prob
-        x, log_prob, slope = state.x.flatten(1), state.log_prob, _flat(state.gradient)
+        x, log_prob, slope = state.x.flatten(1), state.log_prob, state.slope
         for _ in range(leaps):
             x, z, log_prob, slope = leap(self.energy, self.metric, x, z, slope, step)
         after = (z.square().sum(1) / 2 - log_prob).nan_to_num(nan=torch.inf)
@@ -85,9 +85,3 @@ class Hamiltonian:
             torch.full_like(accepted, leaps, dtype=torch.long),
         )
         return new.where(accepted, state), moved
-
-
-def _flat(gradient: Tensor | None) -> Tensor:
-    if gradient is None:
-        raise TypeError("this state has no gradient; let the kernel that uses it begin it")
-    return gradient.flatten(1)

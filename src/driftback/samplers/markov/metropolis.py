@@ -52,6 +52,8 @@ class Metropolis:
         """Propose, and accept or stay."""
         new = self.energy.state(self.proposal.propose(state, noise), sloped=self.proposal.sloped)
         log_ratio = new.log_prob - state.log_prob + self.proposal.log_ratio(state, new)
+        # Where a step is so long that its square overflows, the ratio is infinity less infinity: it is not taken.
+        log_ratio = torch.where(log_ratio.isnan(), -torch.inf, log_ratio)
         accepted = noise.uniform("accept").log() < log_ratio
         return new.where(accepted, state), Move(accepted, log_ratio.clamp(max=0).exp())
 
@@ -110,14 +112,14 @@ class Langevin:
     def propose(self, state: State, noise: Noise) -> Tensor:
         step = per_item(self.step, state.x.flatten(1))
         z = noise.normal("proposal", state.x.shape[1:]).flatten(1)
-        move = step**2 / 2 * self.metric.pull(_slope(state)) + step * z
+        move = step**2 / 2 * self.metric.pull(state.slope) + step * z
         return state.x + self.metric.push(move).reshape(state.x.shape)
 
     def log_ratio(self, state: State, new: State) -> Tensor:
         apart = self.metric.back((new.x - state.x).flatten(1))
         step = per_item(self.step, apart)
-        there = apart - step**2 / 2 * self.metric.pull(_slope(state))
-        back = -apart - step**2 / 2 * self.metric.pull(_slope(new))
+        there = apart - step**2 / 2 * self.metric.pull(state.slope)
+        back = -apart - step**2 / 2 * self.metric.pull(new.slope)
         return ((there.square() - back.square()) / (2 * step**2)).sum(1)
 
 
@@ -138,12 +140,6 @@ class Independence:
 
     def log_ratio(self, state: State, new: State) -> Tensor:
         return (self.source.log_prob(state.x) - self.source.log_prob(new.x)).to(state.log_prob)
-
-
-def _slope(state: State) -> Tensor:
-    if state.gradient is None:
-        raise BadInput("this state has no gradient; let the kernel that uses it begin it")
-    return state.gradient.flatten(1)
 
 
 def _stepping(proposal: Proposal) -> RandomWalk | Langevin:

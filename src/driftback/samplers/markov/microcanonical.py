@@ -60,6 +60,13 @@ def isokinetic(
 
 
 @dataclass(frozen=True, eq=False)
+class Glide(Move):
+    """A move, and by how much the energy `changed` (n,) on the way: the integrator's error."""
+
+    changed: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Microcanonical:
     """One leapfrog of `step` a move, after which a direction forgets itself over the `length`; nothing is refused.
 
@@ -82,9 +89,9 @@ class Microcanonical:
         return replace(self, step=step, metric=metric or self.metric)
 
     @torch.no_grad()
-    def __call__(self, state: State, noise: Noise) -> tuple[State, Move]:
+    def __call__(self, state: State, noise: Noise) -> tuple[State, Glide]:
         """Turn, drift, turn, and forget a little."""
-        flat, slope = state.x.flatten(1), _flat(state)
+        flat, slope = state.x.flatten(1), state.slope
         fresh = noise.normal("direction", (2, flat.shape[1]))
         u = state.carried if state.carried is not None else _unit(fresh[:, 0])
         step = per_item(self.step, flat)
@@ -94,11 +101,11 @@ class Microcanonical:
         blur = ((2 * step / self.length).expm1() / flat.shape[1]).sqrt()
         new = State(x.reshape(state.x.shape), log_prob, slope.reshape(state.x.shape), _unit(u + blur * fresh[:, 1]))
         old = State(state.x, state.log_prob, state.gradient, _unit(fresh[:, 0]))
-        return new.where(good, old), Move(
+        return new.where(good, old), Glide(
             good, good.to(log_prob), divergent=~good, leaps=torch.ones_like(good, dtype=torch.long), changed=changed
         )
 
-    def warm(self, state: State, noise: Noise, moves: int) -> Iterator[tuple[Microcanonical, State, Move]]:
+    def warm(self, state: State, noise: Noise, moves: int) -> Iterator[tuple[Microcanonical, State, Glide]]:
         """Move, and find the step, the shape and the length; see `microcanonical_warmup.py`."""
         return warm(self, state, noise, moves)
 
@@ -132,9 +139,9 @@ class AdjustedMicrocanonical:
         return replace(self, most=1)
 
     @torch.no_grad()
-    def __call__(self, state: State, noise: Noise) -> tuple[State, Move]:
+    def __call__(self, state: State, noise: Noise) -> tuple[State, Glide]:
         """Start in any direction, glide, accept."""
-        x, slope, log_prob = state.x.flatten(1), _flat(state), state.log_prob
+        x, slope, log_prob = state.x.flatten(1), state.slope, state.log_prob
         u = _unit(noise.normal("direction", (x.shape[1],)))
         share = 1 + self.jitter * (2 * float(noise.shared("length").uniform((1,), dtype=torch.float64)) - 1)
         leaps = min(self.most, max(1, math.ceil(share * self.length / float(self.step.mean()))))
@@ -145,7 +152,7 @@ class AdjustedMicrocanonical:
         changed = (kinetic - (log_prob - state.log_prob)).nan_to_num(nan=torch.inf)
         accepted = noise.uniform("accept").log() < -changed
         new = State(x.reshape(state.x.shape), log_prob, slope.reshape(state.x.shape))
-        moved = Move(
+        moved = Glide(
             accepted,
             (-changed).clamp(max=0).exp(),
             divergent=changed > LOST,
@@ -163,9 +170,3 @@ def _begun(energy: Energy, x: Tensor) -> State:
 
 def _unit(z: Tensor) -> Tensor:
     return z / z.norm(dim=1, keepdim=True)
-
-
-def _flat(state: State) -> Tensor:
-    if state.gradient is None:
-        raise BadInput("this state has no gradient; let the kernel that uses it begin it")
-    return state.gradient.flatten(1)

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from driftback.errors import BadInput
 from driftback.samplers.markov.noise import Noise
-from driftback.samplers.markov.state import Move, State
+from driftback.samplers.markov.state import State
 from driftback.samplers.markov.warmup import Shape
 
 if TYPE_CHECKING:
-    from driftback.samplers.markov.microcanonical import Microcanonical
+    from driftback.samplers.markov.microcanonical import Glide, Microcanonical
 
 FIRST, SHAPED, STEPPED = 0.1, (0.25, 0.6), 0.75
 """Until these shares of the moves: the step alone; the shape too, in windows; the step for it; then the length."""
@@ -39,7 +39,7 @@ class Search:
     total: float = 0.0
     most: float = math.inf
 
-    def followed(self, move: Move, step: float, aim: float, d: int) -> tuple[Search, float]:
+    def followed(self, move: Glide, step: float, aim: float, d: int) -> tuple[Search, float]:
         """After a move of `step`, and the step to take next."""
         most = step * SHRINK if bool((~move.accepted).double().mean() > 0.1) else self.most
         changed = torch.zeros(()) if move.changed is None else move.changed[move.accepted].double()
@@ -54,7 +54,7 @@ class Search:
 @torch.no_grad()
 def warm(
     kernel: Microcanonical, state: State, noise: Noise, moves: int
-) -> Iterator[tuple[Microcanonical, State, Move]]:
+) -> Iterator[tuple[Microcanonical, State, Glide]]:
     """Move `state`, and yield after each move the kernel as tuned so far. BadInput for fewer than 20 moves."""
     if moves < 20:
         raise BadInput(f"{moves} moves tune nothing; give 20 or more")

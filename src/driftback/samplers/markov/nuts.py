@@ -117,7 +117,7 @@ class Trees:
         d, depth = self.sum.shape[1], self.nuts.depth
         z = self.noise.of(rows, moves, "momentum", (d,), normal=True)
         self.dice[rows] = self.noise.of(rows, moves, f"tree {depth}", (3, depth), normal=False)
-        x, slope = state.x.flatten(1), state.gradient.flatten(1)  # type: ignore[union-attr]
+        x, slope = state.x.flatten(1), state.slope
         for end, now in ((self.x, x), (self.z, z), (self.slope, slope)):
             end[rows] = now[:, None].expand(-1, 2, -1)
         self.own[rows] = torch.cat([x, slope, z, state.log_prob[:, None]], 1)

@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from driftback.errors import BadInput
 from driftback.samplers.markov.noise import Noise
 
 
@@ -33,6 +34,13 @@ class State:
         parts = zip(vars(self).values(), vars(other).values(), strict=True)
         return State(*(None if a is None or b is None else _where(chosen, a, b) for a, b in parts))  # type: ignore[arg-type]
 
+    @property
+    def slope(self) -> Tensor:
+        """The gradient as (n, d). BadInput where there is none."""
+        if self.gradient is None:
+            raise BadInput("this state has no gradient; let the kernel that uses it begin it")
+        return self.gradient.flatten(1)
+
     def rows(self, rows: Tensor) -> State:
         """The chains `rows` (m,) of it."""
         return State(*(None if part is None else part[rows] for part in vars(self).values()))  # type: ignore[arg-type]
@@ -43,7 +51,7 @@ class Move:
     """What happened in one move of each chain: whether it was `accepted` (n,) and with what `probability` (n,).
 
     Of kernels with momentum also the `energy` (n,) where they arrived, whether they were `divergent` (n,), and how many
-    `leaps` (n,) they took; of those that keep an energy only nearly, by how much it `changed` (n,).
+    `leaps` (n,) they took.
     """
 
     accepted: Tensor
@@ -51,7 +59,6 @@ class Move:
     energy: Tensor | None = None
     divergent: Tensor | None = None
     leaps: Tensor | None = None
-    changed: Tensor | None = None
 
 
 class Kernel(Protocol):

@@ -24,8 +24,8 @@ from driftback.samplers.markov.state import Kernel, Move, State, Tunable
 
 GAMMA, FIRST, KAPPA = 0.05, 10.0, 0.75
 """How strongly, how stably from the beginning, and how forgetfully dual averaging follows (the paper's)."""
-WINDOW, OPENING, CLOSING = 25, 0.15, 0.1
-"""The first window's length; the shares of the parts before and after the windows (Stan has 75 and 50 of 1,000)."""
+WINDOW, OPENING, CLOSING = 25, (0.15, 75), (0.1, 50)
+"""The first window's length; the shares of the parts before and after, and their most moves (75 and 50 are Stan's)."""
 SOON, MANY = 10, 16
 """The first part and the first window of as many chains or more that are pooled: they see as much in fewer moves."""
 TRIALS = 50
@@ -61,7 +61,8 @@ class Warmup:
     def windows(self, chains: int = 1) -> tuple[int, list[int]]:
         """The move at which the first window begins, and those after which each one ends."""
         many = self.pooled and chains >= MANY
-        begin, end = round(OPENING * self.moves), self.moves - round(CLOSING * self.moves)
+        begin, closing = (min(round(share * self.moves), most) for share, most in (OPENING, CLOSING))
+        end = self.moves - closing
         begin = min(begin, SOON) if many else begin
         ends, at, length = [], begin, min(SOON if many else WINDOW, end - begin)
         while at + length < end:

@@ -1,0 +1,201 @@
+"""`driftback draw`: a density in, samples out, with what can be said of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from driftback.cli import options
+from driftback.cli.output import emit, number, say, show, span, table
+from driftback.cli.progress import progress
+from driftback.errors import BadInput, DriftbackError
+
+if TYPE_CHECKING:
+    from driftback.recipes.density.draws import Draws
+
+EXAMPLES = (
+    "driftback draw eight-schools",
+    "driftback draw funnel --method hmc -n 8000 --out funnel.npy",
+    "driftback draw my_density.py --chains 256 --out runs/mine",
+)
+SUFFIXES = (".npy", ".npz", ".csv", "")
+ROWS = 12
+"""So many quantities are shown, the worst first where there are more."""
+
+
+COLUMNS = ("mean", "sd", "mcse_mean", "ess_bulk", "ess_tail", "rhat")
+
+
+class Stopped(DriftbackError):
+    """Ctrl-C after some draws, which were written."""
+
+    code = 130
+
+
+def draw(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TARGET",
+            help="A name, your own FILE.py with log_prob (which is run), or a model's folder. Left out: the names.",
+        ),
+    ] = None,
+    n: Annotated[int, typer.Option("-n", "--n", help="How many points, over all chains.")] = 4000,
+    method: Annotated[str, typer.Option(help="nuts, hmc, metropolis ...; without TARGET they are listed.")] = "nuts",
+    chains: Annotated[int, typer.Option(min=1, help="How many chains move at once.")] = 16,
+    warmup: Annotated[int | None, typer.Option(min=0, help="Moves that tune and are thrown away.")] = None,
+    thin: Annotated[int, typer.Option(min=1, help="Keep every so many-th move.")] = 1,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A number of the method; may be repeated."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="draws.npy, .npz (with weights and statistics), .csv, or a folder, which can be resumed."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the folder --out.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Traces, ranks and autocorrelations as a .png or .svg.")] = None,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Do not try first whether the density can be normalised.")
+    ] = False,
+    seed: options.Seed = 0,
+    force: options.Force = False,
+    device: options.Device = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Draw from a density that is known up to a constant, by Markov chains and their refinements."""
+    from driftback.recipes.density.draw import draw as drawn_from
+    from driftback.samplers.markov.energy import BadDensity
+
+    if target is None:
+        _listed(json)
+        return
+    folder = _folder(out, force, resume)
+    given = dict(_pair(text) for text in set_ or ())
+    with progress("moves", quiet=quiet) as update:
+        try:
+            found = drawn_from(
+                target,
+                n,
+                method=method,
+                chains=chains,
+                warmup=warmup,
+                thin=thin,
+                seed=seed,
+                check=not unchecked,
+                device=device,
+                out=folder,
+                resume=resume,
+                progress=update,
+                **given,
+            )
+        except BadDensity as error:
+            if error.draws is not None:
+                where = _written(error.draws, out, force=force)
+                raise BadInput(f"{error}; the {len(error.draws.x)} points before it are {where}") from error
+            raise
+    where = _written(found, out, force=force)
+    if plot is not None:
+        from driftback.pictures.chains import diagnostic_plots
+
+        diagnostic_plots(found.quantities.cpu().numpy(), found.names, plot)
+    if json:
+        emit(found.as_json() | {"target": target, "out": None if out is None else str(out)})
+    else:
+        _shown(found)
+        if out is not None:
+            show(f"{len(found.x)} points are {where}")
+    if not found.complete:
+        on = f"; go on with: driftback draw {target} ... --out {out} --resume" if folder is not None else ""
+        raise Stopped(f"stopped after {len(found.x)} points, which are {where}{on}")
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise BadInput(f"--set {text} is no NAME=VALUE; write --set depth=8")
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            continue
+    if value in ("true", "false"):
+        return name, value == "true"
+    raise BadInput(f"--set {text}: {value} is no number; give one, or true or false")
+
+
+def _folder(out: Path | None, force: bool, resume: bool) -> Path | None:
+    """The folder of a run, if `out` is one; refused before any time is spent on drawing."""
+    from driftback.recipes.density import kept
+
+    if out is None:
+        if resume:
+            raise BadInput("--resume goes on with a folder; name it with --out")
+        return None
+    target = out.expanduser()
+    if target.suffix.lower() not in SUFFIXES:
+        raise BadInput(f"cannot write draws to {out}: let the name end in .npy, .npz, .csv, or no suffix (a folder)")
+    if target.suffix:
+        if resume:
+            raise BadInput("--resume goes on with a folder; give one with --out")
+        if target.exists() and not force:
+            raise BadInput(f"{out} exists already; replace it with --force, or choose another name")
+        return None
+    if force and not resume:
+        kept.clear(target)
+    return target
+
+
+def _written(found: Draws, out: Path | None, *, force: bool) -> str:
+    from driftback.recipes.density.kept import write_draws
+
+    if out is None:
+        return "not kept (give --out)"
+    write_draws(found, out.expanduser(), overwrite=force)
+    return f"in {out}"
+
+
+def _shown(found: Draws) -> None:
+    diagnostics = found.diagnostics
+    rows = [(row.name, *(number(getattr(row, name), 4) for name in COLUMNS)) for row in diagnostics.rows[:ROWS]]
+    table(("quantity", "mean", "sd", "error", "ESS bulk", "ESS tail", "R-hat"), rows, right=(1, 2, 3, 4, 5, 6))
+    if found.log_z is not None:
+        error = "" if found.log_z_error is None else f" ± {number(found.log_z_error)}"
+        show(f"log Z {found.log_z:.4f}{error}")
+    show(
+        f"{len(found.x)} points by {found.method} in {span(found.seconds)}: {found.density_evaluations:,} evaluations, "
+        f"{found.gradient_evaluations:,} of them with gradient"
+    )
+    for sentence in (*diagnostics.sentences, *found.notes):
+        show(sentence)
+
+
+def _listed(json: bool) -> None:
+    from driftback.distributions.energies import TARGETS
+    from driftback.recipes.density.methods import METHODS
+
+    problems = [(name, make()) for name, make in TARGETS.items()]
+    if json:
+        emit(
+            {
+                "targets": [
+                    {"name": name, "shape": one.event_shape, "log_z": one.truth.log_z, "source": one.source}
+                    for name, one in problems
+                ],
+                "methods": [
+                    {"name": name, "about": one.about, "source": one.source, "options": one.options}
+                    for name, one in METHODS.items()
+                ],
+            }
+        )
+        return
+    rows = [
+        (name, " x ".join(map(str, one.event_shape)), number(one.truth.log_z, 6), one.source) for name, one in problems
+    ]
+    table(("target", "shape", "log Z", "source"), rows, right=(2,))
+    show()
+    table(("method", "what it is", "source"), [(name, one.about, one.source) for name, one in METHODS.items()])
+    say("draw from one with: driftback draw NAME, or from your own: driftback draw FILE.py")

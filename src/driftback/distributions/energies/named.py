@@ -1,0 +1,35 @@
+"""The targets by name. A name becomes its `Problem` here, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from driftback.distributions.energies.cox import cox
+from driftback.distributions.energies.ising import CRITICAL, ising, small_ising
+from driftback.distributions.energies.logistic import logistic
+from driftback.distributions.energies.mixtures import gmm25, gmm40, two_gaussians, two_modes
+from driftback.distributions.energies.normal import gaussian
+from driftback.distributions.energies.schools import schools
+from driftback.distributions.energies.twisted import banana, funnel
+from driftback.distributions.energies.wells import double_well, many_well
+from driftback.distributions.target import Problem
+
+TARGETS: dict[str, Callable[[], Problem]] = {
+    "gaussian": partial(gaussian, 100, 1e4),
+    "gaussian-rotated": partial(gaussian, 100, 1e4, rotated=True),
+    "two-gaussians": two_gaussians,
+    "two-modes-20": two_modes,
+    "gmm25": gmm25,
+    "gmm40": gmm40,
+    "funnel": funnel,
+    "banana": banana,
+    "many-well": many_well,
+    "double-well-5": partial(double_well, 5, 5, 4.0),
+    "double-well-50": partial(double_well, 50, 5, 2.0),
+    "eight-schools": schools,
+    "logistic": logistic,
+    "cox": cox,
+    "ising-4": partial(small_ising, 4, CRITICAL),
+    "ising": partial(ising, 8, CRITICAL),
+}

@@ -1,0 +1,168 @@
+"""Can weighted draws be believed? Of weights w_i of draws from another law than the target,
+
+    ESS = (sum w)^2 / sum w^2 (Kish 1965),    mean = sum w x / sum w,    error^2 = sum w^2 (x - mean)^2 / (sum w)^2,
+
+all of which say little where few draws that were never made would carry most of the weight. k-hat tells: it is the
+shape of a generalised Pareto law fitted to the largest weights, which have moments below 1 / k only. Means can be
+trusted while k < min(1 - 1 / log10 S, 0.7) for S draws (Vehtari et al. 2024, arXiv 1507.02646, section 3.2.4).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from arviz_stats.base import array_stats
+
+from driftback.distributions.target import Problem, Truth
+from driftback.errors import BadInput
+from driftback.evaluation.chain_draws import Array, Numbers, known, plain, read_draws
+
+KHAT = 0.7
+"""From here on errors fall so slowly with S that no number of draws is worth it (Vehtari et al. 2024)."""
+ENOUGH = 100.0
+"""An ESS below this makes means rough: an error of a tenth of the deviation."""
+FEWEST = 25
+"""Weights below which the fifth that counts as their tail is fewer than five."""
+
+
+@dataclass(frozen=True)
+class WeightedRow:
+    """The weighted `mean` of one quantity, its standard `error`, and how many of those it is from the true mean."""
+
+    name: str
+    mean: float
+    error: float
+    z: float | None
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """What is known of `n` weighted draws: their `ess`, the `largest` share of one draw, and `khat`.
+
+    `khat` is None for too few weights, and where too many of the largest are equal, so that they have no tail.
+    """
+
+    n: int
+    ess: float
+    largest: float
+    khat: float | None
+    rows: tuple[WeightedRow, ...]
+
+    @property
+    def limit(self) -> float:
+        """The k-hat above which means of this number of draws cannot be trusted."""
+        return khat_limit(self.n)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What a person should know."""
+        said = [self._khat()] if self.khat is not None else []
+        if self.n < FEWEST:
+            few = f"{self.n} weight{'s are' if self.n > 1 else ' is'} too few"
+            said.append(f"{few} for a k-hat: draw at least {FEWEST}, better 1000")
+        if self.ess < ENOUGH:
+            said.append(
+                f"the ESS of the weights is {self.ess:.1f} of {self.n}, and one draw carries {self.largest:.1%}: "
+                "means are rough; draw more, or bring the proposal nearer to the target"
+            )
+        if not said:
+            said.append(
+                f"the largest weights are equal, so they have no k-hat: judge by the ESS, {self.ess:.0f} of {self.n}"
+            )
+        return tuple(said)
+
+    def _khat(self) -> str:
+        k = self.khat or 0.0
+        if k < self.limit:
+            return f"k-hat is {k:.2f}, below {self.limit:.2f}: the weighted means can be trusted"
+        if k < KHAT:
+            enough = math.ceil(10 ** (1 / (1 - k)))
+            return f"k-hat is {k:.2f}, above {self.limit:.2f} for {self.n} draws: draw at least {enough}"
+        why = "their mean itself need not exist" if k >= 1 else "a few draws carry too much"
+        return (
+            f"k-hat is {k:.2f}, not below {KHAT:g}: do not trust the weighted means, {why}; "
+            "bring the proposal nearer to the target"
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it for JSON."""
+        khat = None if self.khat is None else known(self.khat)
+        return {**asdict(self), "khat": khat, "khat_limit": known(self.limit), "sentences": list(self.sentences)}
+
+
+def khat_limit(n: int) -> float:
+    """The k-hat up to which means of `n` draws can be trusted; below 10 draws none can."""
+    return min(1 - 1 / math.log10(n), KHAT) if n > 1 else -math.inf
+
+
+def weighted(
+    log_weights: Array,
+    draws: Array | None = None,
+    *,
+    names: Sequence[str] = (),
+    problem: Problem | None = None,
+    truth: Truth | None = None,
+) -> Weighted:
+    """What `log_weights` (n,), in nats and up to a constant, say of the `draws` (n, *event) that they belong to.
+
+    Minus infinity is the weight 0. The quantities are those of the `problem`, or else all numbers of an event. Errors
+    hold for independent draws: after a resampling, give what was drawn before it. BadInput for weights that are NaN,
+    infinite or all 0, and for draws that are not finite.
+    """
+    logs = plain(log_weights, "log-weights").astype(np.float64)
+    if logs.ndim != 1 or logs.size == 0:
+        raise BadInput(f"log-weights have the shape {logs.shape}; give one per draw, (n,)")
+    bad = np.flatnonzero(np.isnan(logs) | (logs == np.inf))
+    if len(bad):
+        raise BadInput(f"the log-weight of draw {bad[0]} is {logs[bad[0]]}; it must be below infinity")
+    if logs.max() == -np.inf:
+        raise BadInput("all weights are 0; draw from a law that covers the target")
+    w = np.exp(logs - logs.max())
+    w /= w.sum()
+    rows: tuple[WeightedRow, ...] = ()
+    if draws is not None:
+        truth = truth or (problem.truth if problem is not None else Truth())
+        rows = _rows(w, draws, names, problem, truth)
+    return Weighted(len(w), float(1 / np.square(w).sum()), float(w.max()), _khat(logs), rows)
+
+
+def _rows(
+    w: Numbers, draws: Array, names: Sequence[str], problem: Problem | None, truth: Truth
+) -> tuple[WeightedRow, ...]:
+    points = plain(draws, "draws")
+    if points.ndim == 0 or len(points) != len(w):
+        raise BadInput(f"draws have the shape {points.shape}, but there are {len(w)} log-weights; give one per draw")
+    read = read_draws(points[None], names, problem)
+    true = None if truth.mean is None else np.asarray(plain(truth.mean, "true means"), np.float64).reshape(-1)
+    if true is not None and len(true) != len(read.names):
+        raise BadInput(f"{len(true)} true means are known, but there are {len(read.names)} quantities")
+    rows = []
+    for j, name in enumerate(read.names):
+        x = read.quantity(j)[0]
+        mean = float(w @ x)
+        error = math.sqrt(float(np.square(w) @ np.square(x - mean)))
+        z = (mean - float(true[j])) / error if true is not None and error > 0 else None
+        rows.append(WeightedRow(name, mean, error, z))
+    return tuple(rows)
+
+
+def _khat(logs: Numbers) -> float | None:
+    """The shape of the law of the largest weights; None where they are too few, or a quarter of them equal."""
+    # Draws outside of the target's support say nothing about the tail of the others.
+    logs = logs[logs > -np.inf]
+    if len(logs) < FEWEST:
+        return None
+    tail = int(min(len(logs) / 5, 3 * math.sqrt(len(logs))))
+    largest = np.sort(logs)[-tail - 1 :] - logs.max()
+    # The fit divides by the excess of the tail's lower quartile over the weight next below the tail.
+    below, quartile = largest[0], largest[int(tail / 4 + 0.5)]
+    if quartile == below:
+        return None
+    if np.exp(quartile) - np.exp(below) < np.finfo(float).tiny:
+        return math.inf
+    # arviz-stats wants the negative of log-weights here; its `pareto_khat` would fit the logs themselves.
+    return float(array_stats.psislw(-logs)[1])

@@ -1,0 +1,269 @@
+"""`draw`: a density in, samples out. The target is tried out, the kernel tuned, and then all chains move at once.
+
+What was drawn before a mistake, or before Ctrl-C, is kept and handed back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from driftback.arguments import whole
+from driftback.distributions.target import Problem
+from driftback.errors import BadInput
+from driftback.randomness import Rng
+from driftback.recipes.density import kept
+from driftback.recipes.density.draws import Draws
+from driftback.recipes.density.methods import METHODS, Options, checked
+from driftback.recipes.density.problem import problem_of, starts, tried
+from driftback.samplers.markov import Energy, Kernel, Move, Noise, State, Warmup, moves
+from driftback.samplers.markov.energy import BadDensity
+
+CHAINS, DRAWS = 16, 4000
+EVERY = 30.0
+"""Seconds between two savings of a long run."""
+LEAST, MOST = 150, 1000
+"""Moves of the warm-up: 1,000 / sqrt(chains), but no fewer and no more."""
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass
+class Run:
+    """Chains of one method on one problem, as far as they have come."""
+
+    problem: Problem
+    method: str
+    options: Options
+    chains: int
+    draws: int
+    """Draws per chain."""
+    warmup: int
+    thin: int = 1
+    seed: int = 0
+    dtype: torch.dtype = torch.float64
+    device: torch.device | str = "cpu"
+    gradient: Callable[[Tensor], Tensor] | None = None
+    start: Any = None
+    check: bool = True
+    folder: Path | None = None
+    done: int = 0
+    complete: bool = False
+    seconds: float = 0.0
+    warmed: int = 0
+    energy: Energy = field(init=False)
+    kernel: Kernel = field(init=False)
+    state: State = field(init=False)
+    x: Tensor = field(init=False)
+    stats: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.energy = Energy(self.problem.target, self.gradient)
+        one = self.problem.event_shape
+        self.x = torch.empty((self.chains, self.draws, *one), dtype=self.dtype, device=self.device)
+
+    def go(self, progress: Progress | None = None) -> None:
+        """Warm up, unless that was done, and draw to the end. Saves now and then where there is a folder."""
+        began = saved_at = time.monotonic()
+        rng, before = Rng(self.seed), self.seconds
+        made = METHODS[self.method].make(self.problem, self.energy, self.options)
+        saved = None if self.folder is None else kept.read_run(self.folder)
+        try:
+            if saved is None:
+                self._warm(made, rng, progress)
+            else:
+                self._restore(made, saved)
+            noise = self._noise(rng.child("draws")).at(self.done * self.thin)
+            left = (self.draws - self.done) * self.thin
+            for k, (state, move) in enumerate(moves(self.kernel, self.state, noise, left), 1):
+                if k % self.thin:
+                    continue
+                self._keep(state, move)
+                self.seconds = before + time.monotonic() - began
+                if progress:
+                    progress(self.done, self.draws, "draws")
+                if self.folder is not None and time.monotonic() - saved_at > EVERY:
+                    self.save()
+                    saved_at = time.monotonic()
+            self.complete = True
+        finally:
+            self.seconds = before + time.monotonic() - began
+            if self.folder is not None and self.done:
+                self.save()
+
+    def _noise(self, rng: Rng) -> Noise:
+        return Noise(rng, self.chains, self.dtype, self.device)
+
+    def _warm(self, kernel: Kernel, rng: Rng, progress: Progress | None) -> None:
+        x = starts(self.problem, self.chains, self.start, rng, self.dtype, self.energy).to(self.device)
+        if self.check:
+            tried(self.problem, x, rng)
+        self.kernel, self.state = kernel, kernel.begin(x)
+        plan = Warmup(max(20, self.warmup), pooled=self.options.pooled, dense=self.options.dense)
+        if self.warmup:
+            noise = self._noise(rng.child("warmup"))
+            for k, (tuned, state, _) in enumerate(plan(kernel, self.state, noise)):
+                self.kernel, self.state = tuned, state
+                if progress:
+                    progress(k + 1, plan.moves, "warm-up")
+        self.warmed = self.energy.densities
+
+    def _restore(self, kernel: Any, saved: kept.Saved) -> None:
+        self.done = saved.chains.shape[1]
+        self.x[:, : self.done] = saved.chains.to(self.x)
+        for name, one in saved.stats.items():
+            self._stat(name, one)[:, : self.done] = one.to(self.device)
+        if saved.step is not None:
+            shape = () if saved.metric is None else (saved.metric,)
+            kernel = kernel.tuned(saved.step, *shape)
+        self.kernel, self.state = kernel, kernel.begin(saved.x.to(self.x))
+        self.energy.densities, self.energy.gradients = int(saved.counts["densities"]), int(saved.counts["gradients"])
+        self.warmed, self.seconds = int(saved.counts["warmed"]), float(saved.counts["seconds"])
+
+    def _stat(self, name: str, like: Tensor) -> Tensor:
+        if name not in self.stats:
+            self.stats[name] = torch.zeros((self.chains, self.draws), dtype=like.dtype, device=self.device)
+        return self.stats[name]
+
+    def _keep(self, state: State, move: Move) -> None:
+        self.state, self.x[:, self.done] = state, state.x
+        for name, value in vars(move).items():
+            if value is not None:
+                self._stat(name, value)[:, self.done] = value
+        self.done += 1
+
+    def save(self) -> None:
+        """Keep what there is in the folder."""
+        assert self.folder is not None
+        counts = {
+            "densities": self.energy.densities,
+            "gradients": self.energy.gradients,
+            "warmed": self.warmed,
+            "seconds": self.seconds,
+        }
+        stats = {name: one[:, : self.done] for name, one in self.stats.items()}
+        step, metric = getattr(self.kernel, "step", None), getattr(self.kernel, "metric", None)
+        kept.write_run(self.folder, kept.Saved(self.x[:, : self.done], stats, self.state.x, step, metric, counts))
+
+    def result(self) -> Draws:
+        """The draws so far."""
+        notes = []
+        if self.energy.odd:
+            notes.append(f"log_prob was NaN at {self.energy.odd} points of the warm-up, which counted as outside")
+        return Draws(
+            self.problem,
+            self.method,
+            self.x[:, : self.done],
+            density_evaluations=self.energy.densities,
+            gradient_evaluations=self.energy.gradients,
+            warmup_evaluations=self.warmed,
+            seconds=self.seconds,
+            stats={name: one[:, : self.done] for name, one in self.stats.items()},
+            notes=tuple(notes),
+            complete=self.complete,
+        )
+
+
+def draw(
+    target: Any,
+    n: int = DRAWS,
+    *,
+    method: str = "nuts",
+    shape: int | Sequence[int] | None = None,
+    chains: int = CHAINS,
+    warmup: int | None = None,
+    thin: int = 1,
+    seed: int = 0,
+    start: Any = None,
+    gradient: Callable[[Tensor], Tensor] | None = None,
+    single: bool = False,
+    check: bool = True,
+    device: str | None = None,
+    dtype: str = "float64",
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Draws:
+    """Draw `n` points or a few more (whole draws of all chains) from a density known up to a constant.
+
+    `target` is a name (`driftback draw` lists them), a Python file, a model's folder, an object with `log_prob` and
+    `event_shape`, or a function log_prob of points (n, *shape) -> (n,) in nats, in torch; with `single` of one point.
+    Gradients are taken by torch, or given. `start` is one point or one per chain. `warmup` moves tune the step and the
+    shape and are thrown away; `thin` keeps every so many-th move. With a folder as `out` the run is saved now and then,
+    and `resume` goes on with it, to the same draws. Ctrl-C hands back what there is (`complete` is False). Further
+    `options` are those of the method.
+
+    Raises BadInput in one line for a density that cannot be used: where, in which chain. The draws before it are the
+    error's `draws`.
+    """
+    problem = problem_of(target, shape=shape, single=single)
+    whole(n, "n", 1), whole(chains, "chains", 1), whole(thin, "thin", 1)
+    given = checked(method, options)
+    if warmup is None:
+        warmup = min(MOST, max(LEAST, round(1000 / chains**0.5)))
+    folder = None if out is None else Path(out).expanduser()
+    run = Run(
+        problem,
+        method,
+        given,
+        chains,
+        -(-n // chains),
+        whole(warmup, "warmup", 0),
+        thin,
+        seed,
+        _dtype(dtype),
+        device or "cpu",
+        gradient,
+        start,
+        check,
+        folder,
+    )
+    if folder is not None:
+        _begin(folder, run, resume)
+    try:
+        run.go(progress)
+    except KeyboardInterrupt:
+        if not run.done:
+            raise
+    except BadDensity as error:
+        error.draws = run.result() if run.done else None
+        raise
+    return run.result()
+
+
+def _dtype(name: str) -> torch.dtype:
+    known = {"float32": torch.float32, "float64": torch.float64}
+    if name not in known:
+        raise BadInput(f"there is no dtype {name} for chains; give float64 or float32")
+    return known[name]
+
+
+def _begin(folder: Path, run: Run, resume: bool) -> None:
+    asked = {
+        "target": run.problem.name,
+        "method": run.method,
+        "options": vars(run.options),
+        "chains": run.chains,
+        "draws": run.draws,
+        "warmup": run.warmup,
+        "thin": run.thin,
+        "seed": run.seed,
+        "dtype": str(run.dtype).removeprefix("torch."),
+    }
+    if resume:
+        before = kept.read_asked(folder)
+        for name, value in asked.items():
+            if before.get(name) != value:
+                raise BadInput(
+                    f"{folder} was begun with {name} {before.get(name)}, not {value}; resume with that, or draw anew"
+                )
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise BadInput(f"{folder} holds something already; go on with resume, or give another folder")
+    kept.write_asked(folder, asked)

@@ -1,0 +1,110 @@
+"""What every method of drawing from a density returns: points, weights where it has any, log Z where it knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from driftback.distributions.target import Problem
+from driftback.errors import BadInput
+from driftback.evaluation.chains import Diagnostics, diagnose
+from driftback.randomness import Rng
+from driftback.samplers.frame import Frame
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Points from `problem` by `method`.
+
+    `chains` (chains, draws, *event) are a chain method's; those of a population (SMC, importance) are one draw of many
+    particles, with `log_weights`. `stats` (chains, draws) are what the kernel said of each move: acceptance, energy,
+    divergence, leaps. `history` are frames on the way there, to be played.
+    """
+
+    problem: Problem
+    method: str
+    chains: Tensor
+    log_weights: Tensor | None = None
+    log_z: float | None = None
+    log_z_error: float | None = None
+    density_evaluations: int = 0
+    gradient_evaluations: int = 0
+    warmup_evaluations: int = 0
+    seconds: float = 0.0
+    stats: dict[str, Tensor] = field(default_factory=dict)
+    history: tuple[Frame, ...] = ()
+    notes: tuple[str, ...] = ()
+    complete: bool = True
+    """False where it was interrupted before all was drawn."""
+
+    @property
+    def x(self) -> np.ndarray:
+        """All points (n, *event), draw by draw: the first of every chain, then the second."""
+        return self.chains.transpose(0, 1).reshape(-1, *self.problem.event_shape).cpu().numpy()
+
+    @property
+    def quantities(self) -> Tensor:
+        """The quantities that people ask for, (chains, draws, q)."""
+        flat = self.problem.quantities(self.chains.reshape(-1, *self.problem.event_shape))
+        return flat.reshape(*self.chains.shape[:2], -1)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """A name for each quantity."""
+        return self.problem.names or tuple(f"x{i}" for i in range(self.quantities.shape[2]))
+
+    @cached_property
+    def diagnostics(self) -> Diagnostics:
+        """How good the draws are: effective sizes, R-hat, errors, modes, and sentences that say what follows."""
+        return diagnose(
+            self.chains,
+            problem=self.problem,
+            accepted=self.stats.get("probability"),
+            density_evaluations=self.density_evaluations,
+            gradient_evaluations=self.gradient_evaluations or None,
+            seconds=self.seconds,
+            energy=self.stats.get("energy"),
+            divergent=self.stats.get("divergent"),
+        )
+
+    def resampled(self, n: int, *, seed: int = 0) -> np.ndarray:
+        """`n` points of equal weight, drawn from the weighted ones with replacement; without weights from all."""
+        if n < 1:
+            raise BadInput(f"{n} points cannot be drawn; give at least 1")
+        weights = torch.ones(len(self.x)) if self.log_weights is None else self.log_weights.softmax(0)
+        share = weights.double().cumsum(0)
+        u = Rng(seed).child("resampled").uniform((n,), dtype=torch.float64) * share[-1]
+        return self.x[torch.searchsorted(share, u, right=True).clamp(max=len(share) - 1).numpy()]
+
+    def frames(self) -> Iterator[Frame]:
+        """The way there, to be played: what was recorded, or else the chains move by move."""
+        if self.history:
+            yield from self.history
+            return
+        accepted = self.stats.get("accepted")
+        for k in range(self.chains.shape[1]):
+            yield Frame(float(k), self.chains[:, k], accepted=None if accepted is None else accepted[:, k].bool())
+
+    def as_json(self) -> dict[str, Any]:
+        """What `driftback draw --json` prints of it."""
+        d = self.diagnostics
+        return {
+            "method": self.method,
+            "n": int(self.chains.shape[0] * self.chains.shape[1]),
+            "chains": int(self.chains.shape[0]),
+            "shape": list(self.problem.event_shape),
+            "log_z": self.log_z,
+            "log_z_error": self.log_z_error,
+            "density_evaluations": self.density_evaluations,
+            "gradient_evaluations": self.gradient_evaluations,
+            "seconds": round(self.seconds, 3),
+            "complete": self.complete,
+            "diagnostics": d.as_json(),
+            "notes": list(self.notes),
+        }

@@ -1,0 +1,139 @@
+"""`driftback draw` on the command line: a name or a file in, points and plain sentences out."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from driftback.cli import draw as command
+from driftback.recipes.density import draw as module
+
+FEW = ("--chains", 4, "--warmup", 30, "--quiet")
+
+
+def test_names_are_listed(cli) -> None:
+    found = cli("draw", "--json").json
+    assert {"eight-schools", "gmm40"} <= {one["name"] for one in found["targets"]}
+    assert {"nuts", "metropolis"} <= {one["name"] for one in found["methods"]}
+    assert "eight-schools" in cli("draw").out
+
+
+def test_one_object_on_standard_output(cli, tmp_path: Path) -> None:
+    out = tmp_path / "x.npy"
+    result = cli("draw", "eight-schools", "-n", 200, *FEW, "--seed", 3, "--out", out, "--json")
+    found = result.json
+    assert {"method", "n", "chains", "log_z", "density_evaluations", "gradient_evaluations", "diagnostics"} <= set(
+        found
+    )
+    assert found["n"] == 200
+    assert np.load(out).shape == (200, 10)
+    assert found["diagnostics"]["rows"][0]["name"] == "mu"
+    again = cli("draw", "eight-schools", "-n", 200, *FEW, "--seed", 3, "--out", tmp_path / "y.npy", "--json")
+    assert (np.load(tmp_path / "y.npy") == np.load(out)).all()
+    assert again.json["diagnostics"]["rows"] == found["diagnostics"]["rows"]
+
+
+def test_every_suffix(cli, tmp_path: Path) -> None:
+    for name in ("a.csv", "a.npz", "folder"):
+        result = cli("draw", "banana", "-n", 40, *FEW, "--out", tmp_path / name)
+        assert result.code == 0, result.err
+        assert "40 points are in" in result.out
+        taken = cli("draw", "banana", "-n", 40, *FEW, "--out", tmp_path / name)
+        assert taken.code == 2
+        assert taken.error
+        assert cli("draw", "banana", "-n", 40, *FEW, "--out", tmp_path / name, "--force").code == 0
+    with (tmp_path / "a.csv").open() as file:
+        rows = list(csv.reader(file))
+    assert len(rows) == 41
+    kept = np.load(tmp_path / "a.npz")
+    assert kept["x"].shape == (40, 2)
+    assert kept["chains"].shape == (4, 10, 2)
+    assert np.load(tmp_path / "folder" / "draws.npy").shape == (40, 2)
+    assert json.loads((tmp_path / "folder" / "diagnostics.json").read_text())["n"] == 40
+
+
+FILE = """
+import torch
+
+event_shape = (2,)
+names = ("height", "width")
+
+
+def log_prob(x):
+    return -(x**2).sum(1) / 2
+"""
+
+
+def test_a_file_of_ones_own(cli, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(FILE, "utf-8")
+    result = cli("draw", tmp_path / "mine.py", "-n", 400, *FEW)
+    assert result.code == 0, result.err
+    assert "height" in result.out
+    plotted = cli("draw", tmp_path / "mine.py", "-n", 400, *FEW, "--plot", tmp_path / "plot.png")
+    assert plotted.code == 0
+    assert (tmp_path / "plot.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1 / 0", "line 1: ZeroDivisionError when it was run"),
+        ("event_shape = (2,)", "defines no log_prob"),
+        ("def log_prob(x):\n    return x.sum(1)", "add event_shape"),
+        ("event_shape = (2,)\ndef log_prob(x):\n    return -(x @ x).sum(1)", "line 3: RuntimeError in log_prob"),
+        ("event_shape = (2,)\ndef log_prob(x):\n    return x.sum(1) * 0", "the same number everywhere"),
+        ("event_shape = (2,)\ndef log_prob(x):\n    return -(x**2).sum(1) + x.sum(1).log()", "NaN in chain"),
+        ("def log_prob(x:", "SyntaxError"),
+    ],
+)
+def test_a_file_that_fails_is_told_in_a_line(cli, tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "mine.py").write_text(text, "utf-8")
+    result = cli("draw", tmp_path / "mine.py", *FEW)
+    assert result.code == 2
+    assert said in result.error
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("funnle",),
+        ("funnel", "--method", "nuds"),
+        ("funnel", "--set", "depth"),
+        ("funnel", "--set", "depth=many"),
+        ("funnel", "--set", "length=3"),
+        ("funnel", "--resume"),
+        ("funnel", "--out", "x.txt"),
+        ("funnel", "--out", "x.npy", "--resume"),
+    ],
+)
+def test_what_cannot_be_asked_is_told(cli, tmp_path: Path, monkeypatch, words) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = cli("draw", *words, *FEW)
+    assert result.code == 2
+    assert result.error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stopped_run_is_told_how_to_go_on(cli, tmp_path: Path, monkeypatch) -> None:
+    keep = module.Run._keep
+
+    def stopping(run, state, move) -> None:
+        keep(run, state, move)
+        if run.done == 5:
+            monkeypatch.setattr(module.Run, "_keep", keep)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.Run, "_keep", stopping)
+    out = tmp_path / "run"
+    result = cli("draw", "banana", "-n", 80, *FEW, "--out", out)
+    assert result.code == 130
+    assert "--resume" in result.error
+    assert np.load(out / "draws.npy").shape == (20, 2)
+    rest = cli("draw", "banana", "-n", 80, *FEW, "--out", out, "--resume")
+    assert rest.code == 0, rest.err
+    whole = cli("draw", "banana", "-n", 80, *FEW, "--out", tmp_path / "x.npy")
+    assert whole.code == 0
+    assert (np.load(out / "draws.npy") == np.load(tmp_path / "x.npy")).all()
+    assert command.Stopped.code == 130

@@ -1,0 +1,121 @@
+"""Weighted draws: weights with tails that are known, errors beside their spread, and what is said of either."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from driftback.distributions.target import Truth
+from driftback.errors import BadInput
+from driftback.evaluation.weights import Weighted, khat_limit, weighted
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("alpha", [0.8, 1.25, 2.0, 4.0])
+def test_khat_is_the_shape_of_the_tail(alpha: float) -> None:
+    """Of Pareto weights it is 1 / alpha, with deviations of .04 to .08 (measured), and .79 on average for 1.25.
+
+    So the first bound is left in fewer than 1 of 100 seeds, and at 1.25 the second in 7.
+    """
+    found = weighted(np.log(rng(1).pareto(alpha, 80_000) + 1))
+    assert found.khat == pytest.approx(1 / alpha, abs=0.2)
+    assert (found.khat < found.limit) == (alpha > 1 / 0.7)
+
+
+def test_weights_are_told_whether_to_trust() -> None:
+    def said(khat: float, n: int = 1000) -> str:
+        return Weighted(n, 500.0, 0.01, khat, ()).sentences[0]
+
+    assert said(0.21) == "k-hat is 0.21, below 0.67: the weighted means can be trusted"
+    # 10^(1 / (1 - .69)) = 1681.2 and up.
+    assert said(0.69) == "k-hat is 0.69, above 0.67 for 1000 draws: draw at least 1682"
+    assert said(0.69, 1700).endswith("can be trusted")
+    assert said(0.82) == (
+        "k-hat is 0.82, not below 0.7: do not trust the weighted means, a few draws carry too much; "
+        "bring the proposal nearer to the target"
+    )
+    assert "their mean itself need not exist" in said(1.3)
+    assert khat_limit(100) == 0.5
+    assert khat_limit(10**6) == 0.7
+
+
+def test_equal_weights_are_plain_draws() -> None:
+    x = rng(2).standard_normal((400, 2))
+    found = weighted(np.full(400, -700.0), x)
+    assert found.ess == pytest.approx(400)
+    assert found.khat is None
+    assert found.sentences == ("the largest weights are equal, so they have no k-hat: judge by the ESS, 400 of 400",)
+    assert [row.mean for row in found.rows] == pytest.approx(list(x.mean(0)))
+    assert [row.error for row in found.rows] == pytest.approx(list(x.std(0) / 20))
+    assert [row.name for row in found.rows] == ["x[0]", "x[1]"]
+
+
+def test_ess_and_means_by_hand() -> None:
+    found = weighted(torch.tensor([3.0, 1.0]).log(), torch.tensor([[0.0], [4.0]]), names=["a"])
+    assert found.ess == pytest.approx(16 / 10)
+    assert found.largest == pytest.approx(0.75)
+    assert found.rows[0].mean == pytest.approx(1.0)
+    # .75^2 1^2 + .25^2 3^2
+    assert found.rows[0].error == pytest.approx((0.5625 + 0.5625) ** 0.5)
+
+
+def test_errors_are_the_spread_over_replications() -> None:
+    """Draws of N(0, 1.5^2), weighted to N(0, 1)."""
+    generator, trials = rng(3), 400
+    means, errors, beyond = [], [], 0
+    for _ in range(trials):
+        x = 1.5 * generator.standard_normal(300)
+        (row,) = weighted(-(x**2) / 2 + (x / 1.5) ** 2 / 2, x, truth=Truth(mean=torch.zeros(1))).rows
+        means.append(row.mean)
+        errors.append(row.error)
+        beyond += abs(row.z) > 1.96
+    # The spread has a relative error of 3.5 %; of 400 intervals of 95 %, 8 to 36 leave the truth out but in 1 of 1,000.
+    assert np.mean(errors) == pytest.approx(np.std(means), rel=0.14)
+    assert 8 <= beyond <= 36
+
+
+def test_weights_of_zero_change_nothing_but_the_number() -> None:
+    logs = rng(4).standard_normal(1000)
+    with_zeros = np.concatenate([logs, np.full(9000, -np.inf)])
+    plain, found = weighted(logs), weighted(with_zeros)
+    assert found.n == 10_000
+    assert (found.ess, found.khat) == pytest.approx((plain.ess, plain.khat))
+
+
+def test_one_draw_that_carries_all_is_told() -> None:
+    found = weighted(1e4 * rng(5).standard_normal(1000))
+    assert found.khat == np.inf
+    assert found.ess == pytest.approx(1)
+    assert "one draw carries 100.0%" in found.sentences[1]
+    json.dumps(found.as_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize("n", [1, 2, 24])
+def test_few_weights_have_no_khat(n: int) -> None:
+    found = weighted(rng(6).standard_normal(n))
+    assert found.khat is None
+    assert "too few for a k-hat: draw at least 25" in found.sentences[0]
+    json.dumps(found.as_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("logs", "draws", "said"),
+    [
+        ([0.0, np.nan], None, "the log-weight of draw 1 is nan"),
+        ([np.inf, 0.0], None, "the log-weight of draw 0 is inf"),
+        ([-np.inf, -np.inf], None, "all weights are 0"),
+        ([], None, r"the shape \(0,\)"),
+        ([[0.0]], None, r"the shape \(1, 1\)"),
+        ([0.0, 0.0], np.zeros(3), "2 log-weights"),
+        ([0.0, 0.0], np.array([1.0, np.nan]), "x is nan in draw 1"),
+    ],
+)
+def test_what_is_no_weight_is_refused(logs: list, draws: np.ndarray | None, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        weighted(np.array(logs), draws)

@@ -1,0 +1,213 @@
+"""`draw`: one call from a density to points; mistakes are told in a line, and a stopped run goes on."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import driftback as db
+from driftback.errors import BadInput
+from driftback.recipes.density import draw as module
+from driftback.recipes.density.methods import METHODS
+from driftback.samplers.markov import BadDensity
+
+
+def normal(x):
+    return -(x**2).sum(1) / 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_draws_from_a_banana(method: str) -> None:
+    """Means and deviations within 5 of their own standard errors; 1 false alarm in 100,000 seeds and method."""
+    found = db.draw("two-gaussians" if method != "metropolis" else normal, 4000, method=method, shape=2, seed=1)
+    assert found.x.shape == (4000, 2)
+    rows = found.diagnostics.quantities
+    if method == "metropolis":
+        assert (np.abs(rows.mean) < 5 * rows.mcse_mean).all()
+    assert found.density_evaluations >= found.gradient_evaluations
+    assert found.complete
+
+
+def test_eight_schools_are_the_reference() -> None:
+    """Means within 4 MCSE of the exact ones, as asked; 10 quantities: a false alarm in 1,500 seeds."""
+    found = db.draw("eight-schools", 8000, chains=32, seed=0)
+    assert found.names[:2] == ("mu", "tau")
+    off = np.abs(found.diagnostics.quantities.mean - found.problem.truth.mean.numpy())
+    assert (off < 4 * found.diagnostics.quantities.mcse_mean).all()
+    assert found.diagnostics.rhat.rhat < 1.02
+
+
+def test_a_function_an_object_and_a_single_point_are_one_target() -> None:
+    @dataclass
+    class Round:
+        event_shape = (3,)
+
+        def log_prob(self, x):
+            return normal(x)
+
+    many = db.draw(normal, 64, shape=3, chains=8, warmup=30, seed=4).x
+    assert (db.draw(Round(), 64, chains=8, warmup=30, seed=4).x == many).all()
+    alone = db.draw(lambda x: -(x**2).sum() / 2, 64, shape=3, single=True, chains=8, warmup=30, seed=4).x
+    np.testing.assert_allclose(alone, many, atol=1e-9)
+    given = db.draw(normal, 64, shape=3, chains=8, warmup=30, seed=4, gradient=lambda x: -x).x
+    np.testing.assert_allclose(given, many, atol=1e-9)
+
+
+def test_a_seed_decides_and_event_shapes_are_free() -> None:
+    def log_prob(x):
+        return -(x**2).sum((1, 2, 3)) / 2
+
+    one = db.draw(log_prob, 30, shape=(2, 3, 2), chains=5, warmup=25, seed=7)
+    assert one.x.shape == (30, 2, 3, 2)
+    assert (db.draw(log_prob, 30, shape=(2, 3, 2), chains=5, warmup=25, seed=7).x == one.x).all()
+    assert not (db.draw(log_prob, 30, shape=(2, 3, 2), chains=5, warmup=25, seed=8).x == one.x).all()
+    frames = list(one.frames())
+    assert len(frames) == 6
+    assert (frames[2].x == one.chains[:, 2]).all()
+    assert frames[2].accepted.dtype == torch.bool
+
+
+BAD = {
+    "scalar": (lambda x: -(x**2).sum() / 2, "return one number per point"),
+    "wide": (lambda x: -(x**2) / 2, r"shape \(16, 2\)"),
+    "numpy": (lambda x: -(x.detach().numpy() ** 2).sum(1), "gave a ndarray"),
+    "no gradient": (lambda x: normal(x.detach()), "no gradient"),
+    "plus infinity": (
+        lambda x: torch.where(x[:, 0] > 0, math.inf, normal(x)),
+        r"plus infinity in chain \d+, at x = \(",
+    ),
+    "constant": (lambda x: 0 * x.sum(1), "the same number everywhere"),
+    "not normalisable": (lambda x: -(x[:, 0] ** 2) / 2, "no finite integral"),
+    "heavy": (lambda x: -(1 + x.norm(dim=1)).log(), "falls by 1 log r far out along x = .*, where"),
+    "of the batch": (lambda x: normal(x) - x.sum() / 100, "hangs on its neighbours"),
+    "nowhere": (lambda x: torch.full((len(x),), -math.inf), "no point with a density"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_density_that_cannot_be_used_is_told(what: str) -> None:
+    log_prob, said = BAD[what]
+    with pytest.raises(BadInput, match=said) as told:
+        db.draw(log_prob, 100, shape=2)
+    assert "\n" not in str(told.value)
+
+
+def test_heavy_tails_and_bounds_are_no_mistake() -> None:
+    """Cauchy's law in two dimensions falls by r^-3, and a box has no density outside."""
+    cauchy = db.draw(lambda x: -1.5 * (1 + (x**2).sum(1)).log(), 200, shape=2, warmup=50)
+    box = db.draw(lambda x: torch.where((x.abs() < 1).all(1), 0.0 * x.sum(1), -math.inf), 200, shape=2, warmup=50)
+    assert cauchy.x.shape == box.x.shape == (208, 2)
+    assert np.abs(box.x).max() < 1
+
+
+def test_a_mistake_far_along_keeps_what_was_drawn() -> None:
+    calls = 0
+
+    def log_prob(x):
+        nonlocal calls
+        calls += 1
+        return torch.where(x[:, 0] > 100 - calls, math.nan, normal(x))
+
+    with pytest.raises(BadDensity, match=r"NaN in chain \d+, at x = \(") as told:
+        db.draw(log_prob, 100_000, shape=2, method="metropolis", warmup=20)
+    draws = told.value.draws
+    assert len(draws.x)
+    assert np.isfinite(draws.x).all()
+    assert not draws.complete
+
+
+def test_nan_while_warming_up_counts_as_outside() -> None:
+    """Chains begin beside a place where the density fails, and leave it: 8 deviations out it is not met again."""
+    found = db.draw(lambda x: torch.where(x.norm(dim=1) < 8, normal(x), math.nan), 400, shape=2, start=(7.99, 0.0))
+    assert "NaN" in found.notes[0]
+    assert np.abs(found.x).max() < 8
+
+
+def test_starts_are_checked() -> None:
+    start = [[1, 0]] * 2 + [[-1, 0]] + [[1, 0]] * 13
+    with pytest.raises(BadInput, match=r"chain 2 starts outside of the support, at x = \(-1, 0\)"):
+        db.draw(lambda x: torch.where(x[:, 0] > 0, normal(x), -math.inf), 100, shape=2, start=start)
+    with pytest.raises(BadInput, match="start has shape"):
+        db.draw(normal, 100, shape=2, start=[1, 2, 3])
+    half = db.draw(lambda x: torch.where(x[:, 0] > 0, normal(x), -math.inf), 100, shape=2, warmup=40)
+    assert (half.x[:, 0] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"method": "nuds"}, "choose one of nuts"),
+        ({"depht": 3}, "nuts has no option depht; it takes aim, depth"),
+        ({"n": 0}, "at least 1"),
+        ({"chains": 2.5}, "whole number"),
+        ({"dtype": "int8"}, "float64 or float32"),
+    ],
+)
+def test_arguments_are_told(given: dict, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        db.draw(normal, shape=2, **given)
+    with pytest.raises(BadInput, match="say shape=2"):
+        db.draw(normal)
+    with pytest.raises(BadInput, match="there is no target 'funnle'"):
+        db.draw("funnle")
+
+
+class Halt(KeyboardInterrupt):
+    pass
+
+
+@pytest.mark.parametrize("method", ["nuts", "hmc", "metropolis"])
+def test_a_stopped_run_goes_on_to_the_same_draws(method: str, tmp_path: Path, monkeypatch) -> None:
+    asked = {"shape": 3, "method": method, "chains": 4, "warmup": 40, "seed": 3}
+    whole = db.draw(normal, 400, **asked)
+
+    def stopping(at: int):
+        def progress(done: int, total: int, text: str) -> None:
+            if text == "draws" and done == at:
+                raise Halt
+
+        return progress
+
+    monkeypatch.setattr(module, "EVERY", 0.0)
+    part = db.draw(normal, 400, out=tmp_path / "run", progress=stopping(37), **asked)
+    assert not part.complete
+    assert part.chains.shape[1] == 37
+    part = db.draw(normal, 400, out=tmp_path / "run", resume=True, progress=stopping(70), **asked)
+    assert part.chains.shape[1] == 70
+    rest = db.draw(normal, 400, out=tmp_path / "run", resume=True, **asked)
+    assert rest.complete
+    assert torch.equal(rest.chains, whole.chains)
+    assert rest.density_evaluations >= whole.density_evaluations
+    again = db.draw(normal, 400, out=tmp_path / "run", resume=True, **asked)
+    assert torch.equal(again.chains, whole.chains)
+    with pytest.raises(BadInput, match="begun with seed 3, not 4"):
+        db.draw(normal, 400, out=tmp_path / "run", resume=True, **(asked | {"seed": 4}))
+    with pytest.raises(BadInput, match="holds something already"):
+        db.draw(normal, 400, out=tmp_path / "run", **asked)
+
+
+def test_a_run_that_is_stopped_in_its_warm_up_begins_anew(tmp_path: Path) -> None:
+    def progress(done: int, total: int, text: str) -> None:
+        raise Halt
+
+    asked = {"shape": 2, "chains": 4, "warmup": 30}
+    with pytest.raises(KeyboardInterrupt):
+        db.draw(normal, 40, out=tmp_path / "run", progress=progress, **asked)
+    rest = db.draw(normal, 40, out=tmp_path / "run", resume=True, **asked)
+    assert torch.equal(rest.chains, db.draw(normal, 40, **asked).chains)
+
+
+def test_a_fitted_model_is_a_target(tmp_path: Path) -> None:
+    """The likelihood that the chains follow is the model's own, and its points are like the model's samples."""
+    model = db.fit("two-gaussians", n=500, steps=30, seed=0, out=tmp_path / "run")
+    from driftback.recipes.density.fitted import fitted_problem
+
+    problem = fitted_problem(tmp_path / "run")
+    x = torch.from_numpy(model.sample(20, seed=1)).double()
+    np.testing.assert_allclose(problem.log_prob(x).numpy(), model.score_samples(x.numpy()), atol=0.02)
+    found = db.draw(str(tmp_path / "run"), 8, chains=4, warmup=20, depth=2)
+    assert found.names == problem.names
+    assert np.isfinite(found.x).all()
