@@ -74,7 +74,17 @@ class Warmup:
 
     @torch.no_grad()
     def __call__(self, kernel: Kernel, state: State, noise: Noise) -> Iterator[tuple[Kernel, State, Move]]:
-        """Move `state` and yield, after each move, the kernel as tuned so far; the last one is the one to keep."""
+        """Move `state` and yield, after each move, the kernel as tuned so far; the last one is the one to keep.
+
+        A kernel that has a way of its own to be tuned (microcanonical, tempering) takes it.
+        """
+        if hasattr(kernel, "warm"):
+            lenient = _lenient(kernel, True)
+            try:
+                yield from kernel.warm(state, noise, self.moves)
+            finally:
+                _lenient(kernel, lenient)
+            return
         if not hasattr(kernel, "tuned"):
             for k in range(self.moves):
                 state, move = kernel(state, noise.at(k))
