@@ -269,8 +269,13 @@ class Coins:
     def sample(self, n, *, rng=None):
         return 2 * (rng.uniform((n, 3), dtype=torch.float64) < 0.5).double() - 1
 
+    def score(self, x):
+        return torch.zeros_like(x)
+
 
 class Chain(Coins):
+    score = None
+
     def log_prob(self, x):
         return 1.5 * (x[:, 0] * x[:, 1] + x[:, 1] * x[:, 2])
 

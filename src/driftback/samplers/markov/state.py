@@ -73,6 +73,11 @@ class Kernel(Protocol):
         ...
 
 
+def looks(kernel: Kernel) -> bool:
+    """Whether a kernel looks at gradients: all do but those of proposals that do not."""
+    return bool(getattr(getattr(kernel, "proposal", None), "sloped", True))
+
+
 class Tunable(Kernel, Protocol):
     """A kernel with a step to be tuned until the mean probability of acceptance is `aim`."""
 

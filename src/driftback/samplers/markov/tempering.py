@@ -117,7 +117,8 @@ class Tempering:
 
     def kernel(self, n: int) -> Kernel:
         """The kernel that moves the rungs above the reference of `n` ladders, row by row: n (m - 1) rows."""
-        kernel = self.make(Path(self.energy, self.base, self.betas[1:].double().repeat(n)).energy())
+        path = Path(self.reference, self.energy.target, self.energy.gradient)
+        kernel = self.make(path.at(self.betas[1:].double().repeat(n)))
         if self.steps is None:
             return kernel
         metric = () if self.scales is None else (Diagonal(self.scales.repeat(n, 1)),)

@@ -34,7 +34,10 @@ TRIALS = 50
 class Shaped(Tunable, Protocol):
     """A kernel whose steps have a metric."""
 
-    metric: Metric
+    @property
+    def metric(self) -> Metric:
+        """In which its steps are."""
+        ...
 
     def tuned(self, step: Tensor, metric: Metric | None = None) -> Shaped:
         """The same with another step and another metric."""
