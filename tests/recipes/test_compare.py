@@ -19,7 +19,7 @@ def test_every_way_has_a_row_with_its_cost(found) -> None:
     assert [entry.name for entry in found.entries] == list(WAYS)
     for entry in found.entries:
         assert not entry.why, entry.why
-        assert entry.points.shape == (400, 2)
+        assert 100 < len(entry.points) <= 400
         # A move of all chains, or a tree, is not cut off in the middle.
         assert entry.evaluations <= 1.3 * 20_000
         assert entry.seconds > 0

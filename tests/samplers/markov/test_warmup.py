@@ -191,7 +191,7 @@ def test_a_step_alone_can_be_tuned() -> None:
     assert float(tuned.step) < 1
 
 
-def test_what_has_no_step_is_moved_or_told() -> None:
+def test_what_has_no_step_is_moved() -> None:
     class Still:
         def begin(self, x):
             return Energy(CORRELATED).begin(x, sloped=False)
@@ -204,8 +204,10 @@ def test_what_has_no_step_is_moved_or_told() -> None:
     assert len(found) == 20
     assert all(one is kernel for one, _, _ in found)
     drawn = Metropolis(Energy(CORRELATED), Independence(WIDE["correlated"]))
+    found = list(Warmup(20)(drawn, drawn.begin(CORRELATED.sample(3, rng=0)), noise(3)))
+    assert all(one is drawn for one, _, _ in found)
     with pytest.raises(BadInput, match="Independence proposals have no step to tune"):
-        last(Warmup(20)(drawn, drawn.begin(CORRELATED.sample(3, rng=0)), noise(3)))
+        drawn.tuned(torch.tensor(1.0))
 
 
 def test_nan_is_borne_while_the_step_is_untuned_and_not_after() -> None:

@@ -28,7 +28,8 @@ from driftback.processes.schedules import EDM
 from driftback.randomness import Rng
 from driftback.recipes.density.draw import Run
 from driftback.recipes.density.draws import Draws
-from driftback.recipes.density.methods import METHODS, checked
+from driftback.recipes.density.methods import METHODS, Options, checked
+from driftback.recipes.density.populations import Asked, drawn
 from driftback.recipes.density.problem import problem_of
 from driftback.recipes.fit import fit
 from driftback.samplers.frame import last
@@ -126,7 +127,7 @@ def chain(method: str) -> Way:
     """A chain method by name: as many draws as the budget pays for, of which n are kept at equal distances."""
 
     def run(stage: Stage) -> Entry:
-        options = checked(method, {})
+        options = checked(method, METHODS[method].options, {})
         draws = max(1, stage.budget // CHAINS)
         chains = Run(stage.problem, method, options, CHAINS, draws, 300, seed=stage.seed, budget=stage.budget)
         chains.go()
@@ -137,7 +138,6 @@ def chain(method: str) -> Way:
 
 
 def _of_draws(name: str, about: str, found: Draws, n: int) -> Entry:
-    row = found.diagnostics.ess_bulk
     kept = found.x
     if found.log_weights is not None:
         kept = found.resampled(n)
@@ -149,10 +149,18 @@ def _of_draws(name: str, about: str, found: Draws, n: int) -> Entry:
         kept,
         found.density_evaluations,
         found.seconds,
-        ess=None if row is None else row.ess_bulk,
+        ess=found.ess,
         log_z=found.log_z,
         log_z_error=found.log_z_error,
     )
+
+
+def smc(stage: Stage) -> Entry:
+    """A population with twice as many particles as points are wanted, so that copies are few."""
+    particles = 2 * stage.n
+    options = Options(evaluations=max(4, stage.budget // particles))
+    found = drawn("smc", Asked(stage.problem, particles, options, stage.rng.child("smc")), None)
+    return _of_draws("smc", "tempered sequential Monte Carlo", found, stage.n)
 
 
 def back(name: str, about: str, make: Callable[[Stage, Diffusion], Denoiser]) -> Way:
@@ -212,6 +220,8 @@ WAYS: dict[str, Way] = {
     "metropolis": chain("metropolis"),
     "hmc": chain("hmc"),
     "nuts": chain("nuts"),
+    "tempering": chain("tempering"),
+    "smc": smc,
     "exact score": back("exact score", "the reverse SDE with the exact score", exact_score),
     "recorded score": back("recorded score", "the reverse SDE with the score of recorded draws", recorded_score),
     "learned score": learned,

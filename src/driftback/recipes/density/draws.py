@@ -14,6 +14,7 @@ from torch import Tensor
 from driftback.distributions.target import Problem
 from driftback.errors import BadInput
 from driftback.evaluation.chains import Diagnostics, diagnose
+from driftback.evaluation.weights import Weighted, weighted
 from driftback.randomness import Rng
 from driftback.samplers.frame import Frame
 
@@ -49,6 +50,14 @@ class Draws:
         return self.chains.transpose(0, 1).reshape(-1, *self.problem.event_shape).cpu().numpy()
 
     @property
+    def ess(self) -> float | None:
+        """The smallest bulk ESS of a quantity, or that of the weights."""
+        found = self.diagnostics
+        if isinstance(found, Weighted):
+            return found.ess
+        return None if found.ess_bulk is None else found.ess_bulk.ess_bulk
+
+    @property
     def quantities(self) -> Tensor:
         """The quantities that people ask for, (chains, draws, q)."""
         flat = self.problem.quantities(self.chains.reshape(-1, *self.problem.event_shape))
@@ -60,8 +69,12 @@ class Draws:
         return self.problem.names or tuple(f"x{i}" for i in range(self.quantities.shape[2]))
 
     @cached_property
-    def diagnostics(self) -> Diagnostics:
-        """How good the draws are: effective sizes, R-hat, errors, modes, and sentences that say what follows."""
+    def diagnostics(self) -> Diagnostics | Weighted:
+        """How good the draws are: effective sizes, errors, R-hat and modes or k-hat, and sentences that say what
+        follows.
+        """
+        if self.log_weights is not None:
+            return weighted(self.log_weights, self.chains[:, 0], problem=self.problem)
         return diagnose(
             self.chains,
             problem=self.problem,
@@ -97,7 +110,8 @@ class Draws:
         return {
             "method": self.method,
             "n": int(self.chains.shape[0] * self.chains.shape[1]),
-            "chains": int(self.chains.shape[0]),
+            "chains": 0 if self.log_weights is not None else int(self.chains.shape[0]),
+            "ess": self.ess,
             "shape": list(self.problem.event_shape),
             "log_z": self.log_z,
             "log_z_error": self.log_z_error,

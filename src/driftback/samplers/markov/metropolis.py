@@ -63,6 +63,11 @@ class Metropolis:
         return getattr(self.proposal, "aim", 0.5)
 
     @property
+    def stepping(self) -> bool:
+        """Whether its proposal has a step to tune."""
+        return hasattr(self.proposal, "step")
+
+    @property
     def step(self) -> Tensor:
         """The step of its proposal."""
         return _stepping(self.proposal).step

@@ -88,7 +88,7 @@ class Warmup:
             finally:
                 _lenient(kernel, lenient)
             return
-        if not hasattr(kernel, "tuned"):
+        if not hasattr(kernel, "tuned") or not getattr(kernel, "stepping", True):
             for k in range(self.moves):
                 state, move = kernel(state, noise.at(k))
                 yield kernel, state, move
