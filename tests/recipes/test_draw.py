@@ -109,6 +109,17 @@ def test_eight_schools_are_the_reference() -> None:
     assert found.diagnostics.rhat.rhat < 1.02
 
 
+def test_chains_go_to_arviz_and_weighted_points_do_not() -> None:
+    found = db.draw("eight-schools", 80, chains=4, warmup=30)
+    tree = found.to_arviz()
+    mu = tree["posterior"]["mu"].values
+    assert mu.shape == (4, 20)
+    np.testing.assert_array_equal(mu, found.quantities[:, :, 0].numpy())
+    assert "diverging" in tree["sample_stats"]
+    with pytest.raises(BadInput, match="resampled"):
+        db.draw(tilted, 100, method="ais", shape=2).to_arviz()
+
+
 def test_a_function_an_object_and_a_single_point_are_one_target() -> None:
     @dataclass
     class Round:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from driftback.distributions.target import Problem
 from driftback.errors import BadInput
+from driftback.evaluation.arviz_export import to_arviz
 from driftback.evaluation.chains import Diagnostics, diagnose
 from driftback.evaluation.weights import Weighted, weighted
 from driftback.randomness import Rng
@@ -94,6 +95,15 @@ class Draws:
         share = weights.double().cumsum(0)
         u = Rng(seed).child("resampled").uniform((n,), dtype=torch.float64) * share[-1]
         return self.x[torch.searchsorted(share, u, right=True).clamp(max=len(share) - 1).numpy()]
+
+    def to_arviz(self) -> Any:
+        """The chains and what the kernel said of them as ArviZ's DataTree; needs the extra `arviz`. BadInput for
+        weighted points, which ArviZ has no place for.
+        """
+        if self.log_weights is not None:
+            raise BadInput("these points have weights, and ArviZ takes chains; hand it found.resampled(n)")
+        stats = {name: self.stats.get(name) for name in ("energy", "divergent", "leaps")}
+        return to_arviz(self.chains, problem=self.problem, accepted=self.stats.get("probability"), **stats)
 
     def frames(self) -> Iterator[Frame]:
         """The way there, to be played: what was recorded, or else the chains move by move."""
