@@ -36,7 +36,8 @@ def compared(problem: Problem, x: Tensor, exact: tuple[Tensor, Tensor]) -> dict:
     """
     weights, deviations = moments(problem, x)
     judged = exact[0] > problem.weights / 2
-    ratio = deviations / exact[1]
+    # A component without a single sure draw has no width.
+    ratio = (deviations / exact[1]).nan_to_num(nan=0.0)
     seeds = [float(row[kept].mean()) for row, kept in zip(ratio, judged, strict=True) if kept.any()]
     ratio = ratio[judged]
     return {

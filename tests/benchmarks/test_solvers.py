@@ -125,6 +125,10 @@ def test_exact_draws_have_the_right_components_and_shrunk_ones_do_not(mixtures, 
     assert found["weights"] < 0.03
     assert found["off"] < 0.03
     assert components.compared(problem, 0.9 * problem.clean, exact)["mean"] < 0.95
+    # Draws that are all in one place leave components without any: these count as lost, and nothing is NaN.
+    lost = components.compared(problem, problem.clean[:1].expand_as(problem.clean), exact)
+    assert lost["mean"] == pytest.approx(0.0, abs=1e-3)
+    assert lost["worst"] == 0.0
 
 
 def test_the_tables_of_a_saved_run_are_printed_without_measuring(tmp_path) -> None:

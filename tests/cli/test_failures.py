@@ -214,7 +214,7 @@ def test_few_items_and_few_steps_are_warned_of(fits) -> None:
 
 
 def test_memorising_is_told_with_the_best_step(cli, tmp_path) -> None:
-    words = ("two-moons", "--n", 30, "--batch", 64, "--steps", 400, "--learning-rate", 0.01)
+    words = ("two-moons", "--n", 30, "--batch", 64, "--steps", 1000, "--learning-rate", 0.01)
     result = cli("fit", *words, "--out", tmp_path / "run", "--quiet", "--json")
     assert "memorising since step" in result.json["verdict"]
     assert "best checkpoint" in result.json["verdict"]

@@ -1,5 +1,6 @@
 """A fitted sampler comes nearer with the same evaluations, says by how much, and does so on ways it has not seen."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -231,7 +232,7 @@ def test_with_many_narrow_modes_it_does_not_say_too_little(seed):
 
 
 def test_its_error_is_that_of_ways_which_nothing_has_seen():
-    """Spoiling the half that judges changes the error alone, and spoiling the rest the plan."""
+    """It is what a plan of the first half leaves on the second; spoiling that one changes neither grid nor order."""
     denoiser, times, seen, _ = problem(n=64)
     ways = reference(denoiser, seen, times, smooth=True)
     plain = fitted(denoiser, ways, 8)
@@ -244,7 +245,13 @@ def test_its_error_is_that_of_ways_which_nothing_has_seen():
         return fitted(denoiser, replace(ways, ends=ends, denoised=said, gains=gains), 8)
 
     judged, fitted_to = spoiled(slice(32, None)), spoiled(slice(0, 16))
-    assert judged.plan == plain.plan
+    assert [len(step.weights) for step in judged.plan] == [len(step.weights) for step in plain.plan]
     assert torch.equal(judged.times, plain.times)
     assert judged.error > 0.5 > plain.error
     assert fitted_to.plan != plain.plan
+    order = max(len(step.weights) for step in plain.plan)
+    plan, ends = fitted_plan(Multistep(denoiser, order, correct=True), plain.times, ways, 32)
+    squares = (ends - ways.ends)[32:].square().flatten(1).mean(1)
+    assert plain.error == pytest.approx(math.sqrt(squares.mean() + 2 * squares.std() / math.sqrt(32)), rel=1e-9)
+    # What is handed out is fitted to all 64.
+    assert plan != plain.plan == fitted_plan(Multistep(denoiser, order, correct=True), plain.times, ways, 64)[0]

@@ -25,7 +25,10 @@ ROWS = 12
 """So many quantities are shown, the worst first where there are more."""
 
 
-COLUMNS = ("mean", "sd", "mcse_mean", "ess_bulk", "ess_tail", "rhat")
+WEIGHTED = {"mean": "mean", "error": "error"}
+CHAINS = {"mean": "mean", "sd": "sd", "mcse_mean": "error"}
+COLUMNS = CHAINS | {"ess_bulk": "ESS bulk", "ess_tail": "ESS tail", "rhat": "R-hat"}
+"""What is shown of each quantity, and under which head."""
 
 
 class Stopped(DriftbackError):
@@ -57,6 +60,13 @@ def draw(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the folder --out.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Traces, ranks and autocorrelations as a .png or .svg.")] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="How far from 0 the mass lies: there all begin."),
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(metavar="RUN", help="A fitted model to propose from (--method refined).")
+    ] = None,
     unchecked: Annotated[
         bool, typer.Option("--unchecked", help="Do not try first whether the density can be normalised.")
     ] = False,
@@ -73,7 +83,11 @@ def draw(
     if target is None:
         _listed(json)
         return
+    from driftback.recipes.density.populations import POPULATIONS
+
     folder = _folder(out, force, resume)
+    if folder is not None and method in POPULATIONS:
+        raise BadInput(f"{method} cannot be resumed, so it needs no folder; let --out end in .npy, .npz or .csv")
     given = dict(_pair(text) for text in set_ or ())
     with progress("moves", quiet=quiet) as update:
         try:
@@ -85,6 +99,8 @@ def draw(
                 warmup=warmup,
                 thin=thin,
                 seed=seed,
+                scale=scale,
+                source=source,
                 check=not unchecked,
                 device=device,
                 out=folder,
@@ -159,9 +175,13 @@ def _written(found: Draws, out: Path | None, *, force: bool) -> str:
 
 
 def _shown(found: Draws) -> None:
+    from driftback.evaluation.weights import Weighted
+
     diagnostics = found.diagnostics
-    rows = [(row.name, *(number(getattr(row, name), 4) for name in COLUMNS)) for row in diagnostics.rows[:ROWS]]
-    table(("quantity", "mean", "sd", "error", "ESS bulk", "ESS tail", "R-hat"), rows, right=(1, 2, 3, 4, 5, 6))
+    columns = WEIGHTED if isinstance(diagnostics, Weighted) else COLUMNS
+    head = ("quantity", *columns.values())
+    rows = [(row.name, *(number(getattr(row, name), 4) for name in columns)) for row in diagnostics.rows[:ROWS]]
+    table(head, rows, right=tuple(range(1, len(head))))
     if found.log_z is not None:
         error = "" if found.log_z_error is None else f" ± {number(found.log_z_error)}"
         show(f"log Z {found.log_z:.4f}{error}")
@@ -176,7 +196,9 @@ def _shown(found: Draws) -> None:
 def _listed(json: bool) -> None:
     from driftback.distributions.energies import TARGETS
     from driftback.recipes.density.methods import METHODS
+    from driftback.recipes.density.populations import POPULATIONS
 
+    methods: dict[str, Any] = METHODS | POPULATIONS
     problems = [(name, make()) for name, make in TARGETS.items()]
     if json:
         emit(
@@ -187,7 +209,7 @@ def _listed(json: bool) -> None:
                 ],
                 "methods": [
                     {"name": name, "about": one.about, "source": one.source, "options": one.options}
-                    for name, one in METHODS.items()
+                    for name, one in methods.items()
                 ],
             }
         )
@@ -197,5 +219,5 @@ def _listed(json: bool) -> None:
     ]
     table(("target", "shape", "log Z", "source"), rows, right=(2,))
     show()
-    table(("method", "what it is", "source"), [(name, one.about, one.source) for name, one in METHODS.items()])
+    table(("method", "what it is", "source"), [(name, one.about, one.source) for name, one in methods.items()])
     say("draw from one with: driftback draw NAME, or from your own: driftback draw FILE.py")

@@ -48,7 +48,8 @@ class Target(Protocol):
 class Problem:
     """Any target with its name, its `truth`, and the quantities (n, q) that people ask for; by default the coordinates.
 
-    Where `values` are given each coordinate takes one of these two numbers.
+    Where `values` are given each coordinate takes one of these two numbers; else a normal law about 0 of deviation
+    `scale` is where chains begin, and what populations are led from.
     """
 
     target: Target
@@ -58,6 +59,7 @@ class Problem:
     quantities: Callable[[Tensor], Tensor] = lambda x: x.flatten(1)
     values: tuple[float, float] | None = None
     source: str = ""
+    scale: float = 1.0
 
     @property
     def event_shape(self) -> tuple[int, ...]:

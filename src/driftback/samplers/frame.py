@@ -26,6 +26,8 @@ class Frame:
     """Network or score evaluations per point, so far."""
     accepted: Tensor | None = None
     """(n,) bool, for samplers that accept and reject."""
+    log_weights: Tensor | None = None
+    """(n,) in nats, for samplers that weight their points; the log of the mean weight is their estimate of log Z."""
 
 
 class Sampler(Protocol):

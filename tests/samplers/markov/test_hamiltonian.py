@@ -90,6 +90,16 @@ def test_the_error_in_energy_is_of_order_two(kind) -> None:
     assert order(leap, METRICS[kind]) == pytest.approx(2, abs=0.1)
 
 
+@pytest.mark.parametrize("kind", METRICS)
+def test_a_metric_is_a_matrix_its_transpose_and_its_inverse_by_chain(kind) -> None:
+    metric, (x, z), rows = METRICS[kind], start(), torch.tensor([17, 3, 4])
+    assert torch.allclose((metric.push(z) * x).sum(1), (z * metric.pull(x)).sum(1), atol=1e-12)
+    assert torch.allclose(metric.back(metric.push(z)), z, atol=1e-12)
+    some = metric.rows(rows)
+    for whole, cut in ((metric.push, some.push), (metric.pull, some.pull), (metric.back, some.back)):
+        assert torch.allclose(cut(z[rows]), whole(z)[rows], atol=1e-12)
+
+
 def shrinking(*given):
     x, z, log_prob, slope = leap(*given)
     return x, 0.99 * z, log_prob, slope

@@ -269,5 +269,5 @@ def test_tuning_changes_step_and_metric_and_nothing_else() -> None:
     assert other.energy is kernel.energy
     assert kernel.tuned(tensor(0.2)[0]).metric is kernel.metric
     assert (kernel.aim, Metropolis(Energy(CORRELATED), RandomWalk(kernel.step)).aim) == (0.574, 0.234)
-    with pytest.raises(BadInput, match="no step to tune"):
+    with pytest.raises(BadInput, match="Independence proposals have no step to tune"):
         _ = Metropolis(Energy(CORRELATED), Independence(WIDE["correlated"])).step

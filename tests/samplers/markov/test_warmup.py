@@ -1,4 +1,4 @@
-"""The warm-up: Stan's windows, a step with the acceptance that was asked for, the target's shape; then nothing adapts."""
+"""The warm-up: Stan's windows, a step with the acceptance that was asked for, the target's shape; then all is fixed."""
 
 import math
 
@@ -48,7 +48,7 @@ class Scaled:
         (1000, 75, [100, 150, 250, 450, 950]),
         (500, 75, [100, 150, 250, 450]),
         (2000, 75, [100, 150, 250, 450, 850, 1950]),
-        (100, 15, [90]),
+        (100, 15, [40, 90]),
         (20, 3, [18]),
     ],
 )
@@ -91,18 +91,25 @@ MAKES = {
 @pytest.mark.parametrize("pooled", [True, False])
 @pytest.mark.parametrize("name", MAKES)
 def test_the_final_steps_acceptance_is_near_the_aim(name, pooled) -> None:
-    """In a band of .1 (single chains of 150 moves each, on average: .12), which other steps leave."""
-    kernel = MAKES[name](Energy(CORRELATED))
-    state = kernel.begin(CORRELATED.sample(40, rng=0))
-    tuned, chances = after(kernel, state, 40, 150, 60, pooled=pooled)
-    assert float(chances.mean()) == pytest.approx(kernel.aim, abs=0.1 if pooled else 0.12)
-    assert tuned.step.shape == (() if pooled else (40,))
-    wrong = tuned.tuned(2.5 * tuned.step)
-    moved = wrong(state, noise(40, 2))[1].probability
+    """In a band of .1 after 100 (NUTS) or 600 moves for the step alone; 2.5 times the step leaves the band."""
+    target, warm = Scaled(*[1.0] * 60), 100 if name == "nuts" else 600
+    kernel = MAKES[name](Energy(target))
+    state = kernel.begin(noise(20).normal("x", (60,)))
+    tuned, chances = after(kernel, state, 20, warm, 40, pooled=pooled, shaped=False)
+    assert float(chances.mean()) == pytest.approx(kernel.aim, abs=0.1)
+    assert tuned.step.shape == (() if pooled else (20,))
+    moved = tuned.tuned(2.5 * tuned.step)(state, noise(20, 2))[1].probability
     assert float(moved.mean()) < kernel.aim - 0.1
 
 
-@pytest.mark.parametrize("pooled", [True, False])
+def test_a_step_and_a_shape_together_come_near_the_aim() -> None:
+    """The last part is a tenth of the moves, so the band is wider: .1 above and below."""
+    kernel = NUTS(Energy(CORRELATED), tensor(0.5)[0])
+    chances = after(kernel, kernel.begin(CORRELATED.sample(40, rng=0)), 40, 200, 40)[1]
+    assert float(chances.mean()) == pytest.approx(0.8, abs=0.1)
+
+
+@pytest.mark.parametrize("pooled", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_scales_are_found_over_eight_decades_of_the_condition(pooled) -> None:
     """Variances from 1e-4 to 1e4, to 25 % where all chains tell, and to a factor of two from one chain's 200 points."""
     target = Scaled(0.01, 0.1, 1.0, 10.0, 100.0)
@@ -180,10 +187,11 @@ def test_a_step_alone_can_be_tuned() -> None:
     kernel = NUTS(Energy(CORRELATED), tensor(5.0)[0], Diagonal(tensor(1.0, 2.0, 3.0)))
     tuned, _ = after(kernel, kernel.begin(CORRELATED.sample(20, rng=0)), 20, 60, 1, shaped=False)
     assert tuned.metric is kernel.metric
+    assert tuned.depth == kernel.depth
     assert float(tuned.step) < 1
 
 
-def test_what_has_no_step_is_moved_or_told() -> None:
+def test_what_has_no_step_is_moved() -> None:
     class Still:
         def begin(self, x):
             return Energy(CORRELATED).begin(x, sloped=False)
@@ -196,8 +204,10 @@ def test_what_has_no_step_is_moved_or_told() -> None:
     assert len(found) == 20
     assert all(one is kernel for one, _, _ in found)
     drawn = Metropolis(Energy(CORRELATED), Independence(WIDE["correlated"]))
-    with pytest.raises(BadInput, match="an? Independence proposal has no step to tune"):
-        last(Warmup(20)(drawn, drawn.begin(CORRELATED.sample(3, rng=0)), noise(3)))
+    found = list(Warmup(20)(drawn, drawn.begin(CORRELATED.sample(3, rng=0)), noise(3)))
+    assert all(one is drawn for one, _, _ in found)
+    with pytest.raises(BadInput, match="Independence proposals have no step to tune"):
+        drawn.tuned(torch.tensor(1.0))
 
 
 def test_nan_is_borne_while_the_step_is_untuned_and_not_after() -> None:
@@ -288,5 +298,5 @@ def test_a_first_step_is_about_the_targets_size(start, pooled) -> None:
     state = kernel.begin(target.sample(50, rng=0))
     step = first_step(kernel, state, noise(50), pooled=pooled)
     assert step.shape == (() if pooled else (50,))
-    assert 0.003 < float(step.min())
+    assert float(step.min()) > 0.003
     assert float(step.log().mean().exp()) == pytest.approx(0.06, rel=0.75)

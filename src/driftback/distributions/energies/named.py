@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from driftback.distributions.energies.cox import cox
@@ -15,15 +16,21 @@ from driftback.distributions.energies.twisted import banana, funnel
 from driftback.distributions.energies.wells import double_well, many_well
 from driftback.distributions.target import Problem
 
+
+def _wide(make: Callable[[], Problem], scale: float) -> Callable[[], Problem]:
+    """The problem with a normal law of deviation `scale` that covers it."""
+    return lambda: replace(make(), scale=scale)
+
+
 TARGETS: dict[str, Callable[[], Problem]] = {
-    "gaussian": partial(gaussian, 100, 1e4),
-    "gaussian-rotated": partial(gaussian, 100, 1e4, rotated=True),
-    "two-gaussians": two_gaussians,
-    "two-modes-20": two_modes,
-    "gmm25": gmm25,
-    "gmm40": gmm40,
+    "gaussian": _wide(partial(gaussian, 100, 1e4), 10.0),
+    "gaussian-rotated": _wide(partial(gaussian, 100, 1e4, rotated=True), 10.0),
+    "two-gaussians": _wide(two_gaussians, 2.0),
+    "two-modes-20": _wide(two_modes, 2.0),
+    "gmm25": _wide(gmm25, 10.0),
+    "gmm40": _wide(gmm40, 30.0),
     "funnel": funnel,
-    "banana": banana,
+    "banana": _wide(banana, 10.0),
     "many-well": many_well,
     "double-well-5": partial(double_well, 5, 5, 4.0),
     "double-well-50": partial(double_well, 50, 5, 2.0),

@@ -20,10 +20,13 @@ from driftback.errors import BadInput
 from driftback.randomness import Rng
 from driftback.recipes.density import kept
 from driftback.recipes.density.draws import Draws
+from driftback.recipes.density.fitted import source_of
 from driftback.recipes.density.methods import METHODS, Options, checked
+from driftback.recipes.density.populations import POPULATIONS, Asked, drawn
 from driftback.recipes.density.problem import problem_of, starts, tried
 from driftback.samplers.markov import Energy, Kernel, Move, Noise, State, Warmup, moves
 from driftback.samplers.markov.energy import BadDensity
+from driftback.samplers.markov.tempering import Tempering, log_z
 
 CHAINS, DRAWS = 16, 4000
 EVERY = 30.0
@@ -52,6 +55,8 @@ class Run:
     start: Any = None
     check: bool = True
     folder: Path | None = None
+    budget: int | None = None
+    """Evaluations of the density, over all chains, after which it stops; half of them at most to warm up."""
     done: int = 0
     complete: bool = False
     seconds: float = 0.0
@@ -84,6 +89,8 @@ class Run:
                 if k % self.thin:
                     continue
                 self._keep(state, move)
+                if self.budget is not None and self.energy.densities >= self.budget:
+                    break
                 self.seconds = before + time.monotonic() - began
                 if progress:
                     progress(self.done, self.draws, "draws")
@@ -111,30 +118,30 @@ class Run:
                 self.kernel, self.state = tuned, state
                 if progress:
                     progress(k + 1, plan.moves, "warm-up")
+                if self.budget is not None and self.energy.densities >= self.budget / 2:
+                    break
         self.warmed = self.energy.densities
 
     def _restore(self, kernel: Any, saved: kept.Saved) -> None:
         self.done = saved.chains.shape[1]
         self.x[:, : self.done] = saved.chains.to(self.x)
         for name, one in saved.stats.items():
-            self._stat(name, one)[:, : self.done] = one.to(self.device)
-        if saved.step is not None:
-            shape = () if saved.metric is None else (saved.metric,)
-            kernel = kernel.tuned(saved.step, *shape)
-        self.kernel, self.state = kernel, kernel.begin(saved.x.to(self.x))
+            self._stat(name, one, one.shape[2:])[:, : self.done] = one.to(self.device)
+        self.kernel = kept.retuned(kernel, saved.kernel)
+        self.state = kept.filled(self.kernel.begin(saved.x.to(self.x)), saved.state)
         self.energy.densities, self.energy.gradients = int(saved.counts["densities"]), int(saved.counts["gradients"])
         self.warmed, self.seconds = int(saved.counts["warmed"]), float(saved.counts["seconds"])
 
-    def _stat(self, name: str, like: Tensor) -> Tensor:
+    def _stat(self, name: str, like: Tensor, event: Sequence[int]) -> Tensor:
         if name not in self.stats:
-            self.stats[name] = torch.zeros((self.chains, self.draws), dtype=like.dtype, device=self.device)
+            self.stats[name] = torch.zeros((self.chains, self.draws, *event), dtype=like.dtype, device=self.device)
         return self.stats[name]
 
     def _keep(self, state: State, move: Move) -> None:
         self.state, self.x[:, self.done] = state, state.x
         for name, value in vars(move).items():
             if value is not None:
-                self._stat(name, value)[:, self.done] = value
+                self._stat(name, value, value.shape[1:])[:, self.done] = value
         self.done += 1
 
     def save(self) -> None:
@@ -147,18 +154,25 @@ class Run:
             "seconds": self.seconds,
         }
         stats = {name: one[:, : self.done] for name, one in self.stats.items()}
-        step, metric = getattr(self.kernel, "step", None), getattr(self.kernel, "metric", None)
-        kept.write_run(self.folder, kept.Saved(self.x[:, : self.done], stats, self.state.x, step, metric, counts))
+        saved = kept.Saved(
+            self.x[:, : self.done], stats, self.state.x, kept.tensors(self.state), kept.tunables(self.kernel), counts
+        )
+        kept.write_run(self.folder, saved)
 
     def result(self) -> Draws:
         """The draws so far."""
         notes = []
         if self.energy.odd:
             notes.append(f"log_prob was NaN at {self.energy.odd} points of the warm-up, which counted as outside")
+        z = error = None
+        if isinstance(self.kernel, Tempering) and self.done * self.chains > 1:
+            z, error = log_z(self.stats["ratios"][:, : self.done].transpose(0, 1), self.kernel.betas)
         return Draws(
             self.problem,
             self.method,
             self.x[:, : self.done],
+            log_z=z,
+            log_z_error=error,
             density_evaluations=self.energy.densities,
             gradient_evaluations=self.energy.gradients,
             warmup_evaluations=self.warmed,
@@ -182,6 +196,8 @@ def draw(
     start: Any = None,
     gradient: Callable[[Tensor], Tensor] | None = None,
     single: bool = False,
+    scale: float | None = None,
+    source: Any = None,
     check: bool = True,
     device: str | None = None,
     dtype: str = "float64",
@@ -196,15 +212,27 @@ def draw(
     `event_shape`, or a function log_prob of points (n, *shape) -> (n,) in nats, in torch; with `single` of one point.
     Gradients are taken by torch, or given. `start` is one point or one per chain. `warmup` moves tune the step and the
     shape and are thrown away; `thin` keeps every so many-th move. With a folder as `out` the run is saved now and then,
-    and `resume` goes on with it, to the same draws. Ctrl-C hands back what there is (`complete` is False). Further
-    `options` are those of the method.
+    and `resume` goes on with it, to the same draws. Ctrl-C hands back what there is (`complete` is False). `scale` is
+    how far from 0 the mass lies: there chains begin, and from a normal law as wide populations (smc, ais) are led.
+    `source` is what refined proposes from: a fitted model, or anything with `sample` and `log_prob`. Further `options`
+    are those of the method.
 
     Raises BadInput in one line for a density that cannot be used: where, in which chain. The draws before it are the
     error's `draws`.
     """
-    problem = problem_of(target, shape=shape, single=single)
+    problem = problem_of(target, shape=shape, single=single, scale=scale)
     whole(n, "n", 1), whole(chains, "chains", 1), whole(thin, "thin", 1)
-    given = checked(method, options)
+    known: Any = METHODS | POPULATIONS
+    if method not in known:
+        raise BadInput(f"there is no method '{method}'; choose one of {', '.join(known)}")
+    given = checked(method, known[method].options, options)
+    if method in POPULATIONS:
+        if out is not None:
+            raise BadInput(f"{method} is one population and no run of chains: it cannot be resumed; write the result")
+        rng = Rng(seed)
+        if check and problem.values is None:
+            tried(problem, starts(problem, 8, None, rng, torch.float64, Energy(problem.target)), rng)
+        return drawn(method, Asked(problem, n, given, rng.child(method), gradient, source_of(source)), progress)
     if warmup is None:
         warmup = min(MOST, max(LEAST, round(1000 / chains**0.5)))
     folder = None if out is None else Path(out).expanduser()

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from driftback.distributions.target import Problem
 from driftback.errors import BadInput
+from driftback.evaluation.arviz_export import to_arviz
 from driftback.evaluation.chains import Diagnostics, diagnose
+from driftback.evaluation.weights import Weighted, weighted
 from driftback.randomness import Rng
 from driftback.samplers.frame import Frame
 
@@ -49,6 +51,14 @@ class Draws:
         return self.chains.transpose(0, 1).reshape(-1, *self.problem.event_shape).cpu().numpy()
 
     @property
+    def ess(self) -> float | None:
+        """The smallest bulk ESS of a quantity, or that of the weights."""
+        found = self.diagnostics
+        if isinstance(found, Weighted):
+            return found.ess
+        return None if found.ess_bulk is None else found.ess_bulk.ess_bulk
+
+    @property
     def quantities(self) -> Tensor:
         """The quantities that people ask for, (chains, draws, q)."""
         flat = self.problem.quantities(self.chains.reshape(-1, *self.problem.event_shape))
@@ -60,8 +70,12 @@ class Draws:
         return self.problem.names or tuple(f"x{i}" for i in range(self.quantities.shape[2]))
 
     @cached_property
-    def diagnostics(self) -> Diagnostics:
-        """How good the draws are: effective sizes, R-hat, errors, modes, and sentences that say what follows."""
+    def diagnostics(self) -> Diagnostics | Weighted:
+        """How good the draws are: effective sizes, errors, R-hat and modes or k-hat, and sentences that say what
+        follows.
+        """
+        if self.log_weights is not None:
+            return weighted(self.log_weights, self.chains[:, 0], problem=self.problem)
         return diagnose(
             self.chains,
             problem=self.problem,
@@ -82,6 +96,15 @@ class Draws:
         u = Rng(seed).child("resampled").uniform((n,), dtype=torch.float64) * share[-1]
         return self.x[torch.searchsorted(share, u, right=True).clamp(max=len(share) - 1).numpy()]
 
+    def to_arviz(self) -> Any:
+        """The chains and what the kernel said of them as ArviZ's DataTree; needs the extra `arviz`. BadInput for
+        weighted points, which ArviZ has no place for.
+        """
+        if self.log_weights is not None:
+            raise BadInput("these points have weights, and ArviZ takes chains; hand it found.resampled(n)")
+        stats = {name: self.stats.get(name) for name in ("energy", "divergent", "leaps")}
+        return to_arviz(self.chains, problem=self.problem, accepted=self.stats.get("probability"), **stats)
+
     def frames(self) -> Iterator[Frame]:
         """The way there, to be played: what was recorded, or else the chains move by move."""
         if self.history:
@@ -97,7 +120,8 @@ class Draws:
         return {
             "method": self.method,
             "n": int(self.chains.shape[0] * self.chains.shape[1]),
-            "chains": int(self.chains.shape[0]),
+            "chains": 0 if self.log_weights is not None else int(self.chains.shape[0]),
+            "ess": self.ess,
             "shape": list(self.problem.event_shape),
             "log_z": self.log_z,
             "log_z_error": self.log_z_error,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from torch import Tensor
 from driftback.distributions.target import Problem
 from driftback.errors import BadInput
 from driftback.evaluation.likelihood import EXACT_UP_TO, ode_log_likelihood
-from driftback.randomness import Rng
+from driftback.randomness import Rng, as_rng
 from driftback.recipes.assembly import cells, lowest_ratio
 from driftback.recipes.model import Model, load
 
@@ -55,23 +56,40 @@ class Fitted:
         # D = y + r^2 times the score of y = x_t / alpha (Tweedie).
         return ((denoiser.denoised(alpha * z, t) - z) / self.low**2).to(x.dtype) * self.scale
 
+    def sample(self, n: int, *, rng: Rng | int | None = None) -> Tensor:
+        """`n` of the model's samples (n, d), by the ODE that its likelihood belongs to."""
+        seed = int(as_rng(rng).generator().integers(1 << 31))
+        return torch.from_numpy(self.model.sample(n, seed=seed, tolerance=1e-3)).double()
+
     def start(self, n: int, *, rng: Rng) -> Tensor:
         """`n` of the model's own samples."""
-        return torch.from_numpy(self.model.sample(n, seed=rng.seed)).double()
+        return self.sample(n, rng=rng)
+
+
+def source_of(source: Any) -> Any:
+    """Something to propose from: a model by its object or folder, or what has `sample` and `log_prob` already."""
+    if isinstance(source, str | Path):
+        source = load(source, device="cpu")
+    return fitted(source, "the model") if isinstance(source, Model) else source
 
 
 def fitted_problem(folder: Path) -> Problem:
     """The likelihood of the model in `folder`. BadInput for pictures, for data on levels, and for long events."""
-    model = load(folder, device="cpu")
+    target = fitted(load(folder, device="cpu"), str(folder))
+    columns = target.model.config.preprocessing.columns
+    return Problem(target, folder.name, names=tuple(columns), source=f"the model in {folder}")
+
+
+def fitted(model: Model, name: str) -> Fitted:
+    """The likelihood of a `model` that is called `name`; BadInput where it is no plain density."""
     prepared = model.config.preprocessing
     event = prepared.event
     if len(event) > 1 or event[0] > EXACT_UP_TO or cells(model.config) is not None or prepared.levels is not None:
         raise BadInput(
-            f"the likelihood of {folder} is no plain density (pictures, discrete values, or more than {EXACT_UP_TO} "
+            f"the likelihood of {name} is no plain density (pictures, discrete values, or more than {EXACT_UP_TO} "
             "numbers an item); draw from a model of continuous points, or use driftback sample"
         )
     zero, one = (prepared.encode(torch.full((1, *event), float(v)).numpy()).double()[0] for v in (0, 1))
     scale = one - zero
     low = max(1e-3 * model.config.spread, lowest_ratio(model.config))
-    target = Fitted(model, low, -zero / scale, scale)
-    return Problem(target, folder.name, names=tuple(prepared.columns), source=f"the model in {folder}")
+    return Fitted(model, low, -zero / scale, scale)

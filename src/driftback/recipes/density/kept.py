@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from driftback.errors import BadInput, DamagedModel
 from driftback.files import PART, read_tensors, write_tensors, write_text, writing
-from driftback.samplers.markov import Dense, Diagonal, Metric
+from driftback.samplers.markov import Dense, Diagonal
 
 if TYPE_CHECKING:
     from driftback.recipes.density.draws import Draws
@@ -33,9 +34,65 @@ class Saved:
     chains: Tensor
     stats: dict[str, Tensor]
     x: Tensor
-    step: Tensor | None
-    metric: Metric | None
+    state: dict[str, Tensor]
+    """All that the state of the chains holds, by the path to it: 'x', 'carried', 'rungs.x' ..."""
+    kernel: dict[str, Tensor]
+    """What the warm-up found."""
     counts: dict[str, float]
+
+
+TUNED = ("step", "length", "betas", "steps", "scales")
+"""What a warm-up may find, beside the metric."""
+
+
+def tensors(thing: Any, before: str = "") -> dict[str, Tensor]:
+    """The tensors in a dataclass and in those that it holds."""
+    found: dict[str, Tensor] = {}
+    for name, value in vars(thing).items():
+        if isinstance(value, Tensor):
+            found[before + name] = value
+        elif is_dataclass(value):
+            found |= tensors(value, f"{before}{name}.")
+    return found
+
+
+def filled(thing: Any, values: dict[str, Tensor], before: str = "") -> Any:
+    """The dataclass `thing` with the tensors that `tensors` found in another one of its kind."""
+    changes: dict[str, Any] = {}
+    for field in fields(thing):
+        own = getattr(thing, field.name)
+        if before + field.name in values:
+            changes[field.name] = values[before + field.name]
+        elif is_dataclass(own):
+            changes[field.name] = filled(own, values, f"{before}{field.name}.")
+    return replace(thing, **changes)
+
+
+def tunables(kernel: Any) -> dict[str, Tensor]:
+    """What a warm-up found, as tensors."""
+    found: dict[str, Tensor] = {}
+    if not getattr(kernel, "stepping", True):
+        return found
+    for name in TUNED:
+        value = getattr(kernel, name, None)
+        if isinstance(value, Tensor | float):
+            found[name] = torch.as_tensor(value, dtype=torch.float64)
+    metric = getattr(kernel, "metric", None)
+    if isinstance(metric, Diagonal):
+        found["diagonal"] = metric.scale
+    elif isinstance(metric, Dense):
+        found["dense"] = metric.factor
+    return found
+
+
+def retuned(kernel: Any, found: dict[str, Tensor]) -> Any:
+    """The kernel as its warm-up left it."""
+    metric = Diagonal(found["diagonal"]) if "diagonal" in found else Dense(found["dense"]) if "dense" in found else None
+    if "step" in found and hasattr(kernel, "tuned"):
+        kernel = kernel.tuned(found["step"], *(() if metric is None else (metric,)))
+    own = {field.name for field in fields(kernel)} - {"step", "metric"}
+    changes = {name: one for name, one in found.items() if name in own}
+    return replace(kernel, **{name: float(one) if one.ndim == 0 else one for name, one in changes.items()})
 
 
 def write_asked(folder: Path, asked: dict[str, Any]) -> None:
@@ -59,28 +116,22 @@ def read_asked(folder: Path) -> dict[str, Any]:
 
 def write_run(folder: Path, saved: Saved) -> None:
     """Keep `saved`, whole or not at all."""
-    tensors = {"chains": saved.chains, "x": saved.x} | {f"stats.{name}": one for name, one in saved.stats.items()}
-    if saved.step is not None:
-        tensors["step"] = saved.step
-    kind = None
-    if isinstance(saved.metric, Diagonal):
-        kind, tensors["metric"] = "diagonal", saved.metric.scale
-    elif isinstance(saved.metric, Dense):
-        kind, tensors["metric"] = "dense", saved.metric.factor
-    write_tensors(folder / DRAWS, tensors, {"metric": kind, **saved.counts})
+    parts = {"stats": saved.stats, "state": saved.state, "kernel": saved.kernel}
+    found = {"chains": saved.chains, "x": saved.x}
+    found |= {f"{part}/{name}": one.clone() for part, named in parts.items() for name, one in named.items()}
+    write_tensors(folder / DRAWS, found, saved.counts)
 
 
 def read_run(folder: Path) -> Saved | None:
     """What was kept in `folder`; None where the run was stopped before its first draw."""
     if not (folder / DRAWS).is_file():
         return None
-    tensors, about = read_tensors(folder / DRAWS)
-    kind = about.pop("metric")
-    metric: Metric | None = None
-    if kind is not None:
-        metric = Diagonal(tensors["metric"]) if kind == "diagonal" else Dense(tensors["metric"])
-    stats = {name.removeprefix("stats."): one for name, one in tensors.items() if name.startswith("stats.")}
-    return Saved(tensors["chains"], stats, tensors["x"], tensors.get("step"), metric, about)
+    found, about = read_tensors(folder / DRAWS)
+    parts = [
+        {name.removeprefix(f"{part}/"): one for name, one in found.items() if name.startswith(f"{part}/")}
+        for part in ("stats", "state", "kernel")
+    ]
+    return Saved(found["chains"], parts[0], found["x"], parts[1], parts[2], about)
 
 
 def clear(folder: Path) -> None:

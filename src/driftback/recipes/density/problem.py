@@ -28,7 +28,6 @@ FAR, RAYS, AXES, ROOM = (1e6, 1e8), 32, 64, 1e-3
 """Radii between which a density's fall is measured, along how many rays and axes, and what rounding may hide."""
 TRIES = 100
 """So often is a start looked for that has a density."""
-FILE_NAMES = ("event_shape", "start", "gradient", "reference", "names", "quantities", "log_z", "sample", "values")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +43,23 @@ class Function:
         return torch.func.vmap(self.log_prob_of)(x) if self.single else self.log_prob_of(x)
 
 
-def problem_of(target: Any, *, shape: int | Sequence[int] | None = None, single: bool = False) -> Problem:
+def problem_of(
+    target: Any, *, shape: int | Sequence[int] | None = None, single: bool = False, scale: float | None = None
+) -> Problem:
     """The `Problem` of a name in `TARGETS`, a Python file, the folder of a model, a `Target`, or a function.
 
     `shape` is that of one point and is needed for a function alone, which takes all points (n, *shape) at once or, with
-    `single`, one point. BadInput for what is none of these.
+    `single`, one point. `scale` is about how far from 0 the mass lies. BadInput for what is none of these.
     """
+    found = _problem_of(target, shape, single)
+    if scale is None:
+        return found
+    if not 0 < scale < math.inf:
+        raise BadInput(f"scale is {scale}; give a positive number")
+    return replace(found, scale=float(scale))
+
+
+def _problem_of(target: Any, shape: int | Sequence[int] | None, single: bool) -> Problem:
     if isinstance(target, Problem):
         return target
     if isinstance(target, str | Path):
@@ -112,19 +122,20 @@ def _from_file(path: Path, single: bool) -> Problem:
             raise told(path, error, "in log_prob", "draw again") from error
 
     function = Function(log_prob, event_of(shape), single or bool(there.get("single", False)))
-    for name in ("sample", "reference", "conditional", "flip_differences"):
+    for name in ("sample", "prior", "conditional", "flip_differences"):
         if name in there:
             object.__setattr__(function, name, there[name])
     if callable(there.get("gradient")):
         object.__setattr__(function, "score", there["gradient"])
     truth = Truth(log_z=float(there["log_z"])) if "log_z" in there else Truth()
     quantities = there.get("quantities")
-    more = {"quantities": quantities} if callable(quantities) else {}
+    more: dict[str, Any] = {"quantities": quantities} if callable(quantities) else {}
+    more["scale"] = float(there.get("scale", 1.0))
     return Problem(function, path.stem, truth, tuple(there.get("names", ())), values=there.get("values"), **more)
 
 
 def starts(problem: Problem, chains: int, given: Any, rng: Rng, dtype: torch.dtype, energy: Energy) -> Tensor:
-    """Where the chains begin, (chains, *event): as `given`, as the problem knows, or spread over (-2, 2) as Stan does.
+    """Where chains begin, (chains, *event): as `given`, as the problem knows, or spread over (-2, 2) times its scale.
 
     A start that is not given and has no density is drawn again, 100 times at most. BadInput where none has.
     """
@@ -143,18 +154,19 @@ def starts(problem: Problem, chains: int, given: Any, rng: Rng, dtype: torch.dty
         return torch.where(rng.child("start").uniform((chains, *event)) < 0.5, low, high).to(dtype)
     if callable(own):
         return own(chains, rng=rng.child("start")).to(dtype)
-    x = 4 * rng.child("start").uniform((chains, *event), dtype=torch.float64).to(dtype) - 2
+    wide = 2 * problem.scale
+    x = wide * (2 * rng.child("start").uniform((chains, *event), dtype=torch.float64).to(dtype) - 1)
     energy.lenient, before = True, energy.lenient
     try:
         for again in range(TRIES):
             outside = energy.value(x) == -torch.inf
             if not bool(outside.any()):
                 return x
-            fresh = 4 * rng.child("start", again).uniform(x.shape, dtype=torch.float64).to(dtype) - 2
+            fresh = wide * (2 * rng.child("start", again).uniform(x.shape, dtype=torch.float64).to(dtype) - 1)
             x = torch.where(outside.reshape(-1, *[1] * len(event)), fresh, x)
     finally:
         energy.lenient = before
-    raise BadDensity(f"no point with a density was found in {TRIES} tries of coordinates from -2 to 2; say start=")
+    raise BadDensity(f"no point with a density was found in {TRIES} tries of coordinates within {wide:g}; say start=")
 
 
 def tried(problem: Problem, x: Tensor, rng: Rng) -> None:

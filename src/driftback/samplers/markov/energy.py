@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from driftback.distributions.target import Target
+from driftback.distributions.target import Problem, Target
 from driftback.errors import BadInput
 from driftback.samplers.markov.state import State
 
@@ -36,7 +36,7 @@ class Energy:
 
     def __init__(self, target: Target, gradient: Gradient | None = None) -> None:
         self.target = target
-        self.gradient: Gradient | None = gradient if gradient is not None else getattr(target, "score", None)
+        self.gradient: Gradient | None = gradient if gradient is not None else self.ability("score")
         self.densities = self.gradients = self.odd = 0
         self.lenient = False
 
@@ -45,11 +45,19 @@ class Energy:
         """The shape of one point."""
         return tuple(self.target.event_shape)
 
+    def ability(self, name: str) -> Callable[..., Tensor] | None:
+        """What else the target can do under this `name` (score, conditional, flip_differences), or None."""
+        return getattr(self.target.target if isinstance(self.target, Problem) else self.target, name, None)
+
     def value(self, x: Tensor) -> Tensor:
         """log p at `x` (n, *event), (n,) of its dtype."""
+        return self.of(self.target.log_prob, x)
+
+    def of(self, density: Gradient, x: Tensor) -> Tensor:
+        """What another `density`, a part of log p, is at `x` (n, *event): counted and checked like log p itself."""
         self.densities += len(x)
         with torch.no_grad():
-            return self._checked(self.target.log_prob(x), x)
+            return self._checked(density(x), x)
 
     def slope(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """log p at `x` (n, *event), and its gradient in the same shape; 0 where log p is minus infinity."""

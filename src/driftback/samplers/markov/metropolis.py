@@ -63,6 +63,11 @@ class Metropolis:
         return getattr(self.proposal, "aim", 0.5)
 
     @property
+    def stepping(self) -> bool:
+        """Whether its proposal has a step to tune."""
+        return hasattr(self.proposal, "step")
+
+    @property
     def step(self) -> Tensor:
         """The step of its proposal."""
         return _stepping(self.proposal).step
@@ -144,5 +149,5 @@ class Independence:
 
 def _stepping(proposal: Proposal) -> RandomWalk | Langevin:
     if not hasattr(proposal, "step"):
-        raise BadInput(f"a {type(proposal).__name__} proposal has no step to tune")
+        raise BadInput(f"{type(proposal).__name__} proposals have no step to tune")
     return proposal  # type: ignore[return-value]

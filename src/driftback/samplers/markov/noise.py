@@ -18,6 +18,7 @@ from driftback.randomness import Rng
 AHEAD, NUMBERS = 64, 1024
 """So many moves are drawn for at once at most, and about so many numbers of one chain."""
 _Blocks = dict[tuple[str, int], Tensor]
+_Others = dict[tuple[str, int], _Blocks]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +31,16 @@ class Noise:
     device: torch.device | str = "cpu"
     k: int = 0
     kept: _Blocks = field(default_factory=dict, repr=False)
+    others: _Others = field(default_factory=dict, repr=False)
 
     def at(self, k: int) -> Noise:
         """The same noise, seen from move `k`."""
-        return Noise(self.rng, self.n, self.dtype, self.device, k, self.kept)
+        return Noise(self.rng, self.n, self.dtype, self.device, k, self.kept, self.others)
+
+    def rows(self, name: str, n: int) -> Noise:
+        """Noise for `n` rows of another kind in the same move, under a key of their own."""
+        kept = self.others.setdefault((name, n), {})
+        return Noise(self.rng.child(name), n, self.dtype, self.device, self.k, kept)
 
     def normal(self, name: str, event: Sequence[int] = ()) -> Tensor:
         """Standard normal numbers (n, *event) of the dtype, for this move."""

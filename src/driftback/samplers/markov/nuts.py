@@ -240,6 +240,7 @@ def _together(parts: list[tuple[Tensor, State, Move]]) -> tuple[State, Move]:
     order = torch.cat([rows for rows, _, _ in parts]).argsort()
 
     def joined(things: Sequence[State] | Sequence[Move]) -> list[Any]:
-        return [torch.cat(values)[order] for values in zip(*(vars(one).values() for one in things), strict=True)]
+        fields = zip(*(vars(one).values() for one in things), strict=True)
+        return [None if values[0] is None else torch.cat(values)[order] for values in fields]
 
     return State(*joined([state for _, state, _ in parts])), Move(*joined([move for _, _, move in parts]))

@@ -18,19 +18,21 @@ from driftback.samplers.markov.noise import Noise
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Chains at `x` (n, *event), with log p there (n,) and, where a kernel wants it, its `gradient` (n, *event)."""
+    """Chains at `x` (n, *event), with log p there (n,) and, where a kernel wants it, its `gradient` (n, *event).
+
+    What else a kernel carries from move to move, one number or more per coordinate, is `carried` (n, ...): a velocity,
+    or what each flip would change. Another kernel must begin anew from `x`.
+    """
 
     x: Tensor
     log_prob: Tensor
     gradient: Tensor | None = None
+    carried: Tensor | None = None
 
     def where(self, chosen: Tensor, other: State) -> State:
         """The state that is this one in the chains that are `chosen` (n,), the `other` in the rest."""
-        wide = chosen.reshape(-1, *[1] * (self.x.ndim - 1))
-        gradient = None
-        if self.gradient is not None and other.gradient is not None:
-            gradient = torch.where(wide, self.gradient, other.gradient)
-        return State(torch.where(wide, self.x, other.x), torch.where(chosen, self.log_prob, other.log_prob), gradient)
+        parts = zip(vars(self).values(), vars(other).values(), strict=True)
+        return State(*(None if a is None or b is None else _where(chosen, a, b) for a, b in parts))  # type: ignore[arg-type]
 
     @property
     def slope(self) -> Tensor:
@@ -41,7 +43,7 @@ class State:
 
     def rows(self, rows: Tensor) -> State:
         """The chains `rows` (m,) of it."""
-        return State(self.x[rows], self.log_prob[rows], None if self.gradient is None else self.gradient[rows])
+        return State(*(None if part is None else part[rows] for part in vars(self).values()))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +73,11 @@ class Kernel(Protocol):
         ...
 
 
+def looks(kernel: Kernel) -> bool:
+    """Whether a kernel looks at gradients: all do but those of proposals that do not."""
+    return bool(getattr(getattr(kernel, "proposal", None), "sloped", True))
+
+
 class Tunable(Kernel, Protocol):
     """A kernel with a step to be tuned until the mean probability of acceptance is `aim`."""
 
@@ -87,3 +94,7 @@ class Tunable(Kernel, Protocol):
     def tuned(self, step: Tensor) -> Tunable:
         """The same kernel with another step."""
         ...
+
+
+def _where(chosen: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return torch.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), a, b)

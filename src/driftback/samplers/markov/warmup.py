@@ -34,7 +34,10 @@ TRIALS = 50
 class Shaped(Tunable, Protocol):
     """A kernel whose steps have a metric."""
 
-    metric: Metric
+    @property
+    def metric(self) -> Metric:
+        """In which its steps are."""
+        ...
 
     def tuned(self, step: Tensor, metric: Metric | None = None) -> Shaped:
         """The same with another step and another metric."""
@@ -65,7 +68,7 @@ class Warmup:
         end = self.moves - closing
         begin = min(begin, SOON) if many else begin
         ends, at, length = [], begin, min(SOON if many else WINDOW, end - begin)
-        while at + length < end:
+        while at + length <= end:
             # A next window that would not fit is joined to this one.
             at = at + length if at + 3 * length <= end else end
             ends.append(at)
@@ -74,8 +77,18 @@ class Warmup:
 
     @torch.no_grad()
     def __call__(self, kernel: Kernel, state: State, noise: Noise) -> Iterator[tuple[Kernel, State, Move]]:
-        """Move `state` and yield, after each move, the kernel as tuned so far; the last one is the one to keep."""
-        if not hasattr(kernel, "tuned"):
+        """Move `state` and yield, after each move, the kernel as tuned so far; the last one is the one to keep.
+
+        A kernel that has a way of its own to be tuned (microcanonical, tempering) takes it.
+        """
+        if hasattr(kernel, "warm"):
+            lenient = _lenient(kernel, True)
+            try:
+                yield from kernel.warm(state, noise, self.moves)
+            finally:
+                _lenient(kernel, lenient)
+            return
+        if not hasattr(kernel, "tuned") or not getattr(kernel, "stepping", True):
             for k in range(self.moves):
                 state, move = kernel(state, noise.at(k))
                 yield kernel, state, move
