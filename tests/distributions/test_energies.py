@@ -126,6 +126,15 @@ def test_gradients_are_finite_and_the_scores(name):
         assert p.target.score(x.float()).dtype == torch.float32
 
 
+@pytest.mark.parametrize("name", ["eight-schools", "logistic"])
+def test_density_and_score_at_once_are_what_they_are_alone(name):
+    target, x = problem(name).target, starts(name)
+    value, score = target.log_prob_and_score(x)
+    assert torch.allclose(value, target.log_prob(x), rtol=1e-12, atol=1e-12)
+    assert torch.allclose(score, slope(target, x), rtol=1e-9, atol=1e-9)
+    assert {part.dtype for part in target.log_prob_and_score(x.float())} == {torch.float32}
+
+
 @pytest.mark.parametrize("name", CONTINUOUS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_far_away_a_density_is_small_and_never_nan(name, dtype):

@@ -1,7 +1,7 @@
 """What the tests of Markov chains share: laws that can be drawn exactly, kernels for them, and noise that is told."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from scipy.stats import ks_2samp
@@ -130,6 +130,9 @@ class Told(Noise):
     """Noise of which what is `given` by name is handed out as it is, in every move."""
 
     given: dict[str, Tensor] = field(default_factory=dict)
+
+    def at(self, k):
+        return replace(self, k=k)
 
     def normal(self, name, event=()):
         return self.given[name] if name in self.given else super().normal(name, event)

@@ -93,13 +93,20 @@ def generous(monkeypatch):
     return "hamiltonian"
 
 
+def by_torch(monkeypatch) -> None:
+    """NUTS by torch's machine, which can be meddled with; the compiled one is held against it in test_nuts."""
+    monkeypatch.setattr(nuts_module, "_quick", lambda like: None)
+
+
 def unweighed(monkeypatch):
+    by_torch(monkeypatch)
     right = Trees._draw
     monkeypatch.setattr(Trees, "_draw", lambda self, rows, point, gain: right(self, rows, point, gain * 0))
     return "nuts"
 
 
 def shrunk(monkeypatch):
+    by_torch(monkeypatch)
     right = nuts_module.leap
 
     def leap(*given):
@@ -260,6 +267,7 @@ def geweke(make, rounds: int, chains: int = 4_000) -> float:
 
 @pytest.fixture
 def by_chain(monkeypatch) -> None:
+    by_torch(monkeypatch)
     monkeypatch.setattr(nuts_module, "Trees", Whose)
 
 

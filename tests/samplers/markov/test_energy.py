@@ -172,6 +172,29 @@ def test_the_gradient_is_the_targets_own_or_one_handed_in_or_torchs() -> None:
     assert not by_torch[1].requires_grad
 
 
+def test_density_and_gradient_are_taken_at_once_where_the_target_knows_how() -> None:
+    calls = []
+
+    class Both:
+        event_shape = (2,)
+
+        def log_prob(self, x):
+            calls.append("alone")
+            return -x.square().sum(1) / 2
+
+        def log_prob_and_score(self, x):
+            calls.append("together")
+            return -x.square().sum(1) / 2, -x
+
+    energy, x = Energy(Both()), tensor([1.0, 2.0])
+    value, slope = energy.slope(x)
+    assert (value.tolist(), slope.tolist(), calls) == ([-2.5], [[-1.0, -2.0]], ["together"])
+    assert (energy.densities, energy.gradients) == (1, 1)
+    # A gradient that is handed in goes first.
+    assert Energy(Both(), lambda x: -3 * x).slope(x)[1].tolist() == [[-3.0, -6.0]]
+    assert calls == ["together", "alone"]
+
+
 def test_a_point_is_told_by_its_first_coordinates() -> None:
     assert told(tensor(1.0, 2.5)) == "x = (1, 2.5)"
     assert told(torch.zeros(2, 4)) == "x = (0, 0, 0, 0, 0, 0, ... 8 numbers)"

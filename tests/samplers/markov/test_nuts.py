@@ -12,7 +12,17 @@ from orbits import RIGHT, Rules, law, leapfrog, walk
 from scipy.stats import chisquare
 
 from driftback.samplers.markov import NUTS, UNIT, Dense, Diagonal, Energy, moves
+from driftback.samplers.markov import nuts as nuts_module
 from driftback.samplers.markov.nuts import Trees
+
+
+@pytest.fixture(autouse=True, params=["torch", "compiled"])
+def way(request, monkeypatch) -> str:
+    """Everything is asked of both machines: torch's, and the one that numba compiles."""
+    if request.param == "torch":
+        monkeypatch.setattr(nuts_module, "_quick", lambda like: None)
+    return request.param
+
 
 DEPTH = 4
 REACH = 2**DEPTH - 1
@@ -145,7 +155,8 @@ def test_the_machine_takes_the_decisions_of_a_single_chain_for_many(case, seed) 
     assert compared(case, 4_000, seed, depth=9)[0] == []
 
 
-def test_other_machines_take_other_decisions(monkeypatch) -> None:
+@pytest.mark.parametrize("way", ["torch"], indirect=True)
+def test_other_machines_take_other_decisions(way, monkeypatch) -> None:
     """Planted faults: sub-trees that are not asked, luck that is not stretched, leaves of equal weight."""
     asked, draw = Trees._turned, Trees._draw
 
@@ -199,8 +210,9 @@ def test_another_law_would_have_been_seen(rules) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
 @pytest.mark.parametrize("scale", [None, "diagonal", "by chain"])
-def test_chains_that_do_not_wait_do_what_chains_that_wait_do(dtype, scale, monkeypatch) -> None:
+def test_chains_that_do_not_wait_do_what_chains_that_wait_do(dtype, scale, way, monkeypatch) -> None:
     monkeypatch.setattr("driftback.samplers.markov.noise.AHEAD", 2)
+    monkeypatch.setattr("driftback.samplers.markov.quick_trees.AHEAD", 5)
     n, count, d = 6, 12, 3
     metric = {
         None: UNIT if dtype == DOUBLE else Diagonal(torch.ones((), dtype=dtype)),
@@ -221,7 +233,7 @@ def test_chains_that_do_not_wait_do_what_chains_that_wait_do(dtype, scale, monke
             assert torch.equal(getattr(move, name), part), name
         assert after.x.dtype == after.log_prob.dtype == move.probability.dtype == dtype
     assert k == count - 1
-    assert max(key[1] for key in found.kept) >= 5
+    assert way == "compiled" or max(key[1] for key in found.kept) >= 5
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
@@ -232,6 +244,43 @@ def test_a_chain_is_the_same_beside_others(dtype) -> None:
         return [after.x[:3] for after, _ in nuts.run(state, noise(n, 1, dtype), 40)]
 
     assert all(torch.equal(a, b) for a, b in zip(run(3), run(7), strict=True))
+
+
+@pytest.mark.parametrize("way", ["compiled"], indirect=True)
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
+@pytest.mark.parametrize("own", [False, True])
+def test_both_machines_give_the_same_chains(dtype, own, way, monkeypatch) -> None:
+    """To rounding, until it decides: in float64 for 30 moves, in float32 for one in which all but 1 in 100 agree."""
+    n, d, count = (300, 5, 30) if dtype == DOUBLE else (600, 5, 1)
+    scale = scales(d).to(dtype)
+    metric = Diagonal(scale * (1 + torch.arange(n)[:, None] / n).to(dtype)) if own else Dense(torch.diag(scale))
+    nuts = NUTS(Energy(Quartic(d)), torch.full((), 0.4, dtype=dtype), metric, 6)
+    state = nuts.begin(noise(n).normal("x", (d,)).to(dtype))
+    ours = list(nuts.run(state, noise(n, 1, dtype), count))
+    monkeypatch.setattr(nuts_module, "_quick", lambda like: None)
+    for (mine, move), (other, expected) in zip(ours, nuts.run(state, noise(n, 1, dtype), count), strict=True):
+        same = (move.leaps == expected.leaps) & (move.accepted == expected.accepted)
+        assert float(same.double().mean()) >= (1.0 if dtype == DOUBLE else 0.99)
+        close = {"rtol": 1e-6, "atol": 1e-6} if dtype == DOUBLE else {"rtol": 1e-3, "atol": 1e-3}
+        alike = torch.isclose(mine.x, other.x, **close).all(1)
+        assert float(alike.double().mean()) >= (1.0 if dtype == DOUBLE else 0.99)
+        for a, b in ((mine.log_prob, other.log_prob), (move.energy, expected.energy)):
+            assert torch.allclose(a[alike], b[alike], rtol=1e-3, atol=1e-3)
+        assert vars(move).keys() == vars(expected).keys()
+        assert all(part.dtype == vars(expected)[name].dtype for name, part in vars(move).items())
+
+
+@pytest.mark.parametrize("way", ["compiled"], indirect=True)
+def test_a_chain_that_is_slow_holds_the_others_for_a_ring(way, monkeypatch) -> None:
+    """One chain takes steps 25 times as short: the others wait for it, and nothing is lost."""
+    monkeypatch.setattr("driftback.samplers.markov.quick_trees.AHEAD", 3)
+    step = torch.tensor([0.02, 0.5, 0.5, 0.5], dtype=DOUBLE)
+    nuts = NUTS(Energy(MODES), step, depth=7)
+    state = nuts.begin(MODES.sample(4, rng=0))
+    ours = [after.x for after, _ in nuts.run(state, noise(4), 12)]
+    for k, x in enumerate(ours):
+        state = nuts(state, noise(4).at(k))[0]
+        assert torch.equal(x, state.x)
 
 
 def test_moves_takes_the_kernels_own_way() -> None:
@@ -281,8 +330,8 @@ def test_the_push_is_new_in_each_move() -> None:
 
 def test_tuning_and_the_smaller_trees_of_the_beginning() -> None:
     nuts = NUTS(Energy(MODES), tensor(0.3)[0])
-    assert nuts.early().depth == 6
-    assert NUTS(nuts.energy, nuts.step, depth=4).early().depth == 4
+    assert nuts.early(6).depth == 6
+    assert NUTS(nuts.energy, nuts.step, depth=4).early(6).depth == 4
     other = nuts.tuned(tensor(0.1)[0], Diagonal(scales(2)))
     assert (float(other.step), other.depth, other.aim) == (0.1, 10, 0.8)
     assert nuts.tuned(tensor(0.1)[0]).metric is nuts.metric

@@ -62,6 +62,8 @@ def test_the_windows_of_many_chains_begin_sooner() -> None:
     assert begin == 10
     assert ends == [20, 40, 80, 160, 450]
     assert Warmup(1000).windows(16)[1][-1] == 950
+    assert Warmup(60).windows(256) == (9, [19, 48])
+    assert Warmup(60, pooled=False).windows(256) == (9, [54])
 
 
 def test_too_few_moves_are_told() -> None:
@@ -100,6 +102,22 @@ def test_the_final_steps_acceptance_is_near_the_aim(name, pooled) -> None:
     assert tuned.step.shape == (() if pooled else (20,))
     moved = tuned.tuned(2.5 * tuned.step)(state, noise(20, 2))[1].probability
     assert float(moved.mean()) < kernel.aim - 0.1
+
+
+def test_many_chains_need_few_moves() -> None:
+    """After 60, acceptance within .07 of the aim, scales within 10 % over four decades; 3 chains do not get there."""
+    target = Scaled(*torch.logspace(0, 2, 20).tolist())
+
+    def off(chains: int) -> tuple[float, float]:
+        kernel = NUTS(Energy(target), tensor(1.0)[0])
+        start = kernel.begin(noise(chains).uniform("x", (20,)) * 4 - 2)
+        tuned, chances = after(kernel, start, chains, 60, 20)
+        return abs(float(chances.mean()) - 0.8), float((tuned.metric.scale / target.scales).log().abs().max())
+
+    chance, scale = off(256)
+    assert chance < 0.07
+    assert scale < math.log(1.1)
+    assert off(3)[1] > math.log(1.1)
 
 
 def test_a_step_and_a_shape_together_come_near_the_aim() -> None:

@@ -35,8 +35,15 @@ class Logistic:
 
     def score(self, x: Tensor) -> Tensor:
         """The gradient of the log-density at `x` (n, d), of its shape and dtype."""
-        features = self.features.to(x)
-        return (self.labels.to(x) - torch.sigmoid(x @ features.T)) @ features - x
+        return self.log_prob_and_score(x)[1]
+
+    def log_prob_and_score(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Both at once: they have z = X w in common."""
+        features, labels = self.features.to(x), self.labels.to(x)
+        z = x @ features.T
+        likelihood = (labels * z - torch.nn.functional.softplus(z)).sum(1)
+        prior = (x**2 + LOG_TWO_PI).sum(1) / 2
+        return likelihood - prior, (labels - torch.sigmoid(z)) @ features - x
 
 
 def logistic() -> Problem:

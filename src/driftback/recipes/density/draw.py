@@ -33,6 +33,8 @@ EVERY = 30.0
 """Seconds between two savings of a long run."""
 LEAST, MOST = 150, 1000
 """Moves of the warm-up: 1,000 / sqrt(chains), but no fewer and no more."""
+GLIDING = {"nuts": 60, "hmc": 60}
+"""Methods whose moves are long need fewer to come in."""
 Progress = Callable[[int, int, str], None]
 
 
@@ -234,7 +236,8 @@ def draw(
             tried(problem, starts(problem, 8, None, rng, torch.float64, Energy(problem.target)), rng)
         return drawn(method, Asked(problem, n, given, rng.child(method), gradient, source_of(source)), progress)
     if warmup is None:
-        warmup = min(MOST, max(LEAST, round(1000 / chains**0.5)))
+        together = chains if given.pooled else 1
+        warmup = min(MOST, max(GLIDING.get(method, LEAST), round(1000 / together**0.5)))
     folder = None if out is None else Path(out).expanduser()
     run = Run(
         problem,

@@ -19,6 +19,7 @@ from driftback.samplers.markov.state import State
 SHOWN = 6
 """So many coordinates of a point are told."""
 Gradient = Callable[[Tensor], Tensor]
+Both = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class BadDensity(BadInput):
@@ -28,7 +29,9 @@ class BadDensity(BadInput):
 
 
 class Energy:
-    """The log-density of `target` and its gradient, by its own `score` where it has one, else by automatic derivation.
+    """The log-density of `target` and its gradient, by automatic derivation if it knows no way of its own.
+
+    A target may have a `score(x)`, or `log_prob_and_score(x)`, which gives both where they share work.
 
     `densities` and `gradients` count the evaluations of all chains so far; one with a gradient is both. While `lenient`
     is set, NaN counts as minus infinity (`odd` counts these), because untuned steps land anywhere.
@@ -37,6 +40,7 @@ class Energy:
     def __init__(self, target: Target, gradient: Gradient | None = None) -> None:
         self.target = target
         self.gradient: Gradient | None = gradient if gradient is not None else self.ability("score")
+        self.together: Both | None = self.ability("log_prob_and_score") if gradient is None else None
         self.densities = self.gradients = self.odd = 0
         self.lenient = False
 
@@ -45,7 +49,7 @@ class Energy:
         """The shape of one point."""
         return tuple(self.target.event_shape)
 
-    def ability(self, name: str) -> Callable[..., Tensor] | None:
+    def ability(self, name: str) -> Callable[..., Any] | None:
         """What else the target can do under this `name` (score, conditional, flip_differences), or None."""
         return getattr(self.target.target if isinstance(self.target, Problem) else self.target, name, None)
 
@@ -63,6 +67,10 @@ class Energy:
         """log p at `x` (n, *event), and its gradient in the same shape; 0 where log p is minus infinity."""
         self.densities += len(x)
         self.gradients += len(x)
+        if self.together is not None:
+            with torch.no_grad():
+                value, slope = self.together(x)
+                return self._both(value, slope, x)
         if self.gradient is not None:
             with torch.no_grad():
                 return self._both(self.target.log_prob(x), self.gradient(x), x)

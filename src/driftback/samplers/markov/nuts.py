@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -23,9 +24,6 @@ from driftback.samplers.markov.hamiltonian import LOST, Hamiltonian, leap
 from driftback.samplers.markov.metric import UNIT, Metric
 from driftback.samplers.markov.noise import Noise
 from driftback.samplers.markov.state import Move, State
-
-EARLY = 6
-"""The depth of trees before anything is known of the target's shape: 63 leapfrogs find the way in as well as 1,023."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +48,16 @@ class NUTS:
         """One leapfrog a move, for a first guess at the step."""
         return Hamiltonian(self.energy, self.step, metric=self.metric, most=1)
 
-    def early(self) -> NUTS:
-        """With smaller trees, while the shape is not known."""
-        return replace(self, depth=min(self.depth, EARLY))
+    def early(self, depth: int) -> NUTS:
+        """With trees of at most 2^`depth` leapfrogs, while the shape is not known."""
+        return replace(self, depth=min(self.depth, depth))
 
     @torch.no_grad()
     def __call__(self, state: State, noise: Noise) -> tuple[State, Move]:
         """One tree for each chain; chains whose tree is done wait for the others."""
+        quick = _quick(state.log_prob)
+        if quick is not None:
+            return next(quick.run(self, state, noise, 1))
         trees = Trees(self, state, noise)
         trees.grow(torch.arange(noise.n, device=state.x.device), state, noise.k)
         while bool(trees.going.any()):
@@ -66,6 +67,10 @@ class NUTS:
     @torch.no_grad()
     def run(self, state: State, noise: Noise, moves: int) -> Iterator[tuple[State, Move]]:
         """What so many calls yield; but no chain waits for another: each begins its next tree at once."""
+        quick = _quick(state.log_prob)
+        if quick is not None:
+            yield from quick.run(self, state, noise, moves)
+            return
         trees, n = Trees(self, state, noise), noise.n
         trees.grow(torch.arange(n, device=state.x.device), state, noise.k)
         done = torch.zeros(n, dtype=torch.long, device=state.x.device)
@@ -220,6 +225,16 @@ class Trees:
         state = State(x.reshape(shape), log_prob, slope.reshape(shape))
         energy, leaves = z.square().sum(1) / 2 - log_prob, self.leaves[rows]
         return state, Move(self.moved[rows], self.chance[rows] / leaves, energy, self.divergent[rows], leaves)
+
+
+def _quick(like: Tensor) -> Any:
+    """The compiled way to walk chains of numbers `like` these, if there is one."""
+    if find_spec("numba") is None:
+        return None
+    # Only here: numba takes half a second to import.
+    from driftback.samplers.markov import quick_trees
+
+    return quick_trees if quick_trees.usable(like) else None
 
 
 @cache

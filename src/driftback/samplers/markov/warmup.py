@@ -26,8 +26,16 @@ GAMMA, FIRST, KAPPA = 0.05, 10.0, 0.75
 """How strongly, how stably from the beginning, and how forgetfully dual averaging follows (the paper's)."""
 WINDOW, OPENING, CLOSING = 25, (0.15, 75), (0.1, 50)
 """The first window's length; the shares of the parts before and after, and their most moves (75 and 50 are Stan's)."""
-SOON, MANY = 10, 16
-"""The first part and the first window of as many chains or more that are pooled: they see as much in fewer moves."""
+EARLY = 6
+"""The depth of trees before anything is known of the target's shape: 63 leapfrogs find the way in as well as 1,023."""
+HIGHER = 10.0
+"""A search begins at a step so much longer: long steps are cheaper to try (the paper's)."""
+MANY = 16
+"""As many chains or more that are pooled see in a few moves what one sees in many. For these:"""
+SOON, MANY_CLOSING, MANY_EARLY, MANY_HIGHER = 10, (0.2, 50), 4, 2.0
+"""The first part and the first window in moves, and the other numbers: their acceptance is known with little noise, so
+the search need not begin far off, and a few moves at a wrong step would be a large share of all.
+"""
 TRIALS = 50
 
 
@@ -61,10 +69,15 @@ class Warmup:
         if self.moves < 20:
             raise BadInput(f"{self.moves} moves tune nothing; give 20 or more")
 
+    def many(self, chains: int) -> bool:
+        """Whether so many chains are tuned together, and many."""
+        return self.pooled and chains >= MANY
+
     def windows(self, chains: int = 1) -> tuple[int, list[int]]:
         """The move at which the first window begins, and those after which each one ends."""
-        many = self.pooled and chains >= MANY
-        begin, closing = (min(round(share * self.moves), most) for share, most in (OPENING, CLOSING))
+        many = self.many(chains)
+        parts = (OPENING, MANY_CLOSING if many else CLOSING)
+        begin, closing = (min(round(share * self.moves), most) for share, most in parts)
         end = self.moves - closing
         begin = min(begin, SOON) if many else begin
         ends, at, length = [], begin, min(SOON if many else WINDOW, end - begin)
@@ -95,10 +108,12 @@ class Warmup:
             return
         tuned: Shaped = kernel  # type: ignore[assignment]
         own, lenient = tuned, _lenient(tuned, True)
-        tuned = tuned.early() if hasattr(tuned, "early") else tuned
+        many = self.many(noise.n)
+        higher = MANY_HIGHER if many else HIGHER
+        tuned = tuned.early(MANY_EARLY if many else EARLY) if hasattr(tuned, "early") else tuned
         try:
             tuned = tuned.tuned(first_step(tuned, state, noise, pooled=self.pooled))
-            search, (begin, ends), shape = Search.begun(tuned.step), self.windows(noise.n), None
+            search, (begin, ends), shape = Search.begun(tuned.step, higher), self.windows(noise.n), None
             for k in range(self.moves):
                 state, move = tuned(state, noise.at(k))
                 chance = move.probability.nan_to_num(nan=0.0).double()
@@ -110,7 +125,7 @@ class Warmup:
                     if k + 1 in ends:
                         tuned = own.tuned(tuned.step, shape.metric(state.log_prob))
                         tuned = tuned.tuned(first_step(tuned, state, noise.at(k + 1), pooled=self.pooled))
-                        search, shape = Search.begun(tuned.step), None
+                        search, shape = Search.begun(tuned.step, higher), None
                 if k + 1 == self.moves:
                     step = search.mean.to(state.log_prob)
                     tuned = own.tuned(step, tuned.metric) if hasattr(tuned, "metric") else own.tuned(step)
@@ -160,10 +175,10 @@ class Search:
     log_mean: Tensor
 
     @classmethod
-    def begun(cls, step: Tensor) -> Search:
-        """A search from `step`; it is drawn towards ten times it, since longer steps are cheaper to try."""
+    def begun(cls, step: Tensor, higher: float = HIGHER) -> Search:
+        """A search from `step`; it is drawn towards `higher` times it."""
         log = step.double().log()
-        return cls(log + math.log(10), 0, torch.zeros_like(log), log, log)
+        return cls(log + math.log(higher), 0, torch.zeros_like(log), log, log)
 
     def followed(self, gap: Tensor) -> Search:
         """After one more move whose acceptance fell short of the aim by `gap`."""
