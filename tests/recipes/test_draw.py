@@ -92,6 +92,22 @@ def test_populations_know_log_z(method: str) -> None:
         db.draw(tilted, 100, method=method, shape=2, out="x", **more)
 
 
+def test_copied_particles_are_worth_what_islands_tell() -> None:
+    """10 runs: root mean squared error of 20 means over what is told, 1.16 when measured; that of 10 independent runs,
+    whose coordinates go together, has a floor of 22 % (false alarm: 1 in 300). As if all were independent it was 3.5.
+    """
+    off, told = [], []
+    for seed in range(10):
+        found = db.draw("two-modes-20", 1000, method="smc", seed=seed)
+        off.append([row.mean for row in found.diagnostics.rows] - found.problem.truth.mean.numpy())
+        told.append([row.error for row in found.diagnostics.rows])
+        assert found.ess < 600
+    assert 0.5 < np.sqrt(np.square(off).mean() / np.square(told).mean()) < 1.8
+    lone = db.draw("two-gaussians", 200, method="smc", islands=1)
+    assert lone.ess is None
+    assert lone.log_z_error is None
+
+
 def test_a_refined_source_that_misses_is_told() -> None:
     narrow = Gaussian(torch.zeros(2).double(), 0.05 * torch.eye(2).double())
     found = db.draw(tilted, 1000, method="refined", shape=2, source=narrow)

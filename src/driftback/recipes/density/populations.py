@@ -164,6 +164,7 @@ def drawn(name: str, asked: Asked, progress: Progress | None) -> Draws:
         name,
         frame.x[:, None],
         frame.log_weights,
+        frame.families,
         z.log_z,
         None if math.isnan(z.error) else z.error,
         counted.densities,

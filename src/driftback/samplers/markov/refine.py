@@ -69,9 +69,9 @@ class Refined:
         yield Frame(1.0, x, 1, log_weights=log_weights)
         shares = log_weights.softmax(0)
         metric, step = self.shaping(state, shares), kernel.step.double()
-        state = state.rows(resampling.systematic(shares, n, rng=rng.child("copies")))
-        level = weights.log_mean(log_weights).expand(n)
-        yield Frame(0.0, state.x, 1, log_weights=level)
+        families = resampling.systematic(shares, n, rng=rng.child("copies"))
+        state, level = state.rows(families), weights.log_mean(log_weights).expand(n)
+        yield Frame(0.0, state.x, 1, None, level, families)
         noise = Noise(rng.child("moves"), n, x.dtype, x.device)
         for move in range(self.moves):
             energy.lenient = True
@@ -79,4 +79,4 @@ class Refined:
             energy.lenient = False
             if move < self.moves // 2:
                 step = step * math.exp(RATE * (float(happened.probability.nan_to_num(nan=0.0).mean()) - kernel.aim))
-            yield Frame(0.0, state.x, -(-energy.densities // n), happened.accepted, level)
+            yield Frame(0.0, state.x, -(-energy.densities // n), happened.accepted, level, families)

@@ -124,13 +124,12 @@ class _Genealogy:
     """Which particle of the start each one descends from, and what copying alone has added to the squared shares."""
 
     def __init__(self, n: int, islands: int, mixed: bool, device: torch.device) -> None:
-        self.islands, self.mixed = islands, mixed
+        self.islands, self.each, self.mixed = islands, n // islands, mixed
         self.eve, self.rounded = torch.arange(n, device=device), 0.0
 
     def copied(self, log_weights: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
         """Which particle each copy is of, island by island, and the log-weights afterwards: the island's mean."""
-        each = len(log_weights) // self.islands
-        rows, levels = [], []
+        each, rows, levels = self.each, [], []
         for island, own in enumerate(log_weights.reshape(self.islands, each)):
             empty = bool((own == -torch.inf).all())
             shares = torch.full_like(own, 1 / each) if empty else own.softmax(0)
@@ -141,6 +140,11 @@ class _Genealogy:
         chosen = torch.cat(rows)
         self.eve = self.eve[chosen]
         return chosen, torch.cat(levels)
+
+    @property
+    def families(self) -> Tensor:
+        """Which particles are kin, (n,): those of one ancestor or, where coordinates were swapped, of one island."""
+        return torch.arange(len(self.eve), device=self.eve.device) // self.each if self.mixed else self.eve
 
     def error(self, log_weights: Tensor) -> float:
         """The standard error of log Z."""
@@ -197,7 +201,7 @@ def _run(smc: SMC, n: int, rng: Rng, spent: int) -> Iterator[Swarm]:
             step = step * math.exp(RATE * (acceptance - tuned.aim))
         beta, rung = new, rung + 1
         used, error = -(-(path.energy.densities - before) // n), family.error(log_weights)
-        at = (1 - beta, state.x, used, None, log_weights, error, k_hat, copied, length)
+        at = (1 - beta, state.x, used, None, log_weights, family.families, error, k_hat, copied, length)
         yield Swarm(*at, step=float(step.mean()), acceptance=acceptance)
 
 
