@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -152,6 +153,31 @@ def test_a_function_an_object_and_a_single_point_are_one_target() -> None:
     np.testing.assert_allclose(given, many, atol=1e-9)
 
 
+class Posterior:
+    """N(0, 3^2) times a likelihood about 3: the mean is 2.7."""
+
+    event_shape = (1,)
+
+    def log_likelihood(self, x):
+        return -((x[:, 0] - 3) ** 2) / 2
+
+    def log_prob(self, x):
+        return -(x[:, 0] ** 2) / 18 + self.log_likelihood(x)
+
+
+def test_a_likelihood_without_its_prior_is_not_the_target() -> None:
+    """The mean within 5 of its standard errors; with N(0, 1) for the prior it would be 1.5."""
+    rows = db.draw(Posterior(), 4000, method="slice").diagnostics.quantities
+    assert abs(rows.mean[0] - 2.7) < 5 * rows.mcse_mean[0] < 0.8
+    target: Any = Posterior()
+    target.prior = Gaussian(torch.zeros(1).double(), torch.eye(1).double())
+    with pytest.raises(BadInput, match="is not the target"):
+        db.draw(target, 40, method="slice")
+    target.prior = normal
+    with pytest.raises(BadInput, match="has to be a normal law"):
+        db.draw(target, 40, method="slice")
+
+
 def test_a_seed_decides_and_event_shapes_are_free() -> None:
     def log_prob(x):
         return -(x**2).sum((1, 2, 3)) / 2
@@ -240,11 +266,12 @@ def test_starts_are_checked() -> None:
         ({"n": 0}, "at least 1"),
         ({"chains": 2.5}, "whole number"),
         ({"dtype": "int8"}, "float64 or float32"),
+        ({"shape": ()}, "shape=1"),
     ],
 )
 def test_arguments_are_told(given: dict, said: str) -> None:
     with pytest.raises(BadInput, match=said):
-        db.draw(normal, shape=2, **given)
+        db.draw(normal, **({"shape": 2} | given))
     with pytest.raises(BadInput, match="say shape=2"):
         db.draw(normal)
     with pytest.raises(BadInput, match="there is no target 'funnle'"):
@@ -283,6 +310,40 @@ def test_a_stopped_run_goes_on_to_the_same_draws(method: str, tmp_path: Path, mo
         db.draw(normal, 1000, out=tmp_path / "run", resume=True, **(asked | {"seed": 4}))
     with pytest.raises(BadInput, match="holds something already"):
         db.draw(normal, 1000, out=tmp_path / "run", **asked)
+
+
+def test_a_run_that_is_stopped_while_a_draw_is_kept_goes_on_to_the_same_draws(tmp_path: Path, monkeypatch) -> None:
+    asked, calls, own = {"shape": 2, "method": "nuts", "chains": 4, "warmup": 30}, 0, module.Run._stat
+    whole = db.draw(normal, 80, **asked)
+
+    def stat(*given):
+        nonlocal calls
+        calls += 1
+        if calls == 33:
+            raise Halt
+        return own(*given)
+
+    monkeypatch.setattr(module.Run, "_stat", stat)
+    part = db.draw(normal, 80, out=tmp_path / "run", **asked)
+    done = part.chains.shape[1]
+    assert (whole.chains[:, done] != whole.chains[:, done - 1]).any()
+    assert not part.complete
+    rest = db.draw(normal, 80, out=tmp_path / "run", resume=True, **asked)
+    assert torch.equal(rest.chains, whole.chains)
+
+
+def test_a_run_does_not_go_on_with_another_density(tmp_path: Path) -> None:
+    asked = {"shape": 2, "method": "tempering", "chains": 4, "warmup": 30}
+    db.draw(normal, 40, out=tmp_path / "run", **asked)
+
+    def moved(x):
+        return normal(x - 0.1)
+
+    moved.__name__ = "normal"
+    with pytest.raises(BadInput, match="another density"):
+        db.draw(moved, 40, out=tmp_path / "run", resume=True, **asked)
+    with pytest.raises(BadInput, match=r"begun with scale 1\.0, not 5\.0"):
+        db.draw(normal, 40, out=tmp_path / "run", resume=True, scale=5.0, **asked)
 
 
 def test_a_run_that_is_stopped_in_its_warm_up_begins_anew(tmp_path: Path) -> None:

@@ -128,7 +128,10 @@ class Run:
         for name, one in saved.stats.items():
             self._stat(name, one, one.shape[2:])[:, : self.done] = one.to(self.device)
         self.kernel = kept.retuned(kernel, saved.kernel)
-        self.state = kept.filled(self.kernel.begin(saved.x.to(self.x)), saved.state)
+        fresh = self.kernel.begin(saved.x.to(self.x))
+        self.state = kept.filled(fresh, saved.state)
+        if not torch.allclose(fresh.log_prob, self.state.log_prob, rtol=1e-4, atol=1e-4):
+            raise BadInput(f"{self.folder} was begun with another density; resume with that one, or draw anew")
         self.energy.densities, self.energy.gradients = int(saved.counts["densities"]), int(saved.counts["gradients"])
         self.warmed, self.seconds = int(saved.counts["warmed"]), float(saved.counts["seconds"])
 
@@ -138,11 +141,12 @@ class Run:
         return self.stats[name]
 
     def _keep(self, state: State, move: Move) -> None:
-        self.state, self.x[:, self.done] = state, state.x
+        self.x[:, self.done] = state.x
         for name, value in vars(move).items():
             if value is not None:
                 self._stat(name, value, value.shape[1:])[:, self.done] = value
-        self.done += 1
+        # Both at once: stopped between them, a run would go on to other draws.
+        self.state, self.done = state, self.done + 1
 
     def save(self) -> None:
         """Keep what there is in the folder."""
@@ -283,6 +287,7 @@ def _begin(folder: Path, run: Run, resume: bool) -> None:
         "thin": run.thin,
         "seed": run.seed,
         "dtype": str(run.dtype).removeprefix("torch."),
+        "scale": run.problem.scale,
     }
     if resume:
         before = kept.read_asked(folder)

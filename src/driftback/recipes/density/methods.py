@@ -92,8 +92,13 @@ def _aimed(kernel: Any, options: Options) -> Any:
 
 
 def _slice(problem: Problem, energy: Energy, options: Options) -> Kernel:
-    prior = energy.ability("prior") or reference(problem)
-    return EllipticalSlice(energy, prior, energy.ability("log_likelihood"))  # type: ignore[arg-type]
+    prior: Any = energy.ability("prior")
+    if prior is None:
+        # Times another prior, the target's own likelihood would be another target: what is beyond this one is taken.
+        return EllipticalSlice(energy, reference(problem))
+    if not all(hasattr(prior, name) for name in ("sample", "log_prob", "mean")):
+        raise BadInput("the target's prior has to be a normal law with sample, log_prob and mean, like Gaussian")
+    return EllipticalSlice(energy, prior, energy.ability("log_likelihood"))
 
 
 def _tempered(problem: Problem, energy: Energy, options: Options) -> Kernel:

@@ -52,6 +52,8 @@ def problem_of(
     `single`, one point. `scale` is about how far from 0 the mass lies. BadInput for what is none of these.
     """
     found = _problem_of(target, shape, single)
+    if not found.event_shape:
+        raise BadInput("one point has to have a shape; for a single number take shape=1, points (n, 1)")
     if scale is None:
         return found
     if not 0 < scale < math.inf:
