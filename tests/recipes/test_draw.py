@@ -113,6 +113,8 @@ def test_a_refined_source_that_misses_is_told() -> None:
     narrow = Gaussian(torch.zeros(2).double(), 0.05 * torch.eye(2).double())
     found = db.draw(tilted, 1000, method="refined", shape=2, source=narrow)
     assert any("not to be trusted" in note for note in found.notes)
+    deaf = db.draw(lambda x: tilted(x.detach()), 1000, method="refined", shape=2, source=narrow, gradient=lambda x: -x)
+    assert deaf.gradient_evaluations == 2000
     with pytest.raises(BadInput, match="give source="):
         db.draw(tilted, 1000, method="refined", shape=2)
 
@@ -225,6 +227,11 @@ def test_heavy_tails_and_bounds_are_no_mistake() -> None:
     assert np.abs(box.x).max() < 1
 
 
+def test_a_density_that_rises_where_it_is_lost_is_no_mistake() -> None:
+    """Along one of this seed's rays the funnel's log p is -1e9 at a radius of 1e6, and a mere -2e4 at 1e8."""
+    assert len(db.draw("funnel", 20, method="smc", seed=23).x) == 20
+
+
 def test_a_mistake_far_along_keeps_what_was_drawn() -> None:
     calls = 0
 
@@ -267,6 +274,9 @@ def test_starts_are_checked() -> None:
         ({"chains": 2.5}, "whole number"),
         ({"dtype": "int8"}, "float64 or float32"),
         ({"shape": ()}, "shape=1"),
+        ({"aim": 1.5}, "below 1"),
+        ({"method": "smc", "start": (0.0, 0.0)}, "leave start"),
+        ({"method": "ais", "dtype": "float32"}, "leave start, dtype"),
     ],
 )
 def test_arguments_are_told(given: dict, said: str) -> None:

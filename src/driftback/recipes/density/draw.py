@@ -233,6 +233,10 @@ def draw(
     if method in POPULATIONS:
         if out is not None:
             raise BadInput(f"{method} is one population and no run of chains: it cannot be resumed; write the result")
+        if start is not None or dtype != "float64" or device not in (None, "cpu"):
+            raise BadInput(
+                f"{method} begins by itself, in float64 on the CPU; leave start, dtype and device out"
+            )
         rng = Rng(seed)
         if check and problem.values is None:
             tried(problem, starts(problem, 8, None, rng, torch.float64, Energy(problem.target)), rng)

@@ -228,4 +228,6 @@ def checked(name: str, known: tuple[str, ...], given: dict[str, Any]) -> Options
             whole(value, option, 1)
         elif not real(value, option) > 0:
             raise BadInput(f"{option} must be above 0, not {value}")
+        elif option == "aim" and not value < 1:
+            raise BadInput(f"aim is a probability of acceptance and below 1, not {value}")
     return Options(**given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -97,8 +97,8 @@ def _ais(asked: Asked) -> Iterator[tuple[Frame, Energy]]:
 def _refined(asked: Asked) -> Iterator[tuple[Frame, Energy]]:
     if asked.source is None:
         raise BadInput("refined proposes from a source with a density; give source=, a fitted model of the same points")
-    energy = Energy(asked.problem.target)
-    for frame in Refined(asked.source, asked.problem.target, asked.options.moves)(asked.n, rng=asked.rng):
+    energy, refined = Energy(asked.problem.target), Refined(asked.source, asked.problem.target, asked.options.moves)
+    for frame in replace(refined, gradient=asked.gradient)(asked.n, rng=asked.rng):
         energy.densities = energy.gradients = frame.evaluations * asked.n
         yield frame, energy
 

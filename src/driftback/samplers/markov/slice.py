@@ -37,7 +37,7 @@ class EllipticalSlice:
 
     Where `log_likelihood`, x (n, *event) -> (n,), is given, it is asked instead, which spares the prior's density in
     each trial. After `most` trials a chain stays where it is: as a way there and its way back need the same number, the
-    law is still kept. `leaps` of a move are its trials. BadInput where `most` is not positive, and where chains begin if
+    law is still kept. `leaps` of a move are its trials. BadInput where `most` is not positive, and at the start where
     prior and likelihood do not make the target.
     """
 
