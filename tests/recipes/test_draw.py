@@ -342,6 +342,26 @@ def test_a_run_that_is_stopped_while_a_draw_is_kept_goes_on_to_the_same_draws(tm
     assert torch.equal(rest.chains, whole.chains)
 
 
+def test_saving_takes_a_tenth_of_the_time(tmp_path: Path, monkeypatch) -> None:
+    """By a clock that goes on by 1 in each draw and by 5 in each saving, of 500 draws one in 45 is followed by one."""
+    clock, saved = [0.0], []
+
+    def progress(done: int, total: int, text: str) -> None:
+        clock[0] += text == "draws"
+
+    def write_run(folder: Path, run: Any) -> None:
+        clock[0] += 5
+        saved.append(run.chains.shape[1])
+
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(module.kept, "write_run", write_run)
+    found = db.draw(
+        normal, 2000, shape=2, method="metropolis", chains=4, warmup=20, out=tmp_path / "run", progress=progress
+    )
+    assert saved == [31, *range(31 + 46, 500, 46), 500]
+    assert found.complete
+
+
 def test_a_run_does_not_go_on_with_another_density(tmp_path: Path) -> None:
     asked = {"shape": 2, "method": "tempering", "chains": 4, "warmup": 30}
     db.draw(normal, 40, out=tmp_path / "run", **asked)

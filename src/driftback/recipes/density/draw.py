@@ -74,8 +74,8 @@ class Run:
 
     def go(self, progress: Progress | None = None) -> None:
         """Warm up, unless that was done, and draw to the end. Saves now and then where there is a folder."""
-        began = saved_at = time.monotonic()
-        rng, before = Rng(self.seed), self.seconds
+        began = time.monotonic()
+        rng, before, due = Rng(self.seed), self.seconds, began + EVERY
         made = METHODS[self.method].make(self.problem, self.energy, self.options)
         saved = None if self.folder is None else kept.read_run(self.folder)
         try:
@@ -94,9 +94,11 @@ class Run:
                 self.seconds = before + time.monotonic() - began
                 if progress:
                     progress(self.done, self.draws, "draws")
-                if self.folder is not None and time.monotonic() - saved_at > EVERY:
+                if self.folder is not None and (now := time.monotonic()) > due:
                     self.save()
-                    saved_at = time.monotonic()
+                    # All is written each time, and it grows: no more than a tenth of the time goes into that.
+                    spent = time.monotonic() - now
+                    due = now + spent + max(EVERY, 9 * spent)
             self.complete = True
         finally:
             self.seconds = before + time.monotonic() - began
@@ -234,9 +236,7 @@ def draw(
         if out is not None:
             raise BadInput(f"{method} is one population and no run of chains: it cannot be resumed; write the result")
         if start is not None or dtype != "float64" or device not in (None, "cpu"):
-            raise BadInput(
-                f"{method} begins by itself, in float64 on the CPU; leave start, dtype and device out"
-            )
+            raise BadInput(f"{method} begins by itself, in float64 on the CPU; leave start, dtype and device out")
         rng = Rng(seed)
         if check and problem.values is None:
             tried(problem, starts(problem, 8, None, rng, torch.float64, Energy(problem.target)), rng)
