@@ -362,6 +362,15 @@ def test_saving_takes_a_tenth_of_the_time(tmp_path: Path, monkeypatch) -> None:
     assert found.complete
 
 
+def test_thinning_hides_no_divergence() -> None:
+    asked = {"method": "hmc", "chains": 10, "warmup": 30, "seed": 1, "length": 4.0}
+    every, fifth = (db.draw("funnel", n, thin=thin, **asked) for n, thin in ((500, 1), (100, 5)))
+    assert torch.equal(fifth.chains, every.chains[:, 4::5])
+    divergent = every.stats["divergent"].reshape(10, 10, 5)
+    assert divergent.any(2).sum() > divergent[:, :, -1].sum()
+    assert torch.equal(fifth.stats["divergent"], divergent.any(2))
+
+
 def test_a_run_does_not_go_on_with_another_density(tmp_path: Path) -> None:
     asked = {"shape": 2, "method": "tempering", "chains": 4, "warmup": 30}
     db.draw(normal, 40, out=tmp_path / "run", **asked)
@@ -370,8 +379,17 @@ def test_a_run_does_not_go_on_with_another_density(tmp_path: Path) -> None:
         return normal(x - 0.1)
 
     moved.__name__ = "normal"
+    before = (tmp_path / "run" / "draws.safetensors").read_bytes()
     with pytest.raises(BadInput, match="another density"):
         db.draw(moved, 40, out=tmp_path / "run", resume=True, **asked)
+
+    def nowhere(x):
+        return torch.where(x[:, 0] > 100, normal(x), -math.inf)
+
+    nowhere.__name__ = "normal"
+    with pytest.raises(BadInput, match="outside of the support"):
+        db.draw(nowhere, 40, out=tmp_path / "run", resume=True, **asked)
+    assert (tmp_path / "run" / "draws.safetensors").read_bytes() == before
     with pytest.raises(BadInput, match=r"begun with scale 1\.0, not 5\.0"):
         db.draw(normal, 40, out=tmp_path / "run", resume=True, scale=5.0, **asked)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +84,15 @@ class Run:
             else:
                 self._restore(made, saved)
             noise = self._noise(rng.child("draws")).at(self.done * self.thin)
-            left = (self.draws - self.done) * self.thin
+            left, lost = (self.draws - self.done) * self.thin, None
             for k, (state, move) in enumerate(moves(self.kernel, self.state, noise, left), 1):
+                if move.divergent is not None:
+                    lost = move.divergent if lost is None else lost | move.divergent
                 if k % self.thin:
                     continue
-                self._keep(state, move)
+                # A divergence is told even where its move is not kept.
+                self._keep(state, replace(move, divergent=lost))
+                lost = None
                 if self.budget is not None and self.energy.densities >= self.budget:
                     break
                 self.seconds = before + time.monotonic() - began
@@ -125,10 +129,10 @@ class Run:
         self.warmed = self.energy.densities
 
     def _restore(self, kernel: Any, saved: kept.Saved) -> None:
-        self.done = saved.chains.shape[1]
-        self.x[:, : self.done] = saved.chains.to(self.x)
+        done = saved.chains.shape[1]
+        self.x[:, :done] = saved.chains.to(self.x)
         for name, one in saved.stats.items():
-            self._stat(name, one, one.shape[2:])[:, : self.done] = one.to(self.device)
+            self._stat(name, one, one.shape[2:])[:, :done] = one.to(self.device)
         self.kernel = kept.retuned(kernel, saved.kernel)
         fresh = self.kernel.begin(saved.x.to(self.x))
         self.state = kept.filled(fresh, saved.state)
@@ -136,6 +140,8 @@ class Run:
             raise BadInput(f"{self.folder} was begun with another density; resume with that one, or draw anew")
         self.energy.densities, self.energy.gradients = int(saved.counts["densities"]), int(saved.counts["gradients"])
         self.warmed, self.seconds = int(saved.counts["warmed"]), float(saved.counts["seconds"])
+        # Last of all: what was not restored is not to be saved.
+        self.done = done
 
     def _stat(self, name: str, like: Tensor, event: Sequence[int]) -> Tensor:
         if name not in self.stats:
