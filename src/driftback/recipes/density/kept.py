@@ -166,6 +166,8 @@ def write_draws(draws: Draws, out: Path, *, overwrite: bool = False) -> None:
         arrays: dict[str, Any] = {"x": draws.x, "chains": draws.chains.cpu().numpy()}
         if draws.log_weights is not None:
             arrays["log_weights"] = draws.log_weights.cpu().numpy()
+        if draws.families is not None:
+            arrays["families"] = draws.families.cpu().numpy()
         arrays |= {name: one.cpu().numpy() for name, one in draws.stats.items()}
         with writing(out) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)
