@@ -22,7 +22,7 @@ from driftback.recipes.density import kept
 from driftback.recipes.density.draws import Draws
 from driftback.recipes.density.fitted import source_of
 from driftback.recipes.density.methods import METHODS, Options, checked
-from driftback.recipes.density.populations import POPULATIONS, Asked, drawn
+from driftback.recipes.density.populations import POPULATIONS, Asked, drawn, refused
 from driftback.recipes.density.problem import problem_of, starts, tried
 from driftback.samplers.markov import Energy, Kernel, Move, Noise, State, Warmup, moves
 from driftback.samplers.markov.energy import BadDensity
@@ -134,10 +134,7 @@ class Run:
         for name, one in saved.stats.items():
             self._stat(name, one, one.shape[2:])[:, :done] = one.to(self.device)
         self.kernel = kept.retuned(kernel, saved.kernel)
-        fresh = self.kernel.begin(saved.x.to(self.x))
-        self.state = kept.filled(fresh, saved.state)
-        if not torch.allclose(fresh.log_prob, self.state.log_prob, rtol=1e-4, atol=1e-4):
-            raise BadInput(f"{self.folder} was begun with another density; resume with that one, or draw anew")
+        self.state = kept.resumed(self.kernel, saved, self.x)
         self.energy.densities, self.energy.gradients = int(saved.counts["densities"]), int(saved.counts["gradients"])
         self.warmed, self.seconds = int(saved.counts["warmed"]), float(saved.counts["seconds"])
         # Last of all: what was not restored is not to be saved.
@@ -239,10 +236,7 @@ def draw(
         raise BadInput(f"there is no method '{method}'; choose one of {', '.join(known)}")
     given = checked(method, known[method].options, options)
     if method in POPULATIONS:
-        if out is not None:
-            raise BadInput(f"{method} is one population and no run of chains: it cannot be resumed; write the result")
-        if start is not None or dtype != "float64" or device not in (None, "cpu"):
-            raise BadInput(f"{method} begins by itself, in float64 on the CPU; leave start, dtype and device out")
+        refused(method, out, start, dtype, device)
         rng = Rng(seed)
         if check and problem.values is None:
             tried(problem, starts(problem, 8, None, rng, torch.float64, Energy(problem.target)), rng)
@@ -267,7 +261,7 @@ def draw(
         folder,
     )
     if folder is not None:
-        _begin(folder, run, resume)
+        kept.begin(folder, _asked(run), resume=resume)
     try:
         run.go(progress)
     except KeyboardInterrupt:
@@ -286,8 +280,8 @@ def _dtype(name: str) -> torch.dtype:
     return known[name]
 
 
-def _begin(folder: Path, run: Run, resume: bool) -> None:
-    asked = {
+def _asked(run: Run) -> dict[str, Any]:
+    return {
         "target": run.problem.name,
         "method": run.method,
         "options": vars(run.options),
@@ -299,14 +293,3 @@ def _begin(folder: Path, run: Run, resume: bool) -> None:
         "dtype": str(run.dtype).removeprefix("torch."),
         "scale": run.problem.scale,
     }
-    if resume:
-        before = kept.read_asked(folder)
-        for name, value in asked.items():
-            if before.get(name) != value:
-                raise BadInput(
-                    f"{folder} was begun with {name} {before.get(name)}, not {value}; resume with that, or draw anew"
-                )
-        return
-    if folder.exists() and any(folder.iterdir()):
-        raise BadInput(f"{folder} holds something already; go on with resume, or give another folder")
-    kept.write_asked(folder, asked)

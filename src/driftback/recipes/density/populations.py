@@ -141,6 +141,14 @@ POPULATIONS: dict[str, Population] = {
 }
 
 
+def refused(name: str, out: Any, start: Any, dtype: str, device: str | None) -> None:
+    """BadInput for what chains alone can be given."""
+    if out is not None:
+        raise BadInput(f"{name} is one population and no run of chains: it cannot be resumed; write the result")
+    if start is not None or dtype != "float64" or device not in (None, "cpu"):
+        raise BadInput(f"{name} begins by itself, in float64 on the CPU; leave start, dtype and device out")
+
+
 def drawn(name: str, asked: Asked, progress: Progress | None) -> Draws:
     """The particles of the population `name`, with their weights and log Z."""
     method, began = POPULATIONS[name], time.monotonic()
