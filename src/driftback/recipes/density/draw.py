@@ -234,7 +234,7 @@ def draw(
     known: Any = METHODS | POPULATIONS
     if method not in known:
         raise BadInput(f"there is no method '{method}'; choose one of {', '.join(known)}")
-    given = checked(method, known[method].options, options)
+    given = checked(method, known[method].options, getattr(known[method], "defaults", {}) | options)
     if method in POPULATIONS:
         refused(method, out, start, dtype, device)
         rng = Rng(seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -59,6 +59,8 @@ class Population:
     about: str
     source: str
     options: tuple[str, ...] = ()
+    defaults: dict[str, Any] = field(default_factory=dict)
+    """What it takes where another default than that of `Options` is right for it."""
 
 
 def _kernel(problem: Problem, gradient: Any, leaps: int) -> Callable[[Energy], Any]:
@@ -137,6 +139,7 @@ POPULATIONS: dict[str, Population] = {
         "a learned source proposes, weights and MALA correct; k-hat says whether to trust it; log Z",
         "Vehtari et al. 2024, arXiv 1507.02646",
         ("moves",),
+        {"moves": 20},
     ),
 }
 
