@@ -54,6 +54,15 @@ def test_every_suffix(cli, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "folder" / "diagnostics.json").read_text())["n"] == 40
 
 
+def test_particles_are_no_chains_to_plot(cli, tmp_path: Path) -> None:
+    out = tmp_path / "x.npz"
+    refused = cli("draw", "two-gaussians", "-n", 40, "--method", "smc", "--plot", tmp_path / "x.png", "--out", out)
+    assert "has none" in refused.error
+    assert not out.exists()
+    assert cli("draw", "two-gaussians", "-n", 40, "--method", "smc", "--out", out, "--quiet").code == 0
+    assert set(np.load(out)["families"]) == {0, 1, 2, 3}
+
+
 FILE = """
 import torch
 

@@ -297,6 +297,8 @@ def test_of_many_chains_that_missed_modes_the_worst_is_named() -> None:
     assert "12 of 12 chains missed modes that others visited; 3 of 4 modes were never visited by chain 0" in (
         found.sentences
     )
+    # Twelve chains that stay are twelve draws.
+    assert found.modes.errors == pytest.approx(np.full(4, (0.25 * 0.75 / 12) ** 0.5))
 
 
 def test_shares_have_the_errors_of_chains_that_stay() -> None:

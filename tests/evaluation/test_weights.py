@@ -80,6 +80,23 @@ def test_errors_are_the_spread_over_replications() -> None:
     assert 8 <= beyond <= 36
 
 
+def test_copies_are_worth_their_families() -> None:
+    """100 draws, five copies of each: the error and the ESS of 100, to rounding; one family says nothing."""
+    x = rng(7).standard_normal((100, 1))
+    kin = np.repeat(np.arange(100), 5)
+    found = weighted(np.zeros(500), x[kin], families=kin)
+    assert found.rows[0].error == pytest.approx(x.std(ddof=1) / 10)
+    assert found.ess == pytest.approx(99)
+    assert "worth 99.0 independent ones, as the spread between 100 families tells" in found.sentences[0]
+    assert weighted(np.zeros(500), x[kin]).ess == pytest.approx(500)
+    alone = weighted(np.zeros(500), x[kin], truth=Truth(mean=torch.zeros(1)), families=torch.zeros(500).long())
+    assert (alone.ess, alone.rows[0].error, alone.rows[0].z) == (None, None, None)
+    assert "of one family" in alone.sentences[0]
+    json.dumps(alone.as_json(), allow_nan=False)
+    with pytest.raises(BadInput, match="families have the shape"):
+        weighted(np.zeros(500), x[kin], families=kin[1:])
+
+
 def test_weights_of_zero_change_nothing_but_the_number() -> None:
     logs = rng(4).standard_normal(1000)
     with_zeros = np.concatenate([logs, np.full(9000, -np.inf)])

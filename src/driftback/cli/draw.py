@@ -88,6 +88,8 @@ def draw(
     folder = _folder(out, force, resume)
     if folder is not None and method in POPULATIONS:
         raise BadInput(f"{method} cannot be resumed, so it needs no folder; let --out end in .npy, .npz or .csv")
+    if plot is not None and method in POPULATIONS:
+        raise BadInput(f"--plot shows chains, and {method} has none; leave it out, or see driftback compare --picture")
     given = dict(_pair(text) for text in set_ or ())
     with progress("moves", quiet=quiet) as update:
         try:

@@ -207,19 +207,23 @@ def _quantity(x: Numbers) -> tuple[float, ...]:
     rhat = max(_rhat(scores), _rhat(normal_scores(np.abs(half - np.median(half)))))
     if x.shape[1] < FEWEST_ESS:
         return mean, sd * unit, nothing, nothing, nothing, nothing, rhat
-    # Chains that all stand still are worth no more than one draw each; the sum over few lags would not see it.
-    most = len(x) if (x == x[:, :1]).all() else math.inf
+    most = _most(x)
     bulk = min(float(array_stats.ess(scores, method="identity")), most)
     tail = min(float(array_stats.ess(u, method="tail", prob=TAILS)), most)
-    mcse_mean = sd / math.sqrt(min(ess_of_mean(u), most))
+    mcse_mean = sd / math.sqrt(ess_of_mean(u))
     square = np.square(u - u.mean())
-    mcse_sd = float(square.std()) / math.sqrt(min(ess_of_mean(square), most)) / (2 * sd)
+    mcse_sd = float(square.std()) / math.sqrt(ess_of_mean(square)) / (2 * sd)
     return mean, sd * unit, mcse_mean * unit, mcse_sd * unit, bulk, tail, rhat
 
 
 def ess_of_mean(x: Numbers) -> float:
     """How many independent draws give the mean of `x` (chains, draws) as well."""
-    return float(array_stats.ess(x, method="mean"))
+    return min(float(array_stats.ess(x, method="mean")), _most(x))
+
+
+def _most(x: Numbers) -> float:
+    """Chains that all stand still are worth no more than one draw each; the sum over few lags would not see it."""
+    return len(x) if (x == x[:, :1]).all() else math.inf
 
 
 def halves(x: Numbers) -> Numbers:

@@ -2,7 +2,10 @@
 
     ESS = (sum w)^2 / sum w^2 (Kish 1965),    mean = sum w x / sum w,    error^2 = sum w^2 (x - mean)^2 / (sum w)^2,
 
-all of which say little where few draws that were never made would carry most of the weight. k-hat tells: it is the
+or, where draws were copied, error^2 = G / (G - 1) sum over the G families of (sum w (x - mean))^2 / (sum w)^2 and the
+ESS that such errors belong to (as Lee and Whiteley 2018, arXiv 1509.00394, of particles with common ancestors).
+
+All of it says little where few draws that were never made would carry most of the weight. k-hat tells: it is the
 shape of a generalised Pareto law fitted to the largest weights, which have moments below 1 / k only. Means can be
 trusted while k < min(1 - 1 / log10 S, 0.7) for S draws (Vehtari et al. 2024, arXiv 1507.02646, section 3.2.4).
 """
@@ -16,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from arviz_stats.base import array_stats
+from numpy.typing import NDArray
 
 from driftback.distributions.target import Problem, Truth
 from driftback.errors import BadInput
@@ -31,11 +35,13 @@ FEWEST = 25
 
 @dataclass(frozen=True)
 class WeightedRow:
-    """The weighted `mean` of one quantity, its standard `error`, and how many of those it is from the true mean."""
+    """The weighted `mean` of one quantity, its standard `error` (None where all draws are of one family), and how many
+    of those it is from the true mean.
+    """
 
     name: str
     mean: float
-    error: float
+    error: float | None
     z: float | None
 
 
@@ -43,14 +49,16 @@ class WeightedRow:
 class Weighted:
     """What is known of `n` weighted draws: their `ess`, the `largest` share of one draw, and `khat`.
 
-    `khat` is None for too few weights, and where too many of the largest are equal, so that they have no tail.
+    `khat` is None for too few weights, and where too many of the largest are equal, so that they have no tail. Where
+    draws are copies, of so many `families`, the ESS is that of their errors; None where there is one family only.
     """
 
     n: int
-    ess: float
+    ess: float | None
     largest: float
     khat: float | None
     rows: tuple[WeightedRow, ...]
+    families: int | None = None
 
     @property
     def limit(self) -> float:
@@ -64,7 +72,16 @@ class Weighted:
         if self.n < FEWEST:
             few = f"{self.n} weight{'s are' if self.n > 1 else ' is'} too few"
             said.append(f"{few} for a k-hat: draw at least {FEWEST}, better 1000")
-        if self.ess < ENOUGH:
+        if self.ess is None:
+            said.append(
+                f"the {self.n} draws are of one family, so what they are worth is not known: draw in several islands"
+            )
+        elif self.families is not None and self.ess < ENOUGH:
+            said.append(
+                f"the {self.n} draws are worth {self.ess:.1f} independent ones, as the spread between {self.families} "
+                "families tells: means are rough; draw more"
+            )
+        elif self.ess < ENOUGH:
             said.append(
                 f"the ESS of the weights is {self.ess:.1f} of {self.n}, and one draw carries {self.largest:.1%}: "
                 "means are rough; draw more, or bring the proposal nearer to the target"
@@ -106,12 +123,14 @@ def weighted(
     names: Sequence[str] = (),
     problem: Problem | None = None,
     truth: Truth | None = None,
+    families: Array | None = None,
 ) -> Weighted:
     """What `log_weights` (n,), in nats and up to a constant, say of the `draws` (n, *event) that they belong to.
 
     Minus infinity is the weight 0. The quantities are those of the `problem`, or else all numbers of an event. Errors
-    hold for independent draws: after a resampling, give what was drawn before it. BadInput for weights that are NaN,
-    infinite or all 0, and for draws that are not finite.
+    hold for independent draws; after a resampling give what was drawn before it, or tell by `families` (n,), numbers
+    from 0 on, which draws are kin. BadInput for weights that are NaN, infinite or all 0, and for draws that are not
+    finite.
     """
     logs = plain(log_weights, "log-weights").astype(np.float64)
     if logs.ndim != 1 or logs.size == 0:
@@ -124,15 +143,42 @@ def weighted(
     w = np.exp(logs - logs.max())
     w /= w.sum()
     rows: tuple[WeightedRow, ...] = ()
+    kish, kin = float(1 / np.square(w).sum()), None if families is None else _kin(families, len(w))
+    ess: float | None = kish
     if draws is not None:
         truth = truth or (problem.truth if problem is not None else Truth())
-        rows = _rows(w, draws, names, problem, truth)
-    return Weighted(len(w), float(1 / np.square(w).sum()), float(w.max()), _khat(logs), rows)
+        rows, shrunk = _rows(w, draws, names, problem, truth, kin)
+        if kin is not None:
+            ess = None if math.isnan(shrunk) else min(kish, 1 / shrunk) if shrunk > 0 else kish
+    number = None if kin is None else len(np.unique(kin))
+    return Weighted(len(w), ess, float(w.max()), _khat(logs), rows, number)
+
+
+def _kin(families: Array, n: int) -> NDArray[np.int64]:
+    found = plain(families, "families")
+    if found.shape != (n,) or found.dtype.kind not in "iu" or found.min() < 0:
+        raise BadInput(f"families have the shape {found.shape}; give a whole number from 0 on for each of {n} draws")
+    return found.astype(np.int64)
+
+
+def _error(w: Numbers, apart: Numbers, kin: NDArray[np.int64] | None) -> float:
+    """The standard error of the weighted mean of what is `apart` (n,) from it; NaN of one family."""
+    if kin is None:
+        return math.sqrt(float(np.square(w) @ np.square(apart)))
+    groups = len(np.unique(kin))
+    squares = float(np.square(np.bincount(kin, w * apart)).sum())
+    return math.sqrt(squares * groups / (groups - 1)) if groups > 1 else math.nan
 
 
 def _rows(
-    w: Numbers, draws: Array, names: Sequence[str], problem: Problem | None, truth: Truth
-) -> tuple[WeightedRow, ...]:
+    w: Numbers,
+    draws: Array,
+    names: Sequence[str],
+    problem: Problem | None,
+    truth: Truth,
+    kin: NDArray[np.int64] | None,
+) -> tuple[tuple[WeightedRow, ...], float]:
+    """The rows, and the mean over the quantities that vary of squared error over variance."""
     points = plain(draws, "draws")
     if points.ndim == 0 or len(points) != len(w):
         raise BadInput(f"draws have the shape {points.shape}, but there are {len(w)} log-weights; give one per draw")
@@ -140,14 +186,16 @@ def _rows(
     true = None if truth.mean is None else np.asarray(plain(truth.mean, "true means"), np.float64).reshape(-1)
     if true is not None and len(true) != len(read.names):
         raise BadInput(f"{len(true)} true means are known, but there are {len(read.names)} quantities")
-    rows = []
+    rows, shares = [], []
     for j, name in enumerate(read.names):
         x = read.quantity(j)[0]
         mean = float(w @ x)
-        error = math.sqrt(float(np.square(w) @ np.square(x - mean)))
+        error, variance = _error(w, x - mean, kin), float(w @ np.square(x - mean))
+        if variance > 0:
+            shares.append(error**2 / variance)
         z = (mean - float(true[j])) / error if true is not None and error > 0 else None
-        rows.append(WeightedRow(name, mean, error, z))
-    return tuple(rows)
+        rows.append(WeightedRow(name, mean, known(error), z))
+    return tuple(rows), float(np.mean(shares)) if shares else 0.0
 
 
 def _khat(logs: Numbers) -> float | None:

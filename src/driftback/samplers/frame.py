@@ -28,6 +28,8 @@ class Frame:
     """(n,) bool, for samplers that accept and reject."""
     log_weights: Tensor | None = None
     """(n,) in nats, for samplers that weight their points; the log of the mean weight is their estimate of log Z."""
+    families: Tensor | None = None
+    """(n,) numbers, for samplers that copy their points: only those of different families are independent."""
 
 
 class Sampler(Protocol):

@@ -37,6 +37,8 @@ def test_weights_and_law():
     told = weights.normaliser(first.log_weights)
     assert told.trusted
     assert abs(told.log_z - math.log(3)) < 4 * told.error, "a false alarm once in 16,000"
+    assert torch.equal(copies.x, first.x[copies.families])
+    assert torch.equal(end.families, copies.families)
     assert weights.normaliser(copies.log_weights).log_z == pytest.approx(told.log_z)
     assert p_value(first.x) < 1e-3 < p_value(end.x), "a false alarm once in 1,000"
     assert len(end.x.unique(dim=0)) > len(copies.x.unique(dim=0)), "moves part the copies"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from driftback.recipes.density import kept
 from driftback.recipes.density.draws import Draws
 from driftback.recipes.density.fitted import source_of
 from driftback.recipes.density.methods import METHODS, Options, checked
-from driftback.recipes.density.populations import POPULATIONS, Asked, drawn
+from driftback.recipes.density.populations import POPULATIONS, Asked, drawn, refused
 from driftback.recipes.density.problem import problem_of, starts, tried
 from driftback.samplers.markov import Energy, Kernel, Move, Noise, State, Warmup, moves
 from driftback.samplers.markov.energy import BadDensity
@@ -76,8 +76,8 @@ class Run:
 
     def go(self, progress: Progress | None = None) -> None:
         """Warm up, unless that was done, and draw to the end. Saves now and then where there is a folder."""
-        began = saved_at = time.monotonic()
-        rng, before = Rng(self.seed), self.seconds
+        began = time.monotonic()
+        rng, before, due = Rng(self.seed), self.seconds, began + EVERY
         made = METHODS[self.method].make(self.problem, self.energy, self.options)
         saved = None if self.folder is None else kept.read_run(self.folder)
         try:
@@ -86,19 +86,25 @@ class Run:
             else:
                 self._restore(made, saved)
             noise = self._noise(rng.child("draws")).at(self.done * self.thin)
-            left = (self.draws - self.done) * self.thin
+            left, lost = (self.draws - self.done) * self.thin, None
             for k, (state, move) in enumerate(moves(self.kernel, self.state, noise, left), 1):
+                if move.divergent is not None:
+                    lost = move.divergent if lost is None else lost | move.divergent
                 if k % self.thin:
                     continue
-                self._keep(state, move)
+                # A divergence is told even where its move is not kept.
+                self._keep(state, replace(move, divergent=lost))
+                lost = None
                 if self.budget is not None and self.energy.densities >= self.budget:
                     break
                 self.seconds = before + time.monotonic() - began
                 if progress:
                     progress(self.done, self.draws, "draws")
-                if self.folder is not None and time.monotonic() - saved_at > EVERY:
+                if self.folder is not None and (now := time.monotonic()) > due:
                     self.save()
-                    saved_at = time.monotonic()
+                    # All is written each time, and it grows: no more than a tenth of the time goes into that.
+                    spent = time.monotonic() - now
+                    due = now + spent + max(EVERY, 9 * spent)
             self.complete = True
         finally:
             self.seconds = before + time.monotonic() - began
@@ -125,14 +131,16 @@ class Run:
         self.warmed = self.energy.densities
 
     def _restore(self, kernel: Any, saved: kept.Saved) -> None:
-        self.done = saved.chains.shape[1]
-        self.x[:, : self.done] = saved.chains.to(self.x)
+        done = saved.chains.shape[1]
+        self.x[:, :done] = saved.chains.to(self.x)
         for name, one in saved.stats.items():
-            self._stat(name, one, one.shape[2:])[:, : self.done] = one.to(self.device)
+            self._stat(name, one, one.shape[2:])[:, :done] = one.to(self.device)
         self.kernel = kept.retuned(kernel, saved.kernel)
-        self.state = kept.filled(self.kernel.begin(saved.x.to(self.x)), saved.state)
+        self.state = kept.resumed(self.kernel, saved, self.x)
         self.energy.densities, self.energy.gradients = int(saved.counts["densities"]), int(saved.counts["gradients"])
         self.warmed, self.seconds = int(saved.counts["warmed"]), float(saved.counts["seconds"])
+        # Last of all: what was not restored is not to be saved.
+        self.done = done
 
     def _stat(self, name: str, like: Tensor, event: Sequence[int]) -> Tensor:
         if name not in self.stats:
@@ -140,11 +148,12 @@ class Run:
         return self.stats[name]
 
     def _keep(self, state: State, move: Move) -> None:
-        self.state, self.x[:, self.done] = state, state.x
+        self.x[:, self.done] = state.x
         for name, value in vars(move).items():
             if value is not None:
                 self._stat(name, value, value.shape[1:])[:, self.done] = value
-        self.done += 1
+        # Both at once: stopped between them, a run would go on to other draws.
+        self.state, self.done = state, self.done + 1
 
     def save(self) -> None:
         """Keep what there is in the folder."""
@@ -227,10 +236,9 @@ def draw(
     known: Any = METHODS | POPULATIONS
     if method not in known:
         raise BadInput(f"there is no method '{method}'; choose one of {', '.join(known)}")
-    given = checked(method, known[method].options, options)
+    given = checked(method, known[method].options, getattr(known[method], "defaults", {}) | options)
     if method in POPULATIONS:
-        if out is not None:
-            raise BadInput(f"{method} is one population and no run of chains: it cannot be resumed; write the result")
+        refused(method, out, start, dtype, device)
         rng = Rng(seed)
         if check and problem.values is None:
             tried(problem, starts(problem, 8, None, rng, torch.float64, Energy(problem.target)), rng)
@@ -256,7 +264,7 @@ def draw(
         folder,
     )
     if folder is not None:
-        _begin(folder, run, resume)
+        kept.begin(folder, _asked(run), resume=resume)
     try:
         run.go(progress)
     except KeyboardInterrupt:
@@ -275,8 +283,8 @@ def _dtype(name: str) -> torch.dtype:
     return known[name]
 
 
-def _begin(folder: Path, run: Run, resume: bool) -> None:
-    asked = {
+def _asked(run: Run) -> dict[str, Any]:
+    return {
         "target": run.problem.name,
         "method": run.method,
         "options": vars(run.options),
@@ -286,15 +294,5 @@ def _begin(folder: Path, run: Run, resume: bool) -> None:
         "thin": run.thin,
         "seed": run.seed,
         "dtype": str(run.dtype).removeprefix("torch."),
+        "scale": run.problem.scale,
     }
-    if resume:
-        before = kept.read_asked(folder)
-        for name, value in asked.items():
-            if before.get(name) != value:
-                raise BadInput(
-                    f"{folder} was begun with {name} {before.get(name)}, not {value}; resume with that, or draw anew"
-                )
-        return
-    if folder.exists() and any(folder.iterdir()):
-        raise BadInput(f"{folder} holds something already; go on with resume, or give another folder")
-    kept.write_asked(folder, asked)

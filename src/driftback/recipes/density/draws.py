@@ -25,14 +25,16 @@ class Draws:
     """Points from `problem` by `method`.
 
     `chains` (chains, draws, *event) are a chain method's; those of a population (SMC, importance) are one draw of many
-    particles, with `log_weights`. `stats` (chains, draws) are what the kernel said of each move: acceptance, energy,
-    divergence, leaps. `history` are frames on the way there, to be played.
+    particles, with `log_weights` and, where they were copied, the `families` that they are of. `stats` (chains, draws)
+    are what the kernel said of each move: acceptance, energy, divergence, leaps. `history` are frames on the way there,
+    to be played.
     """
 
     problem: Problem
     method: str
     chains: Tensor
     log_weights: Tensor | None = None
+    families: Tensor | None = None
     log_z: float | None = None
     log_z_error: float | None = None
     density_evaluations: int = 0
@@ -52,7 +54,7 @@ class Draws:
 
     @property
     def ess(self) -> float | None:
-        """The smallest bulk ESS of a quantity, or that of the weights."""
+        """The smallest bulk ESS of a quantity, or that of weighted points; None where it is not known."""
         found = self.diagnostics
         if isinstance(found, Weighted):
             return found.ess
@@ -75,7 +77,7 @@ class Draws:
         follows.
         """
         if self.log_weights is not None:
-            return weighted(self.log_weights, self.chains[:, 0], problem=self.problem)
+            return weighted(self.log_weights, self.chains[:, 0], problem=self.problem, families=self.families)
         return diagnose(
             self.chains,
             problem=self.problem,

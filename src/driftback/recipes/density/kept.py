@@ -95,8 +95,29 @@ def retuned(kernel: Any, found: dict[str, Tensor]) -> Any:
     return replace(kernel, **{name: float(one) if one.ndim == 0 else one for name, one in changes.items()})
 
 
-def write_asked(folder: Path, asked: dict[str, Any]) -> None:
-    """What is to be drawn, so that a resume does the same."""
+def resumed(kernel: Any, saved: Saved, like: Tensor) -> Any:
+    """The state of `kernel` that was `saved`, on the device of `like`. BadInput where the density there was another."""
+    fresh = kernel.begin(saved.x.to(like))
+    state = filled(fresh, saved.state)
+    if not torch.allclose(fresh.log_prob, state.log_prob.to(fresh.log_prob), rtol=1e-4, atol=1e-4):
+        raise BadInput("the run was begun with another density; resume it with that one, or draw anew")
+    return state
+
+
+def begin(folder: Path, asked: dict[str, Any], *, resume: bool) -> None:
+    """Write down what is `asked`; to `resume`, see that it is what was asked before. BadInput where it is not, and
+    where something lies in the folder already.
+    """
+    if resume:
+        before = read_asked(folder)
+        for name, value in asked.items():
+            if before.get(name) != value:
+                raise BadInput(
+                    f"{folder} was begun with {name} {before.get(name)}, not {value}; resume with that, or draw anew"
+                )
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise BadInput(f"{folder} holds something already; go on with resume, or give another folder")
     write_text(folder / CONFIG, json.dumps({"version": VERSION} | asked, indent=2) + "\n")
 
 
@@ -166,6 +187,8 @@ def write_draws(draws: Draws, out: Path, *, overwrite: bool = False) -> None:
         arrays: dict[str, Any] = {"x": draws.x, "chains": draws.chains.cpu().numpy()}
         if draws.log_weights is not None:
             arrays["log_weights"] = draws.log_weights.cpu().numpy()
+        if draws.families is not None:
+            arrays["families"] = draws.families.cpu().numpy()
         arrays |= {name: one.cpu().numpy() for name, one in draws.stats.items()}
         with writing(out) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)

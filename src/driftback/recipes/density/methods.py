@@ -92,8 +92,13 @@ def _aimed(kernel: Any, options: Options) -> Any:
 
 
 def _slice(problem: Problem, energy: Energy, options: Options) -> Kernel:
-    prior = energy.ability("prior") or reference(problem)
-    return EllipticalSlice(energy, prior, energy.ability("log_likelihood"))  # type: ignore[arg-type]
+    prior: Any = energy.ability("prior")
+    if prior is None:
+        # Times another prior, the target's own likelihood would be another target: what is beyond this one is taken.
+        return EllipticalSlice(energy, reference(problem))
+    if not all(hasattr(prior, name) for name in ("sample", "log_prob", "mean")):
+        raise BadInput("the target's prior has to be a normal law with sample, log_prob and mean, like Gaussian")
+    return EllipticalSlice(energy, prior, energy.ability("log_likelihood"))
 
 
 def _tempered(problem: Problem, energy: Energy, options: Options) -> Kernel:
@@ -223,4 +228,6 @@ def checked(name: str, known: tuple[str, ...], given: dict[str, Any]) -> Options
             whole(value, option, 1)
         elif not real(value, option) > 0:
             raise BadInput(f"{option} must be above 0, not {value}")
+        elif option == "aim" and not value < 1:
+            raise BadInput(f"aim is a probability of acceptance and below 1, not {value}")
     return Options(**given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -59,6 +59,8 @@ class Population:
     about: str
     source: str
     options: tuple[str, ...] = ()
+    defaults: dict[str, Any] = field(default_factory=dict)
+    """What it takes where another default than that of `Options` is right for it."""
 
 
 def _kernel(problem: Problem, gradient: Any, leaps: int) -> Callable[[Energy], Any]:
@@ -97,8 +99,8 @@ def _ais(asked: Asked) -> Iterator[tuple[Frame, Energy]]:
 def _refined(asked: Asked) -> Iterator[tuple[Frame, Energy]]:
     if asked.source is None:
         raise BadInput("refined proposes from a source with a density; give source=, a fitted model of the same points")
-    energy = Energy(asked.problem.target)
-    for frame in Refined(asked.source, asked.problem.target, asked.options.moves)(asked.n, rng=asked.rng):
+    energy, refined = Energy(asked.problem.target), Refined(asked.source, asked.problem.target, asked.options.moves)
+    for frame in replace(refined, gradient=asked.gradient)(asked.n, rng=asked.rng):
         energy.densities = energy.gradients = frame.evaluations * asked.n
         yield frame, energy
 
@@ -137,8 +139,17 @@ POPULATIONS: dict[str, Population] = {
         "a learned source proposes, weights and MALA correct; k-hat says whether to trust it; log Z",
         "Vehtari et al. 2024, arXiv 1507.02646",
         ("moves",),
+        {"moves": 20},
     ),
 }
+
+
+def refused(name: str, out: Any, start: Any, dtype: str, device: str | None) -> None:
+    """BadInput for what chains alone can be given."""
+    if out is not None:
+        raise BadInput(f"{name} is one population and no run of chains: it cannot be resumed; write the result")
+    if start is not None or dtype != "float64" or device not in (None, "cpu"):
+        raise BadInput(f"{name} begins by itself, in float64 on the CPU; leave start, dtype and device out")
 
 
 def drawn(name: str, asked: Asked, progress: Progress | None) -> Draws:
@@ -164,6 +175,7 @@ def drawn(name: str, asked: Asked, progress: Progress | None) -> Draws:
         name,
         frame.x[:, None],
         frame.log_weights,
+        frame.families,
         z.log_z,
         None if math.isnan(z.error) else z.error,
         counted.densities,

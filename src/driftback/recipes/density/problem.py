@@ -26,6 +26,8 @@ from driftback.samplers.markov.energy import told as told_point
 
 FAR, RAYS, AXES, ROOM = (1e6, 1e8), 32, 64, 1e-3
 """Radii between which a density's fall is measured, along how many rays and axes, and what rounding may hide."""
+LOST = 100.0
+"""A density that is so many nats lower, beyond a fall as r^-d, is nowhere that chains come, whatever it does there."""
 TRIES = 100
 """So often is a start looked for that has a density."""
 
@@ -52,6 +54,8 @@ def problem_of(
     `single`, one point. `scale` is about how far from 0 the mass lies. BadInput for what is none of these.
     """
     found = _problem_of(target, shape, single)
+    if not found.event_shape:
+        raise BadInput("one point has to have a shape; for a single number take shape=1, points (n, 1)")
     if scale is None:
         return found
     if not 0 < scale < math.inf:
@@ -195,10 +199,11 @@ def _normalisable(energy: Energy, x: Tensor, rng: Rng) -> None:
     energy.lenient = True
     try:
         near, far = (energy.value((centre + r * u).to(x.dtype)) for r in FAR)
+        here = energy.value(centre.to(x.dtype))
     except Exception:
         return  # so far out a density may refuse to answer
     falls = (near - far).double() / math.log(FAR[1] / FAR[0])
-    flat = (falls < least - ROOM) & torch.isfinite(falls)
+    flat = (falls < least - ROOM) & torch.isfinite(falls) & (here - far < least * math.log(FAR[1]) + LOST)
     if not bool(flat.any()):
         return
     if bool((falls == 0).all()) and bool((near == near[0]).all()):

@@ -19,7 +19,7 @@ from driftback.errors import BadInput
 from driftback.randomness import Rng, as_rng
 from driftback.samplers.frame import Frame
 from driftback.samplers.markov import resampling, weights
-from driftback.samplers.markov.energy import Energy
+from driftback.samplers.markov.energy import Energy, Gradient
 from driftback.samplers.markov.metropolis import Drawn, Langevin, Metropolis
 from driftback.samplers.markov.noise import Noise
 from driftback.samplers.markov.state import looks
@@ -40,7 +40,8 @@ def langevin(energy: Energy) -> Shaped:
 class Refined:
     """Draws of `source`, refined to `target` by so many `moves` of `kernel(energy)`.
 
-    Its step is tuned in the first half of the moves and its metric is `shaping` of the weighted draws.
+    Its step is tuned in the first half of the moves and its metric is `shaping` of the weighted draws. The target's
+    `gradient` may be handed in.
     """
 
     source: Drawn
@@ -48,6 +49,7 @@ class Refined:
     moves: int = 20
     kernel: Callable[[Energy], Shaped] = langevin
     shaping: Shaping = FISHER
+    gradient: Gradient | None = None
 
     def __post_init__(self) -> None:
         if self.moves < 0:
@@ -61,7 +63,7 @@ class Refined:
         Copies interact: item i depends on n. BadInput where all draws have weight 0.
         """
         rng = as_rng(rng)
-        energy, x = Energy(self.target), self.source.sample(n, rng=rng.child("start"))
+        energy, x = Energy(self.target, self.gradient), self.source.sample(n, rng=rng.child("start"))
         kernel = self.kernel(energy)
         sloped = looks(kernel)
         state = energy.state(x, sloped=sloped)
@@ -69,9 +71,9 @@ class Refined:
         yield Frame(1.0, x, 1, log_weights=log_weights)
         shares = log_weights.softmax(0)
         metric, step = self.shaping(state, shares), kernel.step.double()
-        state = state.rows(resampling.systematic(shares, n, rng=rng.child("copies")))
-        level = weights.log_mean(log_weights).expand(n)
-        yield Frame(0.0, state.x, 1, log_weights=level)
+        families = resampling.systematic(shares, n, rng=rng.child("copies"))
+        state, level = state.rows(families), weights.log_mean(log_weights).expand(n)
+        yield Frame(0.0, state.x, 1, None, level, families)
         noise = Noise(rng.child("moves"), n, x.dtype, x.device)
         for move in range(self.moves):
             energy.lenient = True
@@ -79,4 +81,4 @@ class Refined:
             energy.lenient = False
             if move < self.moves // 2:
                 step = step * math.exp(RATE * (float(happened.probability.nan_to_num(nan=0.0).mean()) - kernel.aim))
-            yield Frame(0.0, state.x, -(-energy.densities // n), happened.accepted, level)
+            yield Frame(0.0, state.x, -(-energy.densities // n), happened.accepted, level, families)

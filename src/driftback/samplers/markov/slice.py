@@ -37,7 +37,8 @@ class EllipticalSlice:
 
     Where `log_likelihood`, x (n, *event) -> (n,), is given, it is asked instead, which spares the prior's density in
     each trial. After `most` trials a chain stays where it is: as a way there and its way back need the same number, the
-    law is still kept. `leaps` of a move are its trials. BadInput where `most` is not positive.
+    law is still kept. `leaps` of a move are its trials. BadInput where `most` is not positive, and at the start where
+    prior and likelihood do not make the target.
     """
 
     energy: Energy
@@ -54,7 +55,11 @@ class EllipticalSlice:
         state = self.energy.begin(x, sloped=False)
         if self.log_likelihood is None:
             return state
-        return State(x, self.energy.of(self.log_likelihood, x) + self._prior(x))
+        together = self.energy.of(self.log_likelihood, x) + self._prior(x)
+        off = together - state.log_prob
+        if bool((off - off[0]).abs().max() > 1e-3 * (1 + state.log_prob.abs().max())):
+            raise BadInput("prior times likelihood is not the target; mend either, or leave the likelihood out")
+        return State(x, together)
 
     @torch.no_grad()
     def __call__(self, state: State, noise: Noise) -> tuple[State, Move]:

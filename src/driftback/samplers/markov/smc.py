@@ -7,8 +7,8 @@ the Royal Statistical Society B 68(3), equation 31); copies are made where (sum 
 The error of log Z comes from one run, by genealogy: with S_e the share of the weight that descends from particle e of
 the start, its variance is sum S_e^2 - 1 / n less what copying with nothing at stake would have added (Lee and Whiteley
 2018, arXiv 1509.00394, whose factor (n / (n - 1))^r for r multinomial copyings is, for systematic ones, the
-rounding of `resampling.rounding`). Several islands that share nothing but their tuning give it as the spread of their
-Z.
+rounding of `resampling.rounding`: of whole families' shares, since copies stay in order, so that a family lies in one
+stretch). Several islands that share nothing but their tuning give it as the spread of their Z.
 """
 
 from __future__ import annotations
@@ -124,22 +124,27 @@ class _Genealogy:
     """Which particle of the start each one descends from, and what copying alone has added to the squared shares."""
 
     def __init__(self, n: int, islands: int, mixed: bool, device: torch.device) -> None:
-        self.islands, self.mixed = islands, mixed
+        self.islands, self.each, self.mixed = islands, n // islands, mixed
         self.eve, self.rounded = torch.arange(n, device=device), 0.0
 
     def copied(self, log_weights: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
         """Which particle each copy is of, island by island, and the log-weights afterwards: the island's mean."""
-        each = len(log_weights) // self.islands
-        rows, levels = [], []
+        each, rows, levels = self.each, [], []
         for island, own in enumerate(log_weights.reshape(self.islands, each)):
             empty = bool((own == -torch.inf).all())
             shares = torch.full_like(own, 1 / each) if empty else own.softmax(0)
             rows.append(island * each + resampling.systematic(shares, each, rng=rng.child("island", island)))
             levels.append(weights.log_mean(own).expand(each))
-            self.rounded += resampling.rounding(shares, each) / self.islands**2
+        if self.islands == 1:
+            self.rounded += resampling.rounding(self._shares(log_weights), each)
         chosen = torch.cat(rows)
         self.eve = self.eve[chosen]
         return chosen, torch.cat(levels)
+
+    @property
+    def families(self) -> Tensor:
+        """Which particles are kin, (n,): those of one ancestor or, where coordinates were swapped, of one island."""
+        return torch.arange(len(self.eve), device=self.eve.device) // self.each if self.mixed else self.eve
 
     def error(self, log_weights: Tensor) -> float:
         """The standard error of log Z."""
@@ -147,9 +152,13 @@ class _Genealogy:
             return math.nan
         if self.islands > 1:
             return weights.spread(log_weights.reshape(self.islands, -1).logsumexp(1))
-        shares, n = log_weights.softmax(0), len(log_weights)
-        families = torch.zeros_like(shares).index_add(0, self.eve, shares)
-        return math.sqrt(max(0.0, float(families.square().sum()) - 1 / n - self.rounded))
+        squares = float(self._shares(log_weights).square().sum())
+        return math.sqrt(max(0.0, squares - 1 / len(log_weights) - self.rounded))
+
+    def _shares(self, log_weights: Tensor) -> Tensor:
+        """The share of the weight that each particle of the start has handed down, (n,)."""
+        shares = log_weights.softmax(0)
+        return torch.zeros_like(shares).index_add(0, self.eve, shares)
 
 
 @torch.no_grad()
@@ -192,7 +201,7 @@ def _run(smc: SMC, n: int, rng: Rng, spent: int) -> Iterator[Swarm]:
             step = step * math.exp(RATE * (acceptance - tuned.aim))
         beta, rung = new, rung + 1
         used, error = -(-(path.energy.densities - before) // n), family.error(log_weights)
-        at = (1 - beta, state.x, used, None, log_weights, error, k_hat, copied, length)
+        at = (1 - beta, state.x, used, None, log_weights, family.families, error, k_hat, copied, length)
         yield Swarm(*at, step=float(step.mean()), acceptance=acceptance)
 
 
