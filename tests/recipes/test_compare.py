@@ -19,7 +19,8 @@ def test_every_way_has_a_row_with_its_cost(found) -> None:
     assert [entry.name for entry in found.entries] == list(WAYS)
     for entry in found.entries:
         assert not entry.why, entry.why
-        assert 100 < len(entry.points) <= 400
+        # Tempering pays for 12 rungs: 4 draws of its 20 ladders are left.
+        assert 60 < len(entry.points) <= 400
         # A move of all chains, or a tree, is not cut off in the middle.
         assert entry.evaluations <= 1.3 * 20_000
         assert entry.seconds > 0

@@ -50,6 +50,11 @@ WRONG = {
     "numpy": (lambda x: plain(x).detach().numpy(), lambda x: -x, "log_prob gave a ndarray; return a tensor"),
     "no gradient": (lambda x: plain(x.detach()), None, "log_prob has no gradient: .*metropolis"),
     "numpy without a gradient": (lambda x: plain(x).detach().numpy(), None, "log_prob has no gradient"),
+    "a gradient of its parameters alone": (
+        lambda x: (x.detach() * torch.ones(2, dtype=DOUBLE, requires_grad=True)).sum(1),
+        None,
+        "log_prob has no gradient",
+    ),
     "another gradient's shape": (plain, lambda x: -x[:, :1], r"the gradient at points of shape \(3, 2\) is \(3, 1\)"),
     "numpy's gradient": (plain, lambda x: (-x).numpy(), r"the gradient at points of shape \(3, 2\) is ndarray"),
     "nan in the gradient": (

@@ -11,6 +11,7 @@ from laws import DOUBLE, MODES, TILTED, Quartic, noise, scales, tensor, told
 from orbits import RIGHT, Rules, law, leapfrog, walk
 from scipy.stats import chisquare
 
+from driftback.errors import BadInput
 from driftback.samplers.markov import NUTS, UNIT, Dense, Diagonal, Energy, moves
 from driftback.samplers.markov import nuts as nuts_module
 from driftback.samplers.markov.nuts import Trees
@@ -270,14 +271,19 @@ def test_both_machines_give_the_same_chains(dtype, own, way, monkeypatch) -> Non
         assert all(part.dtype == vars(expected)[name].dtype for name, part in vars(move).items())
 
 
-@pytest.mark.parametrize("way", ["compiled"], indirect=True)
 def test_a_chain_that_is_slow_holds_the_others_for_a_ring(way, monkeypatch) -> None:
     """One chain takes steps 25 times as short: the others wait for it, and nothing is lost."""
     monkeypatch.setattr("driftback.samplers.markov.quick_trees.AHEAD", 3)
+    monkeypatch.setattr(nuts_module, "AHEAD", 3)
     step = torch.tensor([0.02, 0.5, 0.5, 0.5], dtype=DOUBLE)
     nuts = NUTS(Energy(MODES), step, depth=7)
     state = nuts.begin(MODES.sample(4, rng=0))
-    ours = [after.x for after, _ in nuts.run(state, noise(4), 12)]
+    ours, spent = [], []
+    for after, _ in nuts.run(state, noise(4), 12):
+        ours.append(after.x)
+        spent.append(nuts.energy.gradients)
+    # While the slow chain takes its first trees the others stop; unbounded they would all be done by then.
+    assert spent[0] < 0.6 * spent[-1]
     for k, x in enumerate(ours):
         state = nuts(state, noise(4).at(k))[0]
         assert torch.equal(x, state.x)
@@ -290,6 +296,11 @@ def test_moves_takes_the_kernels_own_way() -> None:
     theirs = [after.x for after, _ in nuts.run(state, noise(4), 5)]
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
     assert list(nuts.run(state, noise(4), 0)) == []
+
+
+def test_trees_too_deep_are_refused() -> None:
+    with pytest.raises(BadInput, match="depth of 1 to 20, 10 as a rule, not 40"):
+        NUTS(Energy(MODES), tensor(0.3)[0], depth=40)
 
 
 def test_what_happened_is_told() -> None:

@@ -39,7 +39,7 @@ from driftback.scores.denoiser import Denoiser
 from driftback.scores.exact import ExactDenoiser
 from driftback.scores.recorded import RecordedDenoiser
 
-BUDGET, POINTS, CHAINS = 200_000, 1000, 20
+BUDGET, POINTS, CHAINS, WARMUP = 200_000, 1000, 20, 60
 SEEN = 2000
 """So many exact draws are recorded, and learned from."""
 LOW, HIGH = 0.004, 160.0
@@ -129,7 +129,7 @@ def chain(method: str) -> Way:
     def run(stage: Stage) -> Entry:
         options = checked(method, METHODS[method].options, {})
         draws = max(1, stage.budget // CHAINS)
-        chains = Run(stage.problem, method, options, CHAINS, draws, 300, seed=stage.seed, budget=stage.budget)
+        chains = Run(stage.problem, method, options, CHAINS, draws, WARMUP, seed=stage.seed, budget=stage.budget)
         chains.go()
         found = chains.result()
         return _of_draws(method, METHODS[method].about, found, stage.n)

@@ -18,6 +18,10 @@ from driftback.samplers.markov.state import State
 
 SHOWN = 6
 """So many coordinates of a point are told."""
+NO_GRADIENT = (
+    "log_prob has no gradient: its result does not hang on x by torch's operations; use these, hand a gradient in, or "
+    "take a method that needs none (metropolis, stretch)"
+)
 Gradient = Callable[[Tensor], Tensor]
 Both = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -78,13 +82,12 @@ class Energy:
             leaf = x.detach().requires_grad_()
             value = self.target.log_prob(leaf)
             if not isinstance(value, Tensor) or not value.requires_grad:
-                raise BadDensity(
-                    "log_prob has no gradient: its result does not hang on x by torch's operations; use these, hand a "
-                    "gradient in, or take a method that needs none (metropolis, stretch)"
-                )
+                raise BadDensity(NO_GRADIENT)
             if value.shape != (len(x),):
                 self._checked(value.detach(), x)
-            (slope,) = torch.autograd.grad(value.sum(), leaf)
+            (slope,) = torch.autograd.grad(value.sum(), leaf, allow_unused=True)
+            if slope is None:  # the result hangs on parameters that want a gradient, but not on x
+                raise BadDensity(NO_GRADIENT)
         return self._both(value.detach(), slope, x)
 
     def state(self, x: Tensor, *, sloped: bool) -> State:

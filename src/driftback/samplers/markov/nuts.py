@@ -19,22 +19,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from driftback.errors import BadInput
 from driftback.samplers.markov.energy import Energy
 from driftback.samplers.markov.hamiltonian import LOST, Hamiltonian, leap
 from driftback.samplers.markov.metric import UNIT, Metric
-from driftback.samplers.markov.noise import Noise
+from driftback.samplers.markov.noise import AHEAD, Noise
 from driftback.samplers.markov.state import Move, State
+
+DEEPEST = 20
+"""Of all trees: a million leapfrogs."""
 
 
 @dataclass(frozen=True, eq=False)
 class NUTS:
-    """Trees of at most 2^`depth` leapfrogs of `step`, in y = S^-1 x of the `metric`."""
+    """Trees of at most 2^`depth` leapfrogs of `step`, in y = S^-1 x of the `metric`. BadInput for a depth above 20."""
 
     energy: Energy
     step: Tensor
     metric: Metric = UNIT
     depth: int = 10
     aim: float = 0.8
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.depth <= DEEPEST:
+            raise BadInput(f"trees have a depth of 1 to {DEEPEST}, 10 as a rule, not {self.depth}")
 
     def begin(self, x: Tensor) -> State:
         """The state of chains at `x` (n, *event)."""
@@ -76,6 +84,10 @@ class NUTS:
         done = torch.zeros(n, dtype=torch.long, device=state.x.device)
         waiting: dict[int, list[tuple[Tensor, State, Move]]] = {}
         for k in range(moves):
+            # A chain may be so far ahead of the slowest, no further: what it finds has to be kept.
+            until = min(moves, k + AHEAD)
+            parked = (~trees.going & (done < until)).nonzero()[:, 0]
+            trees.grow(parked, trees.kept(parked)[0], noise.k + done[parked])
             while bool((done <= k).any()):
                 rows = trees.leap().nonzero()[:, 0]
                 if not len(rows):
@@ -85,7 +97,7 @@ class NUTS:
                     some = done[rows] == move
                     waiting.setdefault(move, []).append((rows[some], ended[0].rows(some), _rows(ended[1], some)))
                 done[rows] += 1
-                more = done[rows] < moves
+                more = done[rows] < until
                 trees.grow(rows[more], ended[0].rows(more), noise.k + done[rows[more]])
             yield _together(waiting.pop(k))
 
