@@ -76,6 +76,10 @@ def test_a_file_of_ones_own(cli, tmp_path: Path) -> None:
     assert (tmp_path / "plot.png").stat().st_size > 1000
 
 
+OBJECT = "class T:\n    event_shape = (2,)\n    def log_prob(self, x):\n        return 1 / 0\n"
+PLAIN = "event_shape = (2,)\ndef log_prob(x):\n    return -(x**2).sum(1) / 2\n"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -86,6 +90,24 @@ def test_a_file_of_ones_own(cli, tmp_path: Path) -> None:
         ("event_shape = (2,)\ndef log_prob(x):\n    return x.sum(1) * 0", "the same number everywhere"),
         ("event_shape = (2,)\ndef log_prob(x):\n    return -(x**2).sum(1) + x.sum(1).log()", "NaN in chain"),
         ("def log_prob(x:", "SyntaxError"),
+        ("event_shape = (2,)\ndef logp(x):\n    return x.sum(1)", "defines no log_prob(x), but logp"),
+        (PLAIN + "log_z = 'big'", "mine.py: log_z must be a number, not 'big'"),
+        (PLAIN + "scale = -1", "mine.py: scale is -1.0"),
+        (PLAIN + "values = 3", "mine.py: values are 3; give the two numbers"),
+        (PLAIN.replace("(2,)", "'two'"), "mine.py: shape must be a whole number, not 'two'"),
+        (PLAIN + "names = ('a', 'b', 'c')", "3 names for 2 quantities"),
+        (PLAIN + "def quantities(x):\n    return 1 / 0", "line 5: ZeroDivisionError in quantities"),
+        (PLAIN + "def gradient(x):\n    return 1 / 0", "line 5: ZeroDivisionError in gradient"),
+        (PLAIN + "def gradient(x):\n    return x", "the gradient that was given is not that of log_prob"),
+        (
+            "class T:\n    event_shape = (2,)\n    def log_prob(self, x):\n        return 1 / 0\ntarget = T()",
+            "line 4: Zero",
+        ),
+        (
+            "class T:\n    event_shape = (2,)\n    def log_prob(self, x):\n        return 1 / 0\ntarget = T",
+            "is a class",
+        ),
+        ("target = 3", "mine.py: target is a int"),
     ],
 )
 def test_a_file_that_fails_is_told_in_a_line(cli, tmp_path: Path, text: str, said: str) -> None:
@@ -93,6 +115,21 @@ def test_a_file_that_fails_is_told_in_a_line(cli, tmp_path: Path, text: str, sai
     result = cli("draw", tmp_path / "mine.py", *FEW)
     assert result.code == 2
     assert said in result.error
+
+
+def test_what_was_drawn_before_a_file_fails_is_kept(cli, tmp_path: Path) -> None:
+    """What the file raises late, in whatever words, costs none of the points before it."""
+    late = "calls = []\n" + PLAIN.replace(
+        "return", "calls.append(0)\n    assert len(calls) < 60, 'one\\ntwo'\n    return"
+    )
+    (tmp_path / "mine.py").write_text(late, "utf-8")
+    words = ("draw", tmp_path / "mine.py", "-n", 4000, *FEW, "--method", "metropolis", "--out", tmp_path / "x.npy")
+    result = cli(*words)
+    assert result.code == 2
+    assert "line 5: AssertionError in log_prob: one two" in result.error
+    kept = np.load(tmp_path / "x.npy")
+    assert f"the {len(kept)} points before it are in" in result.error
+    assert 0 < len(kept) < 4000
 
 
 @pytest.mark.parametrize(

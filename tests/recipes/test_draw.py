@@ -10,7 +10,8 @@ import torch
 
 import driftback as db
 from driftback.distributions import Gaussian
-from driftback.errors import BadInput
+from driftback.distributions.target import Problem
+from driftback.errors import BadInput, DriftbackError
 from driftback.recipes.density import draw as module
 from driftback.recipes.density.methods import METHODS
 from driftback.recipes.density.populations import POPULATIONS
@@ -153,7 +154,13 @@ def test_a_seed_decides_and_event_shapes_are_free() -> None:
 BAD = {
     "scalar": (lambda x: -(x**2).sum() / 2, "return one number per point"),
     "wide": (lambda x: -(x**2) / 2, r"shape \(16, 2\)"),
-    "numpy": (lambda x: -(x.detach().numpy() ** 2).sum(1), "gave a ndarray"),
+    "numpy": (lambda x: -(x.numpy() ** 2).sum(1), "no gradient, as it leaves torch for numpy"),
+    "complex": (lambda x: normal(x) + 0j, "complex numbers"),
+    "text": (lambda x: "no", "gave a str"),
+    "in place": (lambda x: normal(x.mul_(0.5)), "changes the points"),
+    "raises": (lambda x: {}["theta"], r"test_draw.py, line \d+: KeyError in log_prob: 'theta'"),
+    "float32": (lambda x: normal(x @ torch.eye(2)), r"points are float64: make your own tensors with dtype=x.dtype"),
+    "of one point": (lambda x: -(x[0] ** 2 + x[1] ** 2), "or say single=True"),
     "no gradient": (lambda x: normal(x.detach()), "no gradient"),
     "plus infinity": (
         lambda x: torch.where(x[:, 0] > 0, math.inf, normal(x)),
@@ -219,8 +226,16 @@ def test_starts_are_checked() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"method": "nuds"}, "choose one of nuts"),
-        ({"depht": 3}, "nuts has no option depht; it takes aim, depth"),
+        ({"method": "nuds"}, r"\(did you mean nuts\?\); choose one of nuts"),
+        ({"n_chains": 4}, r"no option n_chains \(did you mean chains\?\)"),
+        ({"aim": 1.2}, "above 0 and below 1, not 1.2"),
+        ({"seed": "a"}, "seed must be a whole number"),
+        ({"scale": "3"}, "scale must be a number"),
+        ({"device": "abacus"}, "no device 'abacus'"),
+        ({"start": "here"}, "start is no array of numbers"),
+        ({"start": (0.0, math.nan)}, "the start of chain 0 is not finite"),
+        ({"gradient": 3}, "gradient is a int"),
+        ({"depht": 3}, r"nuts has no option depht \(did you mean depth\?\); it takes aim, depth"),
         ({"n": 0}, "at least 1"),
         ({"chains": 2.5}, "whole number"),
         ({"dtype": "int8"}, "float64 or float32"),
@@ -233,6 +248,93 @@ def test_arguments_are_told(given: dict, said: str) -> None:
         db.draw(normal)
     with pytest.raises(BadInput, match="there is no target 'funnle'"):
         db.draw("funnle")
+
+
+def test_a_function_may_answer_one_point_as_python_does() -> None:
+    """With an `if`, with floats, with numpy: what vmap cannot do for all points at once is done one by one."""
+    inside = db.draw(
+        lambda x: -(x @ x) / 2 if x[0] > 0 else -math.inf, 64, shape=2, single=True, chains=8, warmup=30, seed=4
+    )
+    assert (inside.x[:, 0] > 0).all()
+    plain = db.draw(lambda x: -float(x @ x) / 2, 64, shape=2, single=True, chains=8, method="metropolis")
+    arrays = db.draw(lambda x: -(x.numpy() ** 2).sum(1) / 2, 64, shape=2, chains=8, method="metropolis")
+    np.testing.assert_allclose(plain.x, arrays.x, atol=1e-12)
+    with pytest.raises(BadInput, match=r"one point gave shape \(1,\)"):
+        db.draw(lambda x: -(x**2), 64, shape=1, single=True)
+
+
+@pytest.mark.parametrize("method", ["nuts", "metropolis", "tempering", "stretch", "smc", "ais"])
+def test_points_may_be_numbers(method: str) -> None:
+    found = db.draw(lambda x: -(x**2) / 2, 64, shape=(), method=method, chains=8, seed=1, scale=2.0)
+    assert found.x.shape == (64,)
+    assert found.names == ("x",)
+    assert next(iter(found.frames())).x.ndim == 1
+    if method == "nuts":
+        asked = {"shape": (), "chains": 8, "seed": 1, "scale": 2.0}
+        given = db.draw(lambda x: -(x**2) / 2, 64, gradient=lambda x: -x, **asked)
+        np.testing.assert_allclose(given.x, found.x, atol=1e-9)
+        assert db.draw(lambda x: -(x**2) / 2, 8, start=3.0, warmup=0, **asked).x.shape == (8,)
+        assert dict(found.to_arviz()["posterior"].sizes) == {"chain": 8, "draw": 8}
+
+
+def test_a_gradient_that_is_not_that_of_log_prob_is_told() -> None:
+    for factor in (-1, 2):
+        with pytest.raises(BadInput, match="not that of log_prob: at x = "):
+            db.draw(normal, 64, shape=2, gradient=lambda x, f=factor: -f * x)
+    assert db.draw(normal, 64, shape=2, gradient=lambda x: -2 * x, check=False, warmup=20).x.shape == (64, 2)
+    rough = db.draw(lambda x: 1e4 + normal(x.float()), 64, shape=2, gradient=lambda x: -x, warmup=20)
+    assert rough.x.shape == (64, 2)
+
+
+def test_laws_of_torch_are_targets() -> None:
+    """Gamma's support ends at 0, where torch itself raises; its batch is a part of the event."""
+    gamma = db.draw(torch.distributions.Gamma(torch.tensor([4.0, 9.0]), 2.0), 4000, method="metropolis", chains=100)
+    assert gamma.x.shape == (4000, 2)
+    assert (gamma.x > 0).all()
+    rows = gamma.diagnostics.quantities
+    assert (np.abs(rows.mean - [2, 4.5]) < 5 * rows.mcse_mean).all()
+
+
+def test_continuous_methods_refuse_coordinates_of_two_values() -> None:
+    for method in ("nuts", "metropolis", "smc"):
+        with pytest.raises(BadInput, match="take one of gibbs, flips, informed-flips"):
+            db.draw("ising-4", 64, method=method)
+
+
+def test_quantities_are_asked_before_anything_is_drawn() -> None:
+    seen = []
+
+    def log_prob(x):
+        seen.append(len(x))
+        return normal(x)
+
+    target = db.draw(log_prob, 4, shape=2, chains=4, warmup=0).problem.target
+    seen.clear()
+    with pytest.raises(BadInput, match="2 names for 1 quantities"):
+        db.draw(Problem(target, "mine", names=("a", "b"), quantities=lambda x: x[:, :1]), 64)
+    with pytest.raises(BadInput, match="quantities of 16 points gave shape"):
+        db.draw(Problem(target, "mine", quantities=lambda x: x.sum()), 64)
+    assert len(seen) == 2
+
+
+def test_populations_tell_what_had_no_effect() -> None:
+    found = db.draw(normal, 1, shape=2, method="smc", start=(0.0, 0.0), chains=4)
+    assert found.notes == ("smc leads one population: start, chains had no effect",)
+    assert len(found.x) == 8
+    assert db.draw(normal, 1, shape=2, method="ais").log_z_error is None
+
+
+def test_draws_describe_themselves_and_keep_their_shape_in_arviz() -> None:
+    found = db.draw(lambda x: normal(x.flatten(1)), 40, shape=(3, 2), chains=4, warmup=20)
+    first, *rest = repr(found).splitlines()
+    assert first == "40 points of shape (3, 2) from <lambda> by nuts, 10 each of 4 chains"
+    assert rest == list(found.diagnostics.sentences)
+    assert found.names[:2] == ("x[0, 0]", "x[0, 1]") == tuple(row.name for row in found.diagnostics.rows[:2])
+    tree = found.to_arviz()
+    assert tree["posterior"]["x"].shape == (4, 10, 3, 2)
+    np.testing.assert_allclose(tree["sample_stats"]["lp"][1, 3], -(found.chains[1, 3] ** 2).sum() / 2)
+    with pytest.raises(BadInput, match="whole number"):
+        found.resampled(2.5)
 
 
 class Halt(KeyboardInterrupt):
@@ -267,6 +369,36 @@ def test_a_stopped_run_goes_on_to_the_same_draws(method: str, tmp_path: Path, mo
         db.draw(normal, 1000, out=tmp_path / "run", resume=True, **(asked | {"seed": 4}))
     with pytest.raises(BadInput, match="holds something already"):
         db.draw(normal, 1000, out=tmp_path / "run", **asked)
+
+
+def test_a_run_goes_on_with_more_draws_but_not_with_another_density(tmp_path: Path) -> None:
+    """More draws are those of a run that was asked for them at once; a file that was edited in between is noticed."""
+    asked = {"shape": 2, "chains": 4, "warmup": 30, "seed": 3}
+    db.draw(normal, 40, out=tmp_path / "run", **asked)
+    more = db.draw(normal, 100, out=tmp_path / "run", resume=True, **asked)
+    assert torch.equal(more.chains, db.draw(normal, 100, **asked).chains)
+    with pytest.raises(BadInput, match="holds 100 points already, more than 40; ask for more"):
+        db.draw(normal, 40, out=tmp_path / "run", resume=True, **asked)
+    with pytest.raises(BadInput, match="begun with options depth=10, not depth=4"):
+        db.draw(normal, 100, out=tmp_path / "run", resume=True, depth=4, **asked)
+
+    def other(x):
+        return -(x**2).sum(1)
+
+    other.__name__ = "normal"
+    with pytest.raises(BadInput, match=r"another one than .*: in chain \d, at x = .*, log_prob was .* and is"):
+        db.draw(other, 200, out=tmp_path / "run", resume=True, **asked)
+
+
+def test_a_damaged_run_is_told(tmp_path: Path) -> None:
+    asked = {"shape": 2, "chains": 4, "warmup": 20, "out": tmp_path / "run"}
+    db.draw(normal, 40, **asked)
+    (tmp_path / "run" / "draws.safetensors").write_text("x")
+    with pytest.raises(DriftbackError, match=r"draws.safetensors is damaged .*; begin the run again with --force"):
+        db.draw(normal, 40, resume=True, **asked)
+    (tmp_path / "run" / "draw.json").write_text("[]")
+    with pytest.raises(DriftbackError, match=r"draw.json is damaged .*; begin the run again with --force"):
+        db.draw(normal, 40, resume=True, **asked)
 
 
 def test_a_run_that_is_stopped_in_its_warm_up_begins_anew(tmp_path: Path) -> None:

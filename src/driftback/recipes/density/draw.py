@@ -8,22 +8,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from driftback.arguments import whole
+from driftback.arguments import near, whole
 from driftback.distributions.target import Problem
 from driftback.errors import BadInput
 from driftback.randomness import Rng
 from driftback.recipes.density import kept
-from driftback.recipes.density.draws import Draws
+from driftback.recipes.density.asked import begin, dtype_of, idle, method_for
+from driftback.recipes.density.draws import Draws, as_asked
 from driftback.recipes.density.fitted import source_of
+from driftback.recipes.density.function import gradient_of
 from driftback.recipes.density.methods import METHODS, Options, checked
 from driftback.recipes.density.populations import POPULATIONS, Asked, drawn
-from driftback.recipes.density.problem import problem_of, starts, tried
+from driftback.recipes.density.problem import problem_of, starts
+from driftback.recipes.density.tried import described, given_by, same, tried
+from driftback.recipes.devices import device_named
 from driftback.samplers.markov import Energy, Kernel, Move, Noise, State, Warmup, moves
 from driftback.samplers.markov.energy import BadDensity
 from driftback.samplers.markov.tempering import Tempering, log_z
@@ -108,8 +113,9 @@ class Run:
 
     def _warm(self, kernel: Kernel, rng: Rng, progress: Progress | None) -> None:
         x = starts(self.problem, self.chains, self.start, rng, self.dtype, self.energy).to(self.device)
+        described(self.problem, x)
         if self.check:
-            tried(self.problem, x, rng)
+            tried(self.problem, x, rng, self.gradient or given_by(self.problem))
         self.kernel, self.state = kernel, kernel.begin(x)
         plan = Warmup(max(20, self.warmup), pooled=self.options.pooled, dense=self.options.dense)
         if self.warmup:
@@ -123,14 +129,17 @@ class Run:
         self.warmed = self.energy.densities
 
     def _restore(self, kernel: Any, saved: kept.Saved) -> None:
-        self.done = saved.chains.shape[1]
-        self.x[:, : self.done] = saved.chains.to(self.x)
+        done = saved.chains.shape[1]
+        self.x[:, :done] = saved.chains.to(self.x)
         for name, one in saved.stats.items():
-            self._stat(name, one, one.shape[2:])[:, : self.done] = one.to(self.device)
+            self._stat(name, one, one.shape[2:])[:, :done] = one.to(self.device)
         self.kernel = kept.retuned(kernel, saved.kernel)
-        self.state = kept.filled(self.kernel.begin(saved.x.to(self.x)), saved.state)
+        begun = self.kernel.begin(saved.x.to(self.x))
+        same(begun.log_prob, saved.state.get("log_prob"), saved.x)
+        self.state = kept.filled(begun, saved.state)
         self.energy.densities, self.energy.gradients = int(saved.counts["densities"]), int(saved.counts["gradients"])
         self.warmed, self.seconds = int(saved.counts["warmed"]), float(saved.counts["seconds"])
+        self.done = done  # only now is there something to save
 
     def _stat(self, name: str, like: Tensor, event: Sequence[int]) -> Tensor:
         if name not in self.stats:
@@ -139,7 +148,7 @@ class Run:
 
     def _keep(self, state: State, move: Move) -> None:
         self.state, self.x[:, self.done] = state, state.x
-        for name, value in vars(move).items():
+        for name, value in (vars(move) | {"log_prob": state.log_prob}).items():
             if value is not None:
                 self._stat(name, value, value.shape[1:])[:, self.done] = value
         self.done += 1
@@ -167,7 +176,7 @@ class Run:
         z = error = None
         if isinstance(self.kernel, Tempering) and self.done * self.chains > 1:
             z, error = log_z(self.stats["ratios"][:, : self.done].transpose(0, 1), self.kernel.betas)
-        return Draws(
+        found = Draws(
             self.problem,
             self.method,
             self.x[:, : self.done],
@@ -181,6 +190,7 @@ class Run:
             notes=tuple(notes),
             complete=self.complete,
         )
+        return as_asked(found)
 
 
 def draw(
@@ -200,7 +210,7 @@ def draw(
     source: Any = None,
     check: bool = True,
     device: str | None = None,
-    dtype: str = "float64",
+    dtype: str | torch.dtype = "float64",
     out: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -221,18 +231,24 @@ def draw(
     error's `draws`.
     """
     problem = problem_of(target, shape=shape, single=single, scale=scale)
-    whole(n, "n", 1), whole(chains, "chains", 1), whole(thin, "thin", 1)
-    known: Any = METHODS | POPULATIONS
-    if method not in known:
-        raise BadInput(f"there is no method '{method}'; choose one of {', '.join(known)}")
-    given = checked(method, known[method].options, options)
+    whole(n, "n", 1), whole(chains, "chains", 1), whole(thin, "thin", 1), whole(seed, "seed")
+    of = method_for(problem, method)
+    for name in set(options) - set(of.options):
+        meant = near(name, (*of.options, *ARGUMENTS)).partition(";")[0]
+        raise BadInput(f"{method} has no option {name}{meant}; it takes {', '.join(of.options) or 'none'}")
+    given, rng, kind = checked(method, of.options, options), Rng(seed), dtype_of(dtype)
+    if gradient is not None:
+        gradient = gradient_of(problem, gradient, single)
     if method in POPULATIONS:
         if out is not None:
             raise BadInput(f"{method} is one population and no run of chains: it cannot be resumed; write the result")
-        rng = Rng(seed)
-        if check and problem.values is None:
-            tried(problem, starts(problem, 8, None, rng, torch.float64, Energy(problem.target)), rng)
-        return drawn(method, Asked(problem, n, given, rng.child(method), gradient, source_of(source)), progress)
+        if check:
+            x = starts(problem, 8, None, rng, torch.float64, Energy(problem.target))
+            described(problem, x)
+            tried(problem, x, rng, gradient or given_by(problem))
+        population = Asked(problem, n, given, rng.child(method), gradient, source_of(source))
+        found = as_asked(drawn(method, population, progress))
+        return found.noted(*idle(method, start, warmup, thin > 1, chains != CHAINS, kind != torch.float64, device))
     if warmup is None:
         warmup = min(MOST, max(LEAST, round(1000 / chains**0.5)))
     folder = None if out is None else Path(out).expanduser()
@@ -244,16 +260,16 @@ def draw(
         -(-n // chains),
         whole(warmup, "warmup", 0),
         thin,
-        seed,
-        _dtype(dtype),
-        device or "cpu",
+        int(seed),
+        kind,
+        device_named(device or "cpu"),
         gradient,
         start,
         check,
         folder,
     )
     if folder is not None:
-        _begin(folder, run, resume)
+        begin(folder, run, resume)
     try:
         run.go(progress)
     except KeyboardInterrupt:
@@ -265,33 +281,4 @@ def draw(
     return run.result()
 
 
-def _dtype(name: str) -> torch.dtype:
-    known = {"float32": torch.float32, "float64": torch.float64}
-    if name not in known:
-        raise BadInput(f"there is no dtype {name} for chains; give float64 or float32")
-    return known[name]
-
-
-def _begin(folder: Path, run: Run, resume: bool) -> None:
-    asked = {
-        "target": run.problem.name,
-        "method": run.method,
-        "options": vars(run.options),
-        "chains": run.chains,
-        "draws": run.draws,
-        "warmup": run.warmup,
-        "thin": run.thin,
-        "seed": run.seed,
-        "dtype": str(run.dtype).removeprefix("torch."),
-    }
-    if resume:
-        before = kept.read_asked(folder)
-        for name, value in asked.items():
-            if before.get(name) != value:
-                raise BadInput(
-                    f"{folder} was begun with {name} {before.get(name)}, not {value}; resume with that, or draw anew"
-                )
-        return
-    if folder.exists() and any(folder.iterdir()):
-        raise BadInput(f"{folder} holds something already; go on with resume, or give another folder")
-    kept.write_asked(folder, asked)
+ARGUMENTS = tuple(name for name in signature(draw).parameters if name != "options")

@@ -109,6 +109,8 @@ def read_asked(folder: Path) -> dict[str, Any]:
         asked = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DamagedModel(f"{path} is damaged ({error}); begin the run again with --force") from error
+    if not isinstance(asked, dict):
+        raise DamagedModel(f"{path} is damaged (it holds no object); begin the run again with --force")
     if asked.get("version") != VERSION:
         raise DamagedModel(f"{path} is of version {asked.get('version')}, this driftback reads {VERSION}; begin again")
     return asked
@@ -126,7 +128,10 @@ def read_run(folder: Path) -> Saved | None:
     """What was kept in `folder`; None where the run was stopped before its first draw."""
     if not (folder / DRAWS).is_file():
         return None
-    found, about = read_tensors(folder / DRAWS)
+    try:
+        found, about = read_tensors(folder / DRAWS)
+    except DamagedModel as error:
+        raise DamagedModel(f"{str(error).partition(';')[0]}; begin the run again with --force") from error
     parts = [
         {name.removeprefix(f"{part}/"): one for name, one in found.items() if name.startswith(f"{part}/")}
         for part in ("stats", "state", "kernel")

@@ -80,7 +80,7 @@ def _smc(asked: Asked) -> Iterator[tuple[Frame, Energy]]:
     path = Path(reference(asked.problem), asked.problem.target, asked.gradient)
     kernel = _kernel(asked.problem, asked.gradient, options.leaps)
     smc = SMC(path, kernel, options.moves, swaps=options.swaps, islands=options.islands)
-    n = -(-asked.n // options.islands) * options.islands
+    n = max(2, -(-asked.n // options.islands)) * options.islands
     for frame in smc(n, evaluations=options.evaluations, rng=asked.rng):
         yield frame, path.energy
 
@@ -165,7 +165,7 @@ def drawn(name: str, asked: Asked, progress: Progress | None) -> Draws:
         frame.x[:, None],
         frame.log_weights,
         z.log_z,
-        None if math.isnan(z.error) else z.error,
+        None if math.isnan(z.error) or z.n < 2 else z.error,
         counted.densities,
         counted.gradients,
         seconds=time.monotonic() - began,
