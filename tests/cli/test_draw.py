@@ -143,6 +143,9 @@ def test_what_was_drawn_before_a_file_fails_is_kept(cli, tmp_path: Path) -> None
         ("funnel", "--resume"),
         ("funnel", "--out", "x.txt"),
         ("funnel", "--out", "x.npy", "--resume"),
+        ("funnel", "--set", "seed=3"),
+        ("funnel", "--set", "shape=3"),
+        ("funnel", "--plot", "x.gif"),
     ],
 )
 def test_what_cannot_be_asked_is_told(cli, tmp_path: Path, monkeypatch, words) -> None:
@@ -174,3 +177,50 @@ def test_a_stopped_run_is_told_how_to_go_on(cli, tmp_path: Path, monkeypatch) ->
     assert whole.code == 0
     assert (np.load(out / "draws.npy") == np.load(tmp_path / "x.npy")).all()
     assert command.Stopped.code == 130
+
+
+def test_places_are_looked_at_before_anything_is_drawn(cli, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(module.Run, "go", lambda *given: pytest.fail("it drew"))
+    (tmp_path / "a.png").write_bytes(b"")
+    for words, said in (
+        (("--plot", tmp_path / "a.png"), "exists already; replace it with --force"),
+        (("--plot", tmp_path / "a.png" / "b.png"), "a.png is a file and no folder"),
+        (("--out", tmp_path / "a.png" / "b.npy"), "a.png is a file and no folder"),
+    ):
+        result = cli("draw", "banana", "-n", 40, *FEW, *words)
+        assert result.code == 2
+        assert said in result.error
+
+
+def test_what_cannot_be_plotted_costs_no_draws(cli, tmp_path: Path) -> None:
+    result = cli("draw", "banana", "-n", 4, *FEW, "--out", tmp_path / "x.npy", "--plot", tmp_path / "x.png")
+    assert result.code == 2
+    assert "4 points by nuts" in result.out
+    assert "no plot: 1 draw per chain is too few" in result.error
+    assert f"the 4 points are in {tmp_path / 'x.npy'}" in result.error
+    weighted = cli("draw", "banana", "-n", 40, "--method", "ais", "--quiet", "--plot", tmp_path / "x.png")
+    assert "plots show chains" in weighted.error
+
+
+def test_points_of_unequal_weights_are_drawn_again_where_there_is_no_room_for_weights(cli, tmp_path: Path) -> None:
+    """Half of the particles lie where the target has no mass: a file of bare points must not hold them."""
+    bounded = "import torch\n" + PLAIN.replace("return", "return torch.where(x[:, 0] < 0, -torch.inf, 0) +")
+    (tmp_path / "mine.py").write_text(bounded, "utf-8")
+    for name in ("x.npy", "x.csv", "x.npz"):
+        words = ("draw", tmp_path / "mine.py", "-n", 400, "--method", "ais", "--quiet", "--out", tmp_path / name)
+        assert ("drawn again by their weights" in cli(*words).out) == (name != "x.npz")
+    assert (np.load(tmp_path / "x.npy")[:, 0] >= 0).all()
+    assert (np.loadtxt(tmp_path / "x.csv", delimiter=",", skiprows=1)[:, 0] >= 0).all()
+    kept = np.load(tmp_path / "x.npz")
+    assert (kept["x"][:, 0] < 0).any()
+    assert (kept["log_weights"][kept["x"][:, 0] < 0] == -np.inf).all()
+
+
+def test_what_draws_are_worth_is_told_per_second_and_per_gradient(cli) -> None:
+    result = cli("draw", "banana", "-n", 400, *FEW, "--json")
+    again = cli("draw", "banana", "-n", 400, *FEW)
+    assert f"{result.json['diagnostics']['ess_per_gradient']:.3g} per gradient" in again.out
+    assert " a second" in again.out
+    numbers = cli("draw").out
+    assert "--set" in numbers
+    assert "depth             10  nuts" in numbers

@@ -51,7 +51,7 @@ def test_what_cannot_be_compared_says_why() -> None:
     assert "not known" in unknown.entries[1].why
 
 
-@pytest.mark.parametrize(("given", "said"), [({"ways": ("nuds",)}, "choose from"), ({"budget": 10}, "too small")])
+@pytest.mark.parametrize(("given", "said"), [({"ways": ("nuds",)}, "choose one of"), ({"budget": 10}, "too small")])
 def test_arguments_are_told(given, said) -> None:
     with pytest.raises(BadInput, match=said):
         compare("gmm25", **given)
@@ -75,3 +75,24 @@ def test_a_way_that_cheats_is_seen(monkeypatch) -> None:
     assert cheating.sliced.value > cheating.sliced.floor_high
     assert honest.sliced.value < honest.sliced.floor_high
     assert cheating.modes < 25
+
+
+def test_ctrl_c_keeps_the_ways_that_are_done(monkeypatch) -> None:
+    def stopped(stage):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(module.WAYS, "smc", stopped)
+    found = compare("banana", budget=2000, n=100, ways=("metropolis", "smc", "nuts"))
+    assert [entry.name for entry in found.entries] == ["metropolis"]
+    assert found.entries[0].sliced is not None
+    assert found.stopped == found.as_json()["stopped"] == "smc"
+    with pytest.raises(KeyboardInterrupt):
+        compare("banana", budget=2000, n=100, ways=("smc",))
+
+
+def test_chains_on_points_do_not_move_coordinates_of_two_values() -> None:
+    (entry,) = compare("ising-4", budget=2000, n=100, ways=("nuts",)).entries
+    assert entry.points is None
+    assert "take two values" in entry.why
+    with pytest.raises(BadInput, match=r"did you mean nuts\?"):
+        compare("banana", ways=("nut",))

@@ -9,11 +9,19 @@ import typer
 
 from driftback.cli import options
 from driftback.cli.output import emit, number, show, span, table
+from driftback.cli.places import PICTURES, free
 from driftback.cli.progress import progress
-from driftback.errors import BadInput
+from driftback.errors import DriftbackError
 
 if TYPE_CHECKING:
-    from driftback.recipes.density.compare import Comparison, Entry
+    from driftback.recipes.density.entries import Comparison, Entry
+
+
+class Stopped(DriftbackError):
+    """Ctrl-C after some ways, which were shown."""
+
+    code = 130
+
 
 EXAMPLES = ("driftback compare gmm40 --picture gmm40.png", "driftback compare two-gaussians --budget 50000 --json")
 
@@ -34,9 +42,9 @@ def compare(
     from driftback.recipes.density.compare import compare as compared
 
     if picture is not None:
-        _place(picture, force)
+        free(picture, PICTURES, force=force)
     with progress("ways", quiet=quiet) as update:
-        chosen = tuple(name.strip() for name in ways.split(",") if name.strip())
+        chosen = tuple(name.strip().replace("-", " ") for name in ways.split(",") if name.strip())
         found = compared(target, budget=budget, n=n, ways=chosen, minutes=minutes, seed=seed, progress=update)
     if picture is not None:
         from driftback.pictures.compare import comparison_picture
@@ -48,13 +56,8 @@ def compare(
         emit(found.as_json() | {"picture": None if picture is None else str(picture)})
     else:
         _shown(found)
-
-
-def _place(picture: Path, force: bool) -> None:
-    if picture.suffix.lower() not in (".png", ".svg"):
-        raise BadInput(f"cannot draw {picture}: let the name end in .png or .svg")
-    if picture.expanduser().exists() and not force:
-        raise BadInput(f"{picture} exists already; replace it with --force, or choose another name")
+    if found.stopped:
+        raise Stopped(f"stopped in '{found.stopped}'; the ways before it were judged")
 
 
 HEAD = ("way", "sliced W1", "floor", "energy", "floor", "modes", "off by", "ESS", "log Z", "evaluations", "seconds")

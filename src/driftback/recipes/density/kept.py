@@ -155,13 +155,15 @@ def clear(folder: Path) -> None:
 def write_draws(draws: Draws, out: Path, *, overwrite: bool = False) -> None:
     """The points to `out` by its suffix: .npy and .csv (points), .npz (with weights and statistics), or a folder.
 
+    Points of unequal weights are drawn again by these for .npy and .csv, which have no room for weights.
     BadInput for points that do not suit it (.csv takes flat ones) and a place that is taken.
     """
     suffix = out.suffix.lower()
     if out.exists() and suffix and not overwrite:
         raise BadInput(f"{out} exists already; choose another name, or allow overwriting")
+    points = draws.resampled(len(draws.x)) if draws.weighted else draws.x
     if suffix == ".csv":
-        flat = draws.x.reshape(len(draws.x), -1)
+        flat = points.reshape(len(points), -1)
         own = draws.problem.names if len(draws.problem.names) == flat.shape[1] else ()
         with writing(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file)
@@ -176,7 +178,7 @@ def write_draws(draws: Draws, out: Path, *, overwrite: bool = False) -> None:
             np.savez(file, **arrays)
     elif suffix == ".npy":
         with writing(out) as temporary, temporary.open("wb") as file:
-            np.save(file, draws.x)
+            np.save(file, points)
     else:
         with writing(out / POINTS) as temporary, temporary.open("wb") as file:
             np.save(file, draws.x)
