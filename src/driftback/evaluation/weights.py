@@ -5,6 +5,9 @@
 all of which say little where few draws that were never made would carry most of the weight. k-hat tells: it is the
 shape of a generalised Pareto law fitted to the largest weights, which have moments below 1 / k only. Means can be
 trusted while k < min(1 - 1 / log10 S, 0.7) for S draws (Vehtari et al. 2024, arXiv 1507.02646, section 3.2.4).
+
+Copies of one another are no independent draws, and their weights are equal. K islands that share nothing tell what they
+are worth: error^2 = K / (K - 1) sum_k W_k^2 (m_k - mean)^2 for islands of weight W_k and mean m_k.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from arviz_stats.base import array_stats
 
 from driftback.distributions.target import Problem, Truth
 from driftback.errors import BadInput
-from driftback.evaluation.chain_draws import Array, Numbers, known, plain, read_draws
+from driftback.evaluation.chain_draws import Array, Draws, Numbers, known, plain, read_draws
 
 KHAT = 0.7
 """From here on errors fall so slowly with S that no number of draws is worth it (Vehtari et al. 2024)."""
@@ -43,7 +46,9 @@ class WeightedRow:
 class Weighted:
     """What is known of `n` weighted draws: their `ess`, the `largest` share of one draw, and `khat`.
 
-    `khat` is None for too few weights, and where too many of the largest are equal, so that they have no tail.
+    `khat` is None for too few weights, and where too many of the largest are equal, so that they have no tail. By so
+    many `islands`, groups that share nothing, were ESS and errors judged; of so many `modes`, where these are known, so
+    many were `visited` by a draw that has weight.
     """
 
     n: int
@@ -51,6 +56,9 @@ class Weighted:
     largest: float
     khat: float | None
     rows: tuple[WeightedRow, ...]
+    islands: int = 1
+    modes: int | None = None
+    visited: int | None = None
 
     @property
     def limit(self) -> float:
@@ -61,10 +69,21 @@ class Weighted:
     def sentences(self) -> tuple[str, ...]:
         """What a person should know."""
         said = [self._khat()] if self.khat is not None else []
+        if self.modes is not None and self.visited is not None and self.visited < self.modes:
+            missed = self.modes - self.visited
+            said.append(
+                f"{missed} of {self.modes} modes {'holds' if missed == 1 else 'hold'} no draw: start wider (scale), or "
+                "draw more"
+            )
         if self.n < FEWEST:
             few = f"{self.n} weight{'s are' if self.n > 1 else ' is'} too few"
             said.append(f"{few} for a k-hat: draw at least {FEWEST}, better 1000")
-        if self.ess < ENOUGH:
+        if self.ess < ENOUGH and self.islands > 1:
+            said.append(
+                f"the ESS is about {self.ess:.0f} of {self.n}, as {self.islands} islands differ by so much: means are "
+                "rough; draw more, or spend more evaluations on each"
+            )
+        elif self.ess < ENOUGH:
             said.append(
                 f"the ESS of the weights is {self.ess:.1f} of {self.n}, and one draw carries {self.largest:.1%}: "
                 "means are rough; draw more, or bring the proposal nearer to the target"
@@ -106,13 +125,41 @@ def weighted(
     names: Sequence[str] = (),
     problem: Problem | None = None,
     truth: Truth | None = None,
+    islands: int = 1,
+    before: Array | None = None,
 ) -> Weighted:
     """What `log_weights` (n,), in nats and up to a constant, say of the `draws` (n, *event) that they belong to.
 
     Minus infinity is the weight 0. The quantities are those of the `problem`, or else all numbers of an event. Errors
-    hold for independent draws: after a resampling, give what was drawn before it. BadInput for weights that are NaN,
-    infinite or all 0, and for draws that are not finite.
+    hold for independent draws: after a resampling, give the log-weights `before` it, or say how many `islands`, one
+    after another and of equal size, share nothing. BadInput for weights that are NaN, infinite or all 0, and for draws
+    that are not finite.
     """
+    w, judged = _shares(log_weights), log_weights if before is None else before
+    shares, truth = _shares(judged), truth or (problem.truth if problem is not None else Truth())
+    ess, modes, visited = _kish(shares), None, None
+    rows: tuple[WeightedRow, ...] = ()
+    if draws is not None:
+        found = _read(w, draws, names, problem)
+        errors = np.array([_error(w, found.quantity(j)[0], islands) for j in range(len(found.names))])
+        errors *= math.sqrt(max(1.0, _kish(w) / ess))
+        rows = _rows(w, found, errors, truth)
+        ess = min(ess, _worth(w, found, errors)) if islands > 1 else ess
+        modes, visited = _visited(w, found, truth)
+    return Weighted(
+        len(shares),
+        ess,
+        float(shares.max()),
+        _khat(plain(judged, "log-weights").astype(float)),
+        rows,
+        islands,
+        modes,
+        visited,
+    )
+
+
+def _shares(log_weights: Array) -> Numbers:
+    """The weights of sum 1, checked."""
     logs = plain(log_weights, "log-weights").astype(np.float64)
     if logs.ndim != 1 or logs.size == 0:
         raise BadInput(f"log-weights have the shape {logs.shape}; give one per draw, (n,)")
@@ -122,29 +169,53 @@ def weighted(
     if logs.max() == -np.inf:
         raise BadInput("all weights are 0; draw from a law that covers the target")
     w = np.exp(logs - logs.max())
-    w /= w.sum()
-    rows: tuple[WeightedRow, ...] = ()
-    if draws is not None:
-        truth = truth or (problem.truth if problem is not None else Truth())
-        rows = _rows(w, draws, names, problem, truth)
-    return Weighted(len(w), float(1 / np.square(w).sum()), float(w.max()), _khat(logs), rows)
+    return np.asarray(w / w.sum(), np.float64)
 
 
-def _rows(
-    w: Numbers, draws: Array, names: Sequence[str], problem: Problem | None, truth: Truth
-) -> tuple[WeightedRow, ...]:
+def _kish(w: Numbers) -> float:
+    return float(1 / np.square(w).sum())
+
+
+def _error(w: Numbers, x: Numbers, islands: int) -> float:
+    """The standard error of the weighted mean of `x`: that of independent draws, or of islands where it is larger."""
+    mean = float(w @ x)
+    alone = math.sqrt(float(np.square(w) @ np.square(x - mean)))
+    if islands < 2:
+        return alone
+    each = w.reshape(islands, -1)
+    off = (each * x.reshape(islands, -1)).sum(1) - each.sum(1) * mean
+    return max(alone, math.sqrt(float(np.square(off).sum()) * islands / (islands - 1)))
+
+
+def _worth(w: Numbers, found: Draws, errors: Numbers) -> float:
+    """How many independent draws would have such `errors`, on average over the quantities."""
+    x = np.stack([found.quantity(j)[0] for j in range(len(found.names))])
+    spread = w @ np.square(x - (x @ w)[:, None]).T
+    varies = spread > 0
+    return float(1 / np.mean(np.square(errors[varies]) / spread[varies])) if varies.any() else math.inf
+
+
+def _visited(w: Numbers, found: Draws, truth: Truth) -> tuple[int | None, int | None]:
+    if truth.mode is None or truth.shares is None:
+        return None, None
+    labels = found.of_points(truth.mode)[0]
+    return len(truth.shares), len(np.unique(labels[w > 0]))
+
+
+def _read(w: Numbers, draws: Array, names: Sequence[str], problem: Problem | None) -> Draws:
     points = plain(draws, "draws")
     if points.ndim == 0 or len(points) != len(w):
         raise BadInput(f"draws have the shape {points.shape}, but there are {len(w)} log-weights; give one per draw")
-    read = read_draws(points[None], names, problem)
+    return read_draws(points[None], names, problem)
+
+
+def _rows(w: Numbers, read: Draws, errors: Numbers, truth: Truth) -> tuple[WeightedRow, ...]:
     true = None if truth.mean is None else np.asarray(plain(truth.mean, "true means"), np.float64).reshape(-1)
     if true is not None and len(true) != len(read.names):
         raise BadInput(f"{len(true)} true means are known, but there are {len(read.names)} quantities")
     rows = []
-    for j, name in enumerate(read.names):
-        x = read.quantity(j)[0]
-        mean = float(w @ x)
-        error = math.sqrt(float(np.square(w) @ np.square(x - mean)))
+    for j, (name, error) in enumerate(zip(read.names, errors.tolist(), strict=True)):
+        mean = float(w @ read.quantity(j)[0])
         z = (mean - float(true[j])) / error if true is not None and error > 0 else None
         rows.append(WeightedRow(name, mean, error, z))
     return tuple(rows)

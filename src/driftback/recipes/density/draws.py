@@ -47,6 +47,10 @@ class Draws:
     notes: tuple[str, ...] = ()
     complete: bool = True
     """False where it was interrupted before all was drawn."""
+    islands: int = 1
+    """So many parts of a population, one after another, share nothing."""
+    proposed: Tensor | None = None
+    """Log-weights of what these points are copies of."""
 
     @property
     def x(self) -> np.ndarray:
@@ -78,7 +82,8 @@ class Draws:
         follows.
         """
         if self.log_weights is not None:
-            return weighted(self.log_weights, self.chains[:, 0], problem=self.problem)
+            points, islands, before = self.chains[:, 0], self.islands, self.proposed
+            return weighted(self.log_weights, points, problem=self.problem, islands=islands, before=before)
         return diagnose(
             self.chains,
             problem=self.problem,

@@ -171,4 +171,6 @@ def drawn(name: str, asked: Asked, progress: Progress | None) -> Draws:
         seconds=time.monotonic() - began,
         history=(*frames, frame) if frames[-1] is not frame else tuple(frames),
         notes=notes,
+        islands=asked.options.islands if name == "smc" else 1,
+        proposed=first.log_weights if name == "refined" else None,
     )
