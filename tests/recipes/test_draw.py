@@ -106,8 +106,15 @@ def test_a_refined_source_that_misses_is_told() -> None:
     found = db.draw(tilted, 1000, method="refined", shape=2, source=narrow)
     assert found.ess < 100
     assert any("not to be trusted" in note for note in found.notes)
-    with pytest.raises(BadInput, match="give source="):
-        db.draw(tilted, 1000, method="refined", shape=2)
+    for source, said in (
+        (None, "give a fitted model"),
+        (3, "source is a int; give a fitted model, or what has sample and log_prob"),
+        (Gaussian(torch.zeros(3).double(), torch.eye(3).double()), r"points of shape \(3,\), and tilted takes \(2,\)"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            db.draw(tilted, 1000, method="refined", shape=2, source=source)
+    with pytest.raises(BadInput, match="nuts proposes from no source"):
+        db.draw(tilted, 1000, shape=2, source=narrow)
 
 
 def test_eight_schools_are_the_reference() -> None:

@@ -126,6 +126,7 @@ class Convergence:
         j = self.largest(self.rhat)
         if j is not None and self.rhat[j] > RHAT:
             value = f"{self.rhat[j]:.3g}" if self.rhat[j] >= 1.05 else f"{self.rhat[j]:.3f}"
+            value = f"{self.rhat[j]:.5f}" if float(value) <= RHAT else value
             value = "infinite" if math.isinf(self.rhat[j]) else value
             who = "the chains disagree" if self.chains > 1 else "its halves disagree"
             said.append(

@@ -239,6 +239,8 @@ def draw(
     given, rng, kind = checked(method, of.options, options), Rng(seed), dtype_of(dtype)
     if gradient is not None:
         gradient = gradient_of(problem, gradient, single)
+    if source is not None and method != "refined":
+        raise BadInput(f"{method} proposes from no source; leave it out, or take the method refined")
     if method in POPULATIONS:
         if out is not None:
             raise BadInput(f"{method} is one population and no run of chains: it cannot be resumed; write the result")

@@ -95,10 +95,18 @@ def _ais(asked: Asked) -> Iterator[tuple[Frame, Energy]]:
 
 
 def _refined(asked: Asked) -> Iterator[tuple[Frame, Energy]]:
-    if asked.source is None:
-        raise BadInput("refined proposes from a source with a density; give source=, a fitted model of the same points")
+    source, event = asked.source, tuple(asked.problem.event_shape)
+    if source is None:
+        raise BadInput(
+            "refined proposes from a source with a density; give a fitted model of such points (source=, --source RUN)"
+        )
+    if not all(callable(getattr(source, name, None)) for name in ("sample", "log_prob")):
+        raise BadInput(f"source is a {type(source).__name__}; give a fitted model, or what has sample and log_prob")
+    own = tuple(getattr(source, "event_shape", event))
+    if own != event:
+        raise BadInput(f"the source draws points of shape {own}, and {asked.problem.name} takes {event}; give another")
     energy = Energy(asked.problem.target)
-    for frame in Refined(asked.source, asked.problem.target, asked.options.moves)(asked.n, rng=asked.rng):
+    for frame in Refined(source, asked.problem.target, asked.options.moves)(asked.n, rng=asked.rng):
         energy.densities = energy.gradients = frame.evaluations * asked.n
         yield frame, energy
 
