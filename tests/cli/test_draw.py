@@ -76,6 +76,20 @@ def test_a_file_of_ones_own(cli, tmp_path: Path) -> None:
     assert (tmp_path / "plot.png").stat().st_size > 1000
 
 
+def test_a_file_may_say_where_chains_start(cli, tmp_path: Path) -> None:
+    far = "import torch\n" + PLAIN.replace("return", "return torch.where(x[:, 0] < 50, -torch.inf, 0) +")
+    (tmp_path / "mine.py").write_text(far, "utf-8")
+    lost = cli("draw", tmp_path / "mine.py", "-n", 40, *FEW)
+    assert "no point with a density" in lost.error
+    assert "in a file start = " in lost.error
+    (tmp_path / "mine.py").write_text(far + "start = (51.0, 0.0)\n", "utf-8")
+    found = cli("draw", tmp_path / "mine.py", "-n", 40, *FEW, "--method", "metropolis", "--out", tmp_path / "x.npy")
+    assert found.code == 0, found.err
+    assert (np.load(tmp_path / "x.npy")[:, 0] > 50).all()
+    (tmp_path / "mine.py").write_text(far + "start = (51.0, 0.0, 0.0)\n", "utf-8")
+    assert "start has shape (3,)" in cli("draw", tmp_path / "mine.py", "-n", 40, *FEW).error
+
+
 OBJECT = "class T:\n    event_shape = (2,)\n    def log_prob(self, x):\n        return 1 / 0\n"
 PLAIN = "event_shape = (2,)\ndef log_prob(x):\n    return -(x**2).sum(1) / 2\n"
 

@@ -121,6 +121,10 @@ def test_sentences_about_rhat() -> None:
         "R-hat of theta_0 is 1.020, and 1 other is above 1.01: the chains disagree; draw longer"
     ]
     assert with_rhat(1.0099, 1.0).sentences() == []
+    short = replace(with_rhat(1.0, 1.08), draws=50).sentences()
+    assert short == [
+        "R-hat of theta_1 is 1.08: the chains disagree, or 50 draws of each are too few to tell; draw longer"
+    ]
     assert with_rhat(1.01004).sentences() == ["R-hat of theta_0 is 1.01004: the chains disagree; draw longer"]
 
 

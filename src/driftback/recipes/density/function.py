@@ -143,8 +143,8 @@ class AsVector:
     def __post_init__(self) -> None:
         for name in ("sample", "start"):
             own = getattr(self.of.target, name, None)
-            if callable(own):
-                object.__setattr__(self, name, _column(own))
+            if own is not None:
+                object.__setattr__(self, name, _column(own) if callable(own) else own)
         own = getattr(self.of.target, "score", None)
         if callable(own):
             object.__setattr__(self, "score", scored(own))

@@ -98,6 +98,8 @@ def starts(problem: Problem, chains: int, given: Any, rng: Rng, dtype: torch.dty
         return torch.where(rng.child("start").uniform((chains, *event)) < 0.5, low, high).to(dtype)
     if callable(own):
         return own(chains, rng=rng.child("start")).to(dtype)
+    if own is not None:
+        return _given(own, chains, event, isinstance(problem.target, AsVector), dtype)
     wide = 2 * problem.scale
     x = wide * (2 * rng.child("start").uniform((chains, *event), dtype=torch.float64).to(dtype) - 1)
     energy.lenient, before = True, energy.lenient
@@ -110,7 +112,10 @@ def starts(problem: Problem, chains: int, given: Any, rng: Rng, dtype: torch.dty
             x = torch.where(outside.reshape(-1, *[1] * len(event)), fresh, x)
     finally:
         energy.lenient = before
-    raise BadDensity(f"no point with a density was found in {TRIES} tries of coordinates within {wide:g}; say start=")
+    raise BadDensity(
+        f"no point with a density was found in {TRIES} tries of coordinates within {wide:g}; give "
+        "another scale, or a start (start=, in a file start = (1.0, 2.0))"
+    )
 
 
 def _given(given: Any, chains: int, event: tuple[int, ...], single: bool, dtype: torch.dtype) -> Tensor:
