@@ -244,6 +244,7 @@ def test_starts_are_checked() -> None:
     [
         ({"method": "nuds"}, r"\(did you mean nuts\?\); choose one of nuts"),
         ({"n_chains": 4}, r"no option n_chains \(did you mean chains\?\)"),
+        ({"depth": 40}, "depth must be at most 16"),
         ({"aim": 1.2}, "above 0 and below 1, not 1.2"),
         ({"seed": "a"}, "seed must be a whole number"),
         ({"scale": "3"}, "scale must be a number"),
@@ -404,6 +405,25 @@ def test_a_run_goes_on_with_more_draws_but_not_with_another_density(tmp_path: Pa
     other.__name__ = "normal"
     with pytest.raises(BadInput, match=r"another one than .*: in chain \d, at x = .*, log_prob was .* and is"):
         db.draw(other, 200, out=tmp_path / "run", resume=True, **asked)
+
+
+def test_files_are_saved_and_folders_are_runs(tmp_path: Path) -> None:
+    asked = {"shape": 2, "chains": 4, "warmup": 20}
+    with pytest.raises(BadInput, match=r"write a file with found.save\('x.npz'\)"):
+        db.draw(normal, 40, out=tmp_path / "x.npz", **asked)
+    with pytest.raises(BadInput, match="name it with out"):
+        db.draw(normal, 40, resume=True, **asked)
+    assert not list(tmp_path.iterdir())
+    found = db.draw(normal, 40, **asked)
+    found.save(tmp_path / "x.npz")
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npz")["x"], found.x)
+    with pytest.raises(BadInput, match="exists already"):
+        found.save(tmp_path / "x.npz")
+    found.save(tmp_path / "x.npz", force=True)
+    with pytest.raises(BadInput, match=r"let the name end in .npy, .npz or .csv"):
+        found.save(tmp_path / "x.pkl")
+    with pytest.raises(BadInput, match=r"points of gmm25 have shape \(2,\), not \(3,\)"):
+        db.draw("gmm25", 40, shape=3)
 
 
 def test_a_damaged_run_is_told(tmp_path: Path) -> None:

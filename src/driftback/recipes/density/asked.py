@@ -51,6 +51,20 @@ def idle(method: str, *given: Any) -> tuple[str, ...]:
     return (f"{method} leads one population: {', '.join(names)} had no effect",) if names else ()
 
 
+def folder_of(out: str | Path | None, resume: bool) -> Path | None:
+    """The folder of a run. BadInput for the name of a file, and for a resume of nothing."""
+    if out is None:
+        if resume:
+            raise BadInput("resume goes on with a folder; name it with out")
+        return None
+    folder = Path(out).expanduser()
+    if folder.suffix.lower() in (".npy", ".npz", ".csv"):
+        raise BadInput(
+            f"out is the folder of a run, which can be resumed; write a file with found.save('{folder.name}')"
+        )
+    return folder
+
+
 def begin(folder: Path, run: Run, resume: bool) -> None:
     """Keep what is asked in `folder`, or `resume`: see that it was the same, but for the number of draws. BadInput."""
     asked = {

@@ -20,7 +20,7 @@ from driftback.distributions.target import Problem
 from driftback.errors import BadInput
 from driftback.randomness import Rng
 from driftback.recipes.density import kept
-from driftback.recipes.density.asked import begin, dtype_of, idle, method_for
+from driftback.recipes.density.asked import begin, dtype_of, folder_of, idle, method_for
 from driftback.recipes.density.draws import Draws, as_asked
 from driftback.recipes.density.fitted import source_of
 from driftback.recipes.density.function import gradient_of
@@ -253,7 +253,7 @@ def draw(
         return found.noted(*idle(method, start, warmup, thin > 1, chains != CHAINS, kind != torch.float64, device))
     if warmup is None:
         warmup = min(MOST, max(LEAST, round(1000 / chains**0.5)))
-    folder = None if out is None else Path(out).expanduser()
+    folder = folder_of(out, resume)
     run = Run(
         problem,
         method,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -121,6 +122,17 @@ class Draws:
         share = weights.double().cumsum(0)
         u = Rng(seed).child("resampled").uniform((n,), dtype=torch.float64) * share[-1]
         return self.x[torch.searchsorted(share, u, right=True).clamp(max=len(share) - 1).numpy()]
+
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Write a file: .npz with all there is, .npy or .csv with bare points (drawn again by their weights where these
+        differ). BadInput for another suffix, and for one that is there, unless `force`.
+        """
+        from driftback.recipes.density.kept import write_draws
+
+        path = Path(path).expanduser()
+        if path.suffix.lower() not in (".npy", ".npz", ".csv"):
+            raise BadInput(f"cannot write draws to {path}: let the name end in .npy, .npz or .csv")
+        write_draws(self, path, overwrite=force)
 
     def to_arviz(self) -> Any:
         """The chains and what the kernel said of them as ArviZ's DataTree; needs the extra `arviz`. BadInput for

@@ -34,6 +34,8 @@ from driftback.samplers.markov import (
 )
 
 ONE = torch.ones((), dtype=torch.float64)
+DEEPEST = 16
+"""Trees of more than 65,536 leapfrogs take their memory and never end."""
 POWER = 3.0
 """Rungs are denser near the reference, beta = (k / K)^3: there most of the path's length is."""
 
@@ -220,7 +222,8 @@ def checked(name: str, known: tuple[str, ...], given: dict[str, Any]) -> Options
             if not isinstance(value, bool):
                 raise BadInput(f"{option} is true or false, not {value!r}")
         elif isinstance(default, int):
-            whole(value, option, 1)
+            if whole(value, option, 1) > DEEPEST and option == "depth":
+                raise BadInput(f"depth must be at most {DEEPEST}, not {value}: 2^{DEEPEST} leapfrogs a move")
         elif not 0 < real(value, option) < most:
             below = "" if most == math.inf else f" and below {most:g}"
             raise BadInput(f"{option} must be above 0{below}, not {value}")

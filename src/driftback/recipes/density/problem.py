@@ -39,6 +39,9 @@ def problem_of(
     `single`, one point. `scale` is about how far from 0 the mass lies. BadInput for what is none of these.
     """
     found = _problem_of(target, shape, single)
+    if shape is not None and event_of(shape) != tuple(found.event_shape):
+        own = tuple(found.event_shape)
+        raise BadInput(f"points of {found.name} have shape {own}, not {event_of(shape)}; leave shape out")
     if found.event_shape == ():
         asked = found.quantities
         found = replace(found, target=AsVector(found), quantities=lambda x: asked(x[:, 0]))
