@@ -225,9 +225,9 @@ def test_points_of_unequal_weights_are_drawn_again_where_there_is_no_room_for_we
         assert ("drawn again by their weights" in cli(*words).out) == (name != "x.npz")
     assert (np.load(tmp_path / "x.npy")[:, 0] >= 0).all()
     assert (np.loadtxt(tmp_path / "x.csv", delimiter=",", skiprows=1)[:, 0] >= 0).all()
-    kept = np.load(tmp_path / "x.npz")
-    assert (kept["x"][:, 0] < 0).any()
-    assert (kept["log_weights"][kept["x"][:, 0] < 0] == -np.inf).all()
+    with np.load(tmp_path / "x.npz") as kept:
+        assert (kept["x"][:, 0] < 0).any()
+        assert (kept["log_weights"][kept["x"][:, 0] < 0] == -np.inf).all()
 
 
 def test_what_draws_are_worth_is_told_per_second_and_per_gradient(cli) -> None:

@@ -416,7 +416,8 @@ def test_files_are_saved_and_folders_are_runs(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     found = db.draw(normal, 40, **asked)
     found.save(tmp_path / "x.npz")
-    np.testing.assert_array_equal(np.load(tmp_path / "x.npz")["x"], found.x)
+    with np.load(tmp_path / "x.npz") as kept:
+        np.testing.assert_array_equal(kept["x"], found.x)
     with pytest.raises(BadInput, match="exists already"):
         found.save(tmp_path / "x.npz")
     found.save(tmp_path / "x.npz", force=True)

@@ -11,7 +11,7 @@ from driftback.cli import options
 from driftback.cli.output import emit, number, show, span, table
 from driftback.cli.places import PICTURES, free
 from driftback.cli.progress import progress
-from driftback.errors import DriftbackError
+from driftback.errors import BadInput, DriftbackError
 
 if TYPE_CHECKING:
     from driftback.recipes.density.entries import Comparison, Entry
@@ -56,6 +56,8 @@ def compare(
         emit(found.as_json() | {"picture": None if picture is None else str(picture)})
     else:
         _shown(found)
+    if not any(entry.points is not None for entry in found.entries):
+        raise BadInput("no way could be taken; what stands beside each says why")
     if found.stopped:
         raise Stopped(f"stopped in '{found.stopped}'; the ways before it were judged")
 
@@ -70,7 +72,8 @@ def _shown(found: Comparison) -> None:
     truth = found.problem.truth
     if truth.log_z is not None:
         show(f"the true log Z is {truth.log_z:.5g}")
-    show("floor: the 97.5 % quantile of the distance between exact draws; off by: total variation of the modes")
+    if found.truth is not None:
+        show("floor: the 97.5 % quantile of the distance between exact draws; off by: total variation of the modes")
     for entry in found.entries:
         if entry.why:
             show(f"{entry.name}: not taken, {entry.why}")

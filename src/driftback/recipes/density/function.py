@@ -104,6 +104,32 @@ class Call:
         return self.path or Path(code.co_filename if code else self.name)
 
 
+def drawing(
+    function: Callable[..., Any], name: str, event: tuple[int, ...], path: Path | None
+) -> Callable[..., Tensor]:
+    """A person's `function(n)`, or `function(n, rng=...)`, that draws points (n, *event), as sources have it.
+
+    BadDensity for what it raises, and for other shapes.
+    """
+    call, nothing = Call(function, name, path=path), torch.empty(0)
+    code = getattr(function, "__code__", None)
+    bare = code is not None and "rng" not in code.co_varnames
+
+    def drawn(n: int, *, rng: Any = None) -> Tensor:
+        try:
+            value = function(n) if bare else function(n, rng=rng)
+        except BadInput:
+            raise
+        except Exception as error:
+            raise BadDensity(call._told(error, nothing)) from error
+        value = call._tensor(value, nothing)
+        if tuple(value.shape) != (n, *event):
+            raise BadDensity(f"{name}({n}) gave shape {tuple(value.shape)}; return {n} points, {(n, *event)}")
+        return value.double()
+
+    return drawn
+
+
 @dataclass(frozen=True, eq=False)
 class Function:
     """A target from a function; `log_prob` takes all points at once, or with `single` one after another."""

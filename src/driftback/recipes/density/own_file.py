@@ -13,7 +13,7 @@ from torch import Tensor
 from driftback.arguments import real, whole
 from driftback.distributions.target import Problem, Target, Truth
 from driftback.errors import BadInput
-from driftback.recipes.density.function import Call, Function
+from driftback.recipes.density.function import Call, Function, drawing
 from driftback.recipes.python_file import line_of, names_in
 
 ABLE = ("sample", "start", "prior", "log_likelihood", "conditional", "flip_differences")
@@ -38,8 +38,11 @@ def function_of(target: Any, path: Path | None = None) -> Function:
 def able(function: Function, there: dict[str, Any], path: Path | None = None) -> Function:
     """The `function` with what else is `there` by name."""
     for name in ABLE:
-        if there.get(name) is not None:
-            object.__setattr__(function, name, there[name])
+        own = there.get(name)
+        if callable(own) and name in ("sample", "start"):
+            own = drawing(own, name, function.event_shape, path)
+        if own is not None:
+            object.__setattr__(function, name, own)
     if callable(there.get("score")):
         object.__setattr__(function, "score", Call(there["score"], "gradient", function.single, path))
     return function
