@@ -90,9 +90,13 @@ def test_ctrl_c_keeps_the_ways_that_are_done(monkeypatch) -> None:
         compare("banana", budget=2000, n=100, ways=("smc",))
 
 
-def test_chains_on_points_do_not_move_coordinates_of_two_values() -> None:
-    (entry,) = compare("ising-4", budget=2000, n=100, ways=("nuts",)).entries
-    assert entry.points is None
-    assert "take two values" in entry.why
+def test_coordinates_of_two_values_have_ways_of_their_own() -> None:
+    """Gibbs sweeps find the shares of both signs; NUTS would leave the lattice."""
+    found = compare("ising-4", budget=20_000, n=200, seed=1)
+    assert [entry.name for entry in found.entries] == ["gibbs", "flips", "informed-flips"]
+    assert all(set(np.unique(entry.points)) == {-1.0, 1.0} for entry in found.entries)
+    assert found.entries[0].sliced.value < found.entries[0].sliced.floor_high
+    with pytest.raises(BadInput, match="no way 'nuts' for ising-4; choose one of gibbs"):
+        compare("ising-4", ways=("nuts",))
     with pytest.raises(BadInput, match=r"did you mean nuts\?"):
         compare("banana", ways=("nut",))

@@ -44,7 +44,8 @@ def compare(
     if picture is not None:
         free(picture, PICTURES, force=force)
     with progress("ways", quiet=quiet) as update:
-        chosen = tuple(name.strip().replace("-", " ") for name in ways.split(",") if name.strip())
+        chosen = tuple(name.strip() for name in ways.split(",") if name.strip())
+        chosen = tuple(name if name == "informed-flips" else name.replace("-", " ") for name in chosen)
         found = compared(target, budget=budget, n=n, ways=chosen, minutes=minutes, seed=seed, progress=update)
     if picture is not None:
         from driftback.pictures.compare import comparison_picture

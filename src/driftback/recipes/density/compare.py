@@ -24,7 +24,7 @@ from driftback.errors import BadInput, DriftbackError
 from driftback.processes.diffusion import Diffusion
 from driftback.processes.schedules import EDM
 from driftback.randomness import Rng
-from driftback.recipes.density.asked import method_for
+from driftback.recipes.density.asked import SPINS, method_for
 from driftback.recipes.density.draw import Run
 from driftback.recipes.density.draws import Draws
 from driftback.recipes.density.entries import Comparison, Entry, judged
@@ -173,6 +173,8 @@ WAYS: dict[str, Way] = {
     "learned score": learned,
 }
 """Every way by its name. One that is learned by stochastic control joins by a line."""
+SPIN_WAYS: dict[str, Way] = {name: chain(name) for name in SPINS}
+"""Those for coordinates that take two values."""
 
 
 def compare(
@@ -192,9 +194,10 @@ def compare(
     drawn from, and for a way that there is not.
     """
     problem = problem_of(target, shape=shape)
+    known = WAYS if problem.values is None else SPIN_WAYS
     for name in ways:
-        if name not in WAYS:
-            raise BadInput(f"there is no way '{name}'{near(name, WAYS)}")
+        if name not in known:
+            raise BadInput(f"there is no way '{name}' for {problem.name}{near(name, known)}")
     if budget < n or n < 50:
         raise BadInput(
             f"a budget of {budget} evaluations for {n} points is too small; give 50 points and 1 each, or more"
@@ -208,12 +211,12 @@ def compare(
     stage = Stage(problem, budget, n, seed, seen, minutes, rng)
     entries: list[Entry] = []
     stopped = ""
-    chosen = ways or tuple(WAYS)
+    chosen = ways or tuple(known)
     for k, name in enumerate(chosen):
         if progress:
             progress(k, len(chosen), name)
         try:
-            entry = judged(WAYS[name](stage), problem, truth, other, rng)
+            entry = judged(known[name](stage), problem, truth, other, rng)
         except DriftbackError as error:
             entry = Entry(name, "", why=str(error))
         except KeyboardInterrupt:
