@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from inspect import signature
 from numbers import Real
@@ -38,6 +38,14 @@ def real(value: Any, name: str) -> float:
     if not isinstance(value, Real) or math.isnan(value):
         raise BadInput(f"{name} must be a number, not {value!r}")
     return float(value)
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """What to say after "there is no such thing as `name`": what was perhaps meant, and what there is."""
+    by_lower = {one.lower(): one for one in known}
+    found = difflib.get_close_matches(str(name).lower(), by_lower, 1)
+    hint = f" (did you mean {by_lower[found[0]]}?)" if found else ""
+    return f"{hint}; choose one of {', '.join(by_lower.values())}"
 
 
 def told(function: Callable[Given, Back]) -> Callable[Given, Back]:

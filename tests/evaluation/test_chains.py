@@ -121,6 +121,11 @@ def test_sentences_about_rhat() -> None:
         "R-hat of theta_0 is 1.020, and 1 other is above 1.01: the chains disagree; draw longer"
     ]
     assert with_rhat(1.0099, 1.0).sentences() == []
+    short = replace(with_rhat(1.0, 1.08), draws=50).sentences()
+    assert short == [
+        "R-hat of theta_1 is 1.08: the chains disagree, or 50 draws of each are too few to tell; draw longer"
+    ]
+    assert with_rhat(1.01004).sentences() == ["R-hat of theta_0 is 1.01004: the chains disagree; draw longer"]
 
 
 def test_chains_of_different_width_disagree_in_their_tails_alone() -> None:
@@ -235,10 +240,12 @@ def test_moves_are_counted() -> None:
     accepted[1] = 0.01
     found = diagnose(normal(4, 1000), divergent=divergent, accepted=torch.as_tensor(accepted))
     assert found.sentences == (
-        "12 of 4000 moves diverged: raise the target acceptance or reparametrise",
+        "12 of 4000 moves diverged: raise the target acceptance (aim=0.95) or reparametrise",
         "chain 1 accepts less than 2% of the moves: take smaller steps",
     )
     told = found.as_json()
+    walled = diagnose(normal(4, 1000), divergent=np.arange(1000) < 500 + np.zeros((4, 1)))
+    assert walled.sentences[0].startswith("2000 of 4000 moves diverged: most often at a bound")
     assert (told["divergences"], told["acceptance"], told["least_acceptance"]) == pytest.approx((12, 0.6025, 0.01))
 
 

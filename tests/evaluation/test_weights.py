@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -136,3 +137,52 @@ def test_few_weights_have_no_khat(n: int) -> None:
 def test_what_is_no_weight_is_refused(logs: list, draws: np.ndarray | None, said: str) -> None:
     with pytest.raises(BadInput, match=said):
         weighted(np.array(logs), draws)
+
+
+def test_copies_are_worth_what_their_islands_say() -> None:
+    """20 of 400 draws, each copied 20 times: the weights are equal, and the errors are those of 20 draws, not of 400.
+    Of 400 repetitions the mean of z^2 with 4 islands, Student's with 3 degrees, is 3, with a deviation of the
+    mean of about .5 (its law has no fourth moment); independent errors would give 20.
+    """
+    normal, squares, worth, islands = rng().standard_normal, [], [], np.repeat(np.arange(4), 100)
+    for _ in range(400):
+        x = np.repeat(normal((4, 5)), 20, axis=1).reshape(-1)
+        found = weighted(np.zeros(400), x, families=islands)
+        squares.append(min((found.rows[0].mean / found.rows[0].error) ** 2, 50))
+        worth.append(found.ess)
+    assert 1 < np.mean(squares) < 4
+    assert 12 < np.median(worth) < 36
+    assert "the spread between 4 families" in weighted(np.zeros(400), x, families=islands).sentences[0]
+    assert weighted(np.zeros(400), x).ess == pytest.approx(400)
+
+
+def test_families_that_agree_by_chance_make_no_error_small() -> None:
+    """Pairs of x and -x have the same mean: the error is that of independent draws, not 0."""
+    x = np.repeat(rng(3).standard_normal(100), 2) * np.tile([1, -1], 100)
+    found = weighted(np.zeros(200), x, families=np.arange(200) // 2)
+    assert found.rows[0].error == weighted(np.zeros(200), x).rows[0].error > 0
+    assert found.ess == pytest.approx(200)
+
+
+def test_weights_before_a_resampling_are_judged() -> None:
+    x, before = rng(1).standard_normal(400), 3 * rng(2).standard_normal(400)
+    found, bare = weighted(np.zeros(400), x, before=before), weighted(np.zeros(400), x)
+    assert found.ess == weighted(before).ess < 40
+    assert found.khat == weighted(before).khat
+    assert found.rows[0].error == pytest.approx(bare.rows[0].error * math.sqrt(400 / found.ess))
+    kin = weighted(np.zeros(400), x, before=before, families=np.arange(400))
+    assert (kin.khat, kin.largest, kin.ess_before) == (found.khat, found.largest, found.ess)
+    assert kin.ess == pytest.approx(399), "moves may have made copies independent again"
+    assert any("before copies were made the weights were worth" in said for said in kin.sentences)
+
+
+def test_modes_without_a_draw_are_told() -> None:
+    truth = Truth(
+        mode=lambda x: (x[:, 0] > 0).long() + 2 * (x[:, 0] > 5).long(), shares=torch.tensor([0.4, 0.4, 0.1, 0.1])
+    )
+    x = np.linspace(-1, 1, 300)[:, None]
+    found = weighted(np.zeros(300), x, truth=truth)
+    assert (found.modes, found.visited) == (4, 2)
+    assert "2 of 4 modes hold no draw" in found.sentences[0]
+    half = weighted(np.where(x[:, 0] > 0, -np.inf, 0.0), x, truth=truth)
+    assert half.visited == 1

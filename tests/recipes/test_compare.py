@@ -52,7 +52,7 @@ def test_what_cannot_be_compared_says_why() -> None:
     assert "not known" in unknown.entries[1].why
 
 
-@pytest.mark.parametrize(("given", "said"), [({"ways": ("nuds",)}, "choose from"), ({"budget": 10}, "too small")])
+@pytest.mark.parametrize(("given", "said"), [({"ways": ("nuds",)}, "choose one of"), ({"budget": 10}, "too small")])
 def test_arguments_are_told(given, said) -> None:
     with pytest.raises(BadInput, match=said):
         compare("gmm25", **given)
@@ -76,3 +76,28 @@ def test_a_way_that_cheats_is_seen(monkeypatch) -> None:
     assert cheating.sliced.value > cheating.sliced.floor_high
     assert honest.sliced.value < honest.sliced.floor_high
     assert cheating.modes < 25
+
+
+def test_ctrl_c_keeps_the_ways_that_are_done(monkeypatch) -> None:
+    def stopped(stage):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(module.WAYS, "smc", stopped)
+    found = compare("banana", budget=2000, n=100, ways=("metropolis", "smc", "nuts"))
+    assert [entry.name for entry in found.entries] == ["metropolis"]
+    assert found.entries[0].sliced is not None
+    assert found.stopped == found.as_json()["stopped"] == "smc"
+    with pytest.raises(KeyboardInterrupt):
+        compare("banana", budget=2000, n=100, ways=("smc",))
+
+
+def test_coordinates_of_two_values_have_ways_of_their_own() -> None:
+    """Gibbs sweeps find the shares of both signs; NUTS would leave the lattice."""
+    found = compare("ising-4", budget=20_000, n=200, seed=1)
+    assert [entry.name for entry in found.entries] == ["gibbs", "flips", "informed-flips"]
+    assert all(set(np.unique(entry.points)) == {-1.0, 1.0} for entry in found.entries)
+    assert found.entries[0].sliced.value < found.entries[0].sliced.floor_high
+    with pytest.raises(BadInput, match="no way 'nuts' for ising-4; choose one of gibbs"):
+        compare("ising-4", ways=("nuts",))
+    with pytest.raises(BadInput, match=r"did you mean nuts\?"):
+        compare("banana", ways=("nut",))

@@ -9,11 +9,19 @@ import typer
 
 from driftback.cli import options
 from driftback.cli.output import emit, number, show, span, table
+from driftback.cli.places import PICTURES, free
 from driftback.cli.progress import progress
-from driftback.errors import BadInput
+from driftback.errors import BadInput, DriftbackError
 
 if TYPE_CHECKING:
-    from driftback.recipes.density.compare import Comparison, Entry
+    from driftback.recipes.density.entries import Comparison, Entry
+
+
+class Stopped(DriftbackError):
+    """Ctrl-C after some ways, which were shown."""
+
+    code = 130
+
 
 EXAMPLES = ("driftback compare gmm40 --picture gmm40.png", "driftback compare two-gaussians --budget 50000 --json")
 
@@ -34,9 +42,10 @@ def compare(
     from driftback.recipes.density.compare import compare as compared
 
     if picture is not None:
-        _place(picture, force)
+        free(picture, PICTURES, force=force)
     with progress("ways", quiet=quiet) as update:
         chosen = tuple(name.strip() for name in ways.split(",") if name.strip())
+        chosen = tuple(name if name == "informed-flips" else name.replace("-", " ") for name in chosen)
         found = compared(target, budget=budget, n=n, ways=chosen, minutes=minutes, seed=seed, progress=update)
     if picture is not None:
         from driftback.pictures.compare import comparison_picture
@@ -48,13 +57,10 @@ def compare(
         emit(found.as_json() | {"picture": None if picture is None else str(picture)})
     else:
         _shown(found)
-
-
-def _place(picture: Path, force: bool) -> None:
-    if picture.suffix.lower() not in (".png", ".svg"):
-        raise BadInput(f"cannot draw {picture}: let the name end in .png or .svg")
-    if picture.expanduser().exists() and not force:
-        raise BadInput(f"{picture} exists already; replace it with --force, or choose another name")
+    if not any(entry.points is not None for entry in found.entries):
+        raise BadInput("no way could be taken; what stands beside each says why")
+    if found.stopped:
+        raise Stopped(f"stopped in '{found.stopped}'; the ways before it were judged")
 
 
 HEAD = ("way", "sliced W1", "floor", "energy", "floor", "modes", "off by", "ESS", "log Z", "evaluations", "seconds")
@@ -67,7 +73,8 @@ def _shown(found: Comparison) -> None:
     truth = found.problem.truth
     if truth.log_z is not None:
         show(f"the true log Z is {truth.log_z:.5g}")
-    show("floor: the 97.5 % quantile of the distance between exact draws; off by: total variation of the modes")
+    if found.truth is not None:
+        show("floor: the 97.5 % quantile of the distance between exact draws; off by: total variation of the modes")
     for entry in found.entries:
         if entry.why:
             show(f"{entry.name}: not taken, {entry.why}")

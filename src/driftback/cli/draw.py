@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from driftback.cli import options
-from driftback.cli.output import emit, number, say, show, span, table
+from driftback.cli.names import names
+from driftback.cli.output import emit, number, show, span, table
+from driftback.cli.places import PICTURES, free
 from driftback.cli.progress import progress
 from driftback.errors import BadInput, DriftbackError
 
@@ -20,7 +22,7 @@ EXAMPLES = (
     "driftback draw funnel --method hmc -n 8000 --out funnel.npy",
     "driftback draw my_density.py --chains 256 --out runs/mine",
 )
-SUFFIXES = (".npy", ".npz", ".csv", "")
+SUFFIXES = (".npy", ".npz", ".csv")
 ROWS = 12
 """So many quantities are shown, the worst first where there are more."""
 
@@ -72,7 +74,9 @@ def draw(
     ] = False,
     seed: options.Seed = 0,
     force: options.Force = False,
-    device: options.Device = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda, where log_prob must compute too. Default: cpu.")
+    ] = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -81,16 +85,21 @@ def draw(
     from driftback.samplers.markov.energy import BadDensity
 
     if target is None:
-        _listed(json)
+        names(json)
         return
     from driftback.recipes.density.populations import POPULATIONS
 
-    folder = _folder(out, force, resume)
-    if folder is not None and method in POPULATIONS:
-        raise BadInput(f"{method} cannot be resumed, so it needs no folder; let --out end in .npy, .npz or .csv")
-    if plot is not None and method in POPULATIONS:
-        raise BadInput(f"--plot shows chains, and {method} has none; leave it out, or see driftback compare --picture")
     given = dict(_pair(text) for text in set_ or ())
+    if method in POPULATIONS:
+        if plot is not None:
+            raise BadInput(
+                f"--plot shows chains, and {method} has none; leave it out, or see driftback compare --picture"
+            )
+        if out is not None and not out.suffix:
+            raise BadInput(f"{method} cannot be resumed, so it needs no folder; let --out end in .npy, .npz or .csv")
+    if plot is not None:
+        free(plot, PICTURES, force=force)
+    folder = _folder(out, force, resume)
     with progress("moves", quiet=quiet) as update:
         try:
             found = drawn_from(
@@ -116,32 +125,43 @@ def draw(
                 raise BadInput(f"{error}; the {len(error.draws.x)} points before it are {where}") from error
             raise
     where = _written(found, out, force=force)
-    if plot is not None:
-        from driftback.pictures.chains import diagnostic_plots
-
-        diagnostic_plots(found.quantities.cpu().numpy(), found.names, plot)
     if json:
         emit(found.as_json() | {"target": target, "out": None if out is None else str(out)})
     else:
         _shown(found)
         if out is not None:
             show(f"{len(found.x)} points are {where}")
+    if plot is not None:
+        _plotted(found, plot, where)
     if not found.complete:
         on = f"; go on with: driftback draw {target} ... --out {out} --resume" if folder is not None else ""
         raise Stopped(f"stopped after {len(found.x)} points, which are {where}{on}")
 
 
+def _plotted(found: Draws, plot: Path, where: str) -> None:
+    from driftback.pictures.chains import diagnostic_plots
+
+    try:
+        diagnostic_plots(found.quantities.cpu().numpy(), found.names, plot.expanduser())
+    except BadInput as error:
+        raise BadInput(f"no plot: {error}; the {len(found.x)} points are {where}") from error
+
+
 def _pair(text: str) -> tuple[str, Any]:
+    from driftback.recipes.density.draw import ARGUMENTS
+
     name, sign, value = text.partition("=")
     if not sign or not name:
         raise BadInput(f"--set {text} is no NAME=VALUE; write --set depth=8")
+    if name in ARGUMENTS:
+        raise BadInput(f"--set {text}: {name} is no number of a method; see driftback draw --help for --{name}")
     for kind in (int, float):
         try:
             return name, kind(value)
         except ValueError:
             continue
-    if value in ("true", "false"):
-        return name, value == "true"
+    if value.lower() in ("true", "false"):
+        return name, value.lower() == "true"
     raise BadInput(f"--set {text}: {value} is no number; give one, or true or false")
 
 
@@ -154,13 +174,10 @@ def _folder(out: Path | None, force: bool, resume: bool) -> Path | None:
             raise BadInput("--resume goes on with a folder; name it with --out")
         return None
     target = out.expanduser()
-    if target.suffix.lower() not in SUFFIXES:
-        raise BadInput(f"cannot write draws to {out}: let the name end in .npy, .npz, .csv, or no suffix (a folder)")
     if target.suffix:
         if resume:
             raise BadInput("--resume goes on with a folder; give one with --out")
-        if target.exists() and not force:
-            raise BadInput(f"{out} exists already; replace it with --force, or choose another name")
+        free(out, SUFFIXES, force=force, what="write draws to")
         return None
     if force and not resume:
         kept.clear(target)
@@ -173,7 +190,8 @@ def _written(found: Draws, out: Path | None, *, force: bool) -> str:
     if out is None:
         return "not kept (give --out)"
     write_draws(found, out.expanduser(), overwrite=force)
-    return f"in {out}"
+    by_weight = found.weighted and out.suffix.lower() in (".npy", ".csv")
+    return f"in {out}{', drawn again by their weights, which a .npz keeps' if by_weight else ''}"
 
 
 def _shown(found: Draws) -> None:
@@ -191,35 +209,16 @@ def _shown(found: Draws) -> None:
         f"{len(found.x)} points by {found.method} in {span(found.seconds)}: {found.density_evaluations:,} evaluations, "
         f"{found.gradient_evaluations:,} of them with gradient"
     )
+    if found.ess is not None:
+        show(_worth(found))
     for sentence in (*diagnostics.sentences, *found.notes):
         show(sentence)
 
 
-def _listed(json: bool) -> None:
-    from driftback.distributions.energies import TARGETS
-    from driftback.recipes.density.methods import METHODS
-    from driftback.recipes.density.populations import POPULATIONS
-
-    methods: dict[str, Any] = METHODS | POPULATIONS
-    problems = [(name, make()) for name, make in TARGETS.items()]
-    if json:
-        emit(
-            {
-                "targets": [
-                    {"name": name, "shape": one.event_shape, "log_z": one.truth.log_z, "source": one.source}
-                    for name, one in problems
-                ],
-                "methods": [
-                    {"name": name, "about": one.about, "source": one.source, "options": one.options}
-                    for name, one in methods.items()
-                ],
-            }
-        )
-        return
-    rows = [
-        (name, " x ".join(map(str, one.event_shape)), number(one.truth.log_z, 6), one.source) for name, one in problems
-    ]
-    table(("target", "shape", "log Z", "source"), rows, right=(2,))
-    show()
-    table(("method", "what it is", "source"), [(name, one.about, one.source) for name, one in methods.items()])
-    say("draw from one with: driftback draw NAME, or from your own: driftback draw FILE.py")
+def _worth(found: Draws) -> str:
+    parts = [f"{number(found.ess / found.seconds)} a second"] if found.ess and found.seconds else []
+    if found.ess and found.gradient_evaluations:
+        parts.append(f"{number(found.ess / found.gradient_evaluations)} per gradient")
+    elif found.ess and found.density_evaluations:
+        parts.append(f"{number(found.ess / found.density_evaluations)} per evaluation")
+    return f"they are worth {number(found.ess)} independent ones (the least ESS): {', '.join(parts)}"

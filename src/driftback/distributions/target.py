@@ -56,7 +56,7 @@ class Problem:
     name: str
     truth: Truth = field(default_factory=Truth)
     names: tuple[str, ...] = ()
-    quantities: Callable[[Tensor], Tensor] = lambda x: x.flatten(1)
+    quantities: Callable[[Tensor], Tensor] = lambda x: x.reshape(len(x), -1)
     values: tuple[float, float] | None = None
     source: str = ""
     scale: float = 1.0

@@ -40,7 +40,7 @@ def arviz_groups(
         posterior: dict[str, NDArray[np.generic]] = dict(zip(read.names, values, strict=True))
         if len(posterior) < len(values):
             raise BadInput("two quantities have the same name; give each its own")
-    elif problem is None:
+    elif problem is None or problem.quantities is Problem.quantities:
         posterior = {"x": read.points}
     else:
         posterior = {"x": read.values}

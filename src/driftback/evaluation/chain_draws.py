@@ -94,7 +94,7 @@ def read_draws(draws: Array, names: Sequence[str] = (), problem: Problem | None 
             )
         values = Draws(points, points, ()).of_points(problem.quantities)
         values = values.reshape(chains, count, -1)
-        default = labels("x", event) if values.shape[2] == math.prod(event) else labels("q", values.shape[2:])
+        default = default_names(event, values.shape[2])
     names = names or default
     if len(names) != values.shape[2]:
         raise BadInput(f"there are {len(names)} names for {values.shape[2]} quantities; give one for each")
@@ -106,6 +106,11 @@ def labels(letter: str, event: Sequence[int]) -> tuple[str, ...]:
     if not event:
         return (letter,)
     return tuple(f"{letter}[{', '.join(map(str, place))}]" for place in np.ndindex(*event))
+
+
+def default_names(event: Sequence[int], count: int) -> tuple[str, ...]:
+    """Names for `count` quantities of points of shape `event`: those of the coordinates where they are as many."""
+    return labels("x", event) if count == math.prod(event) else labels("q", (count,))
 
 
 def per_draw(x: Array, shape: tuple[int, int], name: str) -> Numbers:

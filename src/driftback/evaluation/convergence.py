@@ -30,6 +30,8 @@ ENOUGH = 400.0
 """An ESS below this makes means rough, and R-hat and the ESS themselves (Vehtari et al. 2021, section 4.1: 100 for
 each of four chains).
 """
+SHORT = 100
+"""Draws per chain below which R-hat is above 1.01 though chains agree, where draws hang together a little."""
 FEWEST = 4
 """Draws per chain below which R-hat has no meaning."""
 FEWEST_ESS = 10
@@ -126,8 +128,10 @@ class Convergence:
         j = self.largest(self.rhat)
         if j is not None and self.rhat[j] > RHAT:
             value = f"{self.rhat[j]:.3g}" if self.rhat[j] >= 1.05 else f"{self.rhat[j]:.3f}"
+            value = f"{self.rhat[j]:.5f}" if float(value) <= RHAT else value
             value = "infinite" if math.isinf(self.rhat[j]) else value
             who = "the chains disagree" if self.chains > 1 else "its halves disagree"
+            who += f", or {self.draws} draws of each are too few to tell" if self.draws < SHORT else ""
             said.append(
                 f"R-hat of {self.names[j]} is {value}{_besides(self.rhat > RHAT, RHAT, 'above')}: {who}; draw longer"
             )

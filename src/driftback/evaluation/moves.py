@@ -18,6 +18,8 @@ from driftback.evaluation.chain_draws import Array, Numbers, listed, per_draw
 
 BFMI = 0.3
 """Below this energies move too slowly (Betancourt 2016, section 6; Stan's warning)."""
+WALL = 0.1
+"""A larger share of divergent moves is no matter of the step: however short, some cross a bound."""
 RARE = 0.02
 """Acceptance below which a random walk keeps less than a third of its best efficiency (Roberts, Gelman and Gilks 1997,
 Annals of Applied Probability 7: l^2 a(l) is .43 at a = .02, and 1.33 at best).
@@ -59,7 +61,10 @@ class Moves:
             said.append(f"{listed('chain', self.stuck)} never moved")
         if self.divergences:
             moves = len(self.moved) * self.draws
-            said.append(f"{self.divergences} of {moves} moves diverged: raise the target acceptance or reparametrise")
+            what = "raise the target acceptance (aim=0.95) or reparametrise"
+            if self.divergences > WALL * moves:
+                what = "most often at a bound where the density is not 0: take the log or the logit of such coordinates"
+            said.append(f"{self.divergences} of {moves} moves diverged: {what}")
         if self.acceptance is not None:
             rare = [int(c) for c in np.flatnonzero(self.acceptance < RARE) if c not in set(self.stuck)]
             if rare:

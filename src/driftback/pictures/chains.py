@@ -60,7 +60,8 @@ def diagnostic_figure(draws: Array, names: Sequence[str] = (), *, problem: Probl
 
     read = read_draws(draws, names, problem)
     if read.shape[1] < FEWEST:
-        raise BadInput(f"{read.shape[1]} draws per chain are too few to show; draw at least {FEWEST}")
+        count = "1 draw per chain is" if read.shape[1] == 1 else f"{read.shape[1]} draws per chain are"
+        raise BadInput(f"{count} too few to show; draw at least {FEWEST}")
     worst = convergence(read).worst(whole(k, "k", 1))
     figure = Figure(figsize=(10, 2.2 * len(worst) + 0.4), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)

@@ -9,28 +9,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from driftback.arguments import near
 from driftback.distributions.gaussian import Gaussian
 from driftback.distributions.mixture import Mixture
 from driftback.distributions.target import Problem
 from driftback.errors import BadInput, DriftbackError
-from driftback.evaluation.metric import Metric
-from driftback.evaluation.pairwise import energy_distance
-from driftback.evaluation.sliced import sliced_wasserstein
 from driftback.processes.diffusion import Diffusion
 from driftback.processes.schedules import EDM
 from driftback.randomness import Rng
-from driftback.recipes.density.draw import Run
+from driftback.recipes.density.asked import SPINS, method_for
 from driftback.recipes.density.draws import Draws
+from driftback.recipes.density.entries import Comparison, Entry, judged
 from driftback.recipes.density.methods import METHODS, Options, checked
 from driftback.recipes.density.populations import Asked, drawn
 from driftback.recipes.density.problem import problem_of
+from driftback.recipes.density.run import Run
 from driftback.recipes.fit import fit
 from driftback.samplers.frame import last
 from driftback.samplers.grids import karras
@@ -45,60 +45,6 @@ SEEN = 2000
 LOW, HIGH = 0.004, 160.0
 """Where the way back ends and begins, as sigma in deviations of the target (EDM's, whose data have deviation 1/2)."""
 MINUTES = 0.5
-
-
-@dataclass(frozen=True, eq=False)
-class Entry:
-    """What one way came to. Why there is nothing, where there is nothing, says `why`."""
-
-    name: str
-    about: str
-    points: np.ndarray | None = None
-    evaluations: int = 0
-    """Of the density, or of the score, over all points."""
-    seconds: float = 0.0
-    before: float = 0.0
-    """Seconds of learning before, once and for all."""
-    sliced: Metric | None = None
-    energy: Metric | None = None
-    modes: int | None = None
-    variation: float | None = None
-    """Total variation between the shares of the modes and the true ones."""
-    ess: float | None = None
-    log_z: float | None = None
-    log_z_error: float | None = None
-    why: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """All but the points."""
-        found = {name: value for name, value in asdict(self).items() if name not in ("points", "sliced", "energy")}
-        metrics = {
-            name: None if one is None else one.as_json()
-            for name, one in (("sliced", self.sliced), ("energy", self.energy))
-        }
-        return found | metrics
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """All entries on one problem, with exact draws of it, `truth` (n, *event), where it has any."""
-
-    problem: Problem
-    budget: int
-    entries: tuple[Entry, ...]
-    truth: np.ndarray | None = None
-    known_modes: int | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """What `driftback compare --json` prints."""
-        truth = self.problem.truth
-        return {
-            "target": self.problem.name,
-            "budget": self.budget,
-            "log_z": truth.log_z,
-            "modes": self.known_modes,
-            "ways": [entry.as_json() for entry in self.entries],
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +73,7 @@ def chain(method: str) -> Way:
     """A chain method by name: as many draws as the budget pays for, of which n are kept at equal distances."""
 
     def run(stage: Stage) -> Entry:
-        options = checked(method, METHODS[method].options, {})
+        options = checked(method, method_for(stage.problem, method).options, {})
         draws = max(1, stage.budget // CHAINS)
         chains = Run(stage.problem, method, options, CHAINS, draws, WARMUP, seed=stage.seed, budget=stage.budget)
         chains.go()
@@ -227,6 +173,8 @@ WAYS: dict[str, Way] = {
     "learned score": learned,
 }
 """Every way by its name. One that is learned by stochastic control joins by a line."""
+SPIN_WAYS: dict[str, Way] = {name: chain(name) for name in SPINS}
+"""Those for coordinates that take two values."""
 
 
 def compare(
@@ -242,13 +190,14 @@ def compare(
 ) -> Comparison:
     """Draw `n` points from `target` in `budget` evaluations by each of `ways` (default: all), and judge them.
 
-    A way that cannot be taken says why. BadInput for a target that cannot be drawn from, and for a way that there is
-    not.
+    A way that cannot be taken says why; Ctrl-C hands back those that are done. BadInput for a target that cannot be
+    drawn from, and for a way that there is not.
     """
     problem = problem_of(target, shape=shape)
+    known = WAYS if problem.values is None else SPIN_WAYS
     for name in ways:
-        if name not in WAYS:
-            raise BadInput(f"there is no way '{name}'; choose from {', '.join(WAYS)}")
+        if name not in known:
+            raise BadInput(f"there is no way '{name}' for {problem.name}{near(name, known)}")
     if budget < n or n < 50:
         raise BadInput(
             f"a budget of {budget} evaluations for {n} points is too small; give 50 points and 1 each, or more"
@@ -260,16 +209,22 @@ def compare(
         for what, count in (("truth", n), ("other", n), ("seen", SEEN))
     )
     stage = Stage(problem, budget, n, seed, seen, minutes, rng)
-    entries = []
-    chosen = ways or tuple(WAYS)
+    entries: list[Entry] = []
+    stopped = ""
+    chosen = ways or tuple(known)
     for k, name in enumerate(chosen):
         if progress:
             progress(k, len(chosen), name)
         try:
-            entry = WAYS[name](stage)
+            entry = judged(known[name](stage), problem, truth, other, rng)
         except DriftbackError as error:
             entry = Entry(name, "", why=str(error))
-        entries.append(_judged(entry, problem, truth, other, rng))
+        except KeyboardInterrupt:
+            if not entries:
+                raise
+            stopped = name
+            break
+        entries.append(entry)
     if progress:
         progress(len(chosen), len(chosen), "done")
     shares = problem.truth.shares
@@ -279,20 +234,5 @@ def compare(
         tuple(entries),
         None if truth is None else truth.numpy(),
         None if shares is None else len(shares),
+        stopped,
     )
-
-
-def _judged(entry: Entry, problem: Problem, truth: Tensor | None, other: Tensor | None, rng: Rng) -> Entry:
-    if entry.points is None:
-        return entry
-    more: dict[str, Any] = {}
-    if truth is not None and other is not None:
-        flat = [np.asarray(x, dtype=np.float64).reshape(len(x), -1) for x in (entry.points, truth, other)]
-        more["sliced"] = sliced_wasserstein(*flat, rng=rng.child("sliced"))
-        more["energy"] = energy_distance(*flat, rng=rng.child("energy"))
-    if problem.truth.mode is not None and problem.truth.shares is not None:
-        shares = problem.truth.shares.double()
-        found = torch.bincount(problem.truth.mode(torch.from_numpy(entry.points)), minlength=len(shares)).double()
-        more["modes"] = int((found > 0).sum())
-        more["variation"] = float((found / found.sum() - shares).abs().sum() / 2)
-    return Entry(**(vars(entry) | more))

@@ -1,197 +1,39 @@
-"""`draw`: a density in, samples out. The target is tried out, the kernel tuned, and then all chains move at once.
+"""`draw`: a density in, samples out. What is asked is looked at first; then a population is led, or chains are run.
 
 What was drawn before a mistake, or before Ctrl-C, is kept and handed back.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from driftback.arguments import whole
-from driftback.distributions.target import Problem
+from driftback.arguments import near, whole
 from driftback.errors import BadInput
 from driftback.randomness import Rng
-from driftback.recipes.density import kept
-from driftback.recipes.density.draws import Draws
+from driftback.recipes.density.asked import begin, dtype_of, folder_of, idle, method_for
+from driftback.recipes.density.draws import Draws, as_asked
 from driftback.recipes.density.fitted import source_of
-from driftback.recipes.density.methods import METHODS, Options, checked
+from driftback.recipes.density.function import gradient_of
+from driftback.recipes.density.methods import checked
 from driftback.recipes.density.populations import POPULATIONS, Asked, drawn, refused
-from driftback.recipes.density.problem import problem_of, starts, tried
-from driftback.samplers.markov import Energy, Kernel, Move, Noise, State, Warmup, moves
+from driftback.recipes.density.problem import problem_of, starts
+from driftback.recipes.density.run import Progress, Run
+from driftback.recipes.density.tried import described, given_by, tried
+from driftback.recipes.devices import device_named
+from driftback.samplers.markov import Energy
 from driftback.samplers.markov.energy import BadDensity
-from driftback.samplers.markov.tempering import Tempering, log_z
 
 CHAINS, DRAWS = 16, 4000
-EVERY = 30.0
-"""Seconds between two savings of a long run."""
 LEAST, MOST = 150, 1000
 """Moves of the warm-up: 1,000 / sqrt(chains), but no fewer and no more."""
 GLIDING = {"nuts": 60, "hmc": 60}
 """Methods whose moves are long need fewer to come in."""
-Progress = Callable[[int, int, str], None]
-
-
-@dataclass
-class Run:
-    """Chains of one method on one problem, as far as they have come."""
-
-    problem: Problem
-    method: str
-    options: Options
-    chains: int
-    draws: int
-    """Draws per chain."""
-    warmup: int
-    thin: int = 1
-    seed: int = 0
-    dtype: torch.dtype = torch.float64
-    device: torch.device | str = "cpu"
-    gradient: Callable[[Tensor], Tensor] | None = None
-    start: Any = None
-    check: bool = True
-    folder: Path | None = None
-    budget: int | None = None
-    """Evaluations of the density, over all chains, after which it stops; half of them at most to warm up."""
-    done: int = 0
-    complete: bool = False
-    seconds: float = 0.0
-    warmed: int = 0
-    energy: Energy = field(init=False)
-    kernel: Kernel = field(init=False)
-    state: State = field(init=False)
-    x: Tensor = field(init=False)
-    stats: dict[str, Tensor] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.energy = Energy(self.problem.target, self.gradient)
-        one = self.problem.event_shape
-        self.x = torch.empty((self.chains, self.draws, *one), dtype=self.dtype, device=self.device)
-
-    def go(self, progress: Progress | None = None) -> None:
-        """Warm up, unless that was done, and draw to the end. Saves now and then where there is a folder."""
-        began = time.monotonic()
-        rng, before, due = Rng(self.seed), self.seconds, began + EVERY
-        made = METHODS[self.method].make(self.problem, self.energy, self.options)
-        saved = None if self.folder is None else kept.read_run(self.folder)
-        try:
-            if saved is None:
-                self._warm(made, rng, progress)
-            else:
-                self._restore(made, saved)
-            noise = self._noise(rng.child("draws")).at(self.done * self.thin)
-            left, lost = (self.draws - self.done) * self.thin, None
-            for k, (state, move) in enumerate(moves(self.kernel, self.state, noise, left), 1):
-                if move.divergent is not None:
-                    lost = move.divergent if lost is None else lost | move.divergent
-                if k % self.thin:
-                    continue
-                # A divergence is told even where its move is not kept.
-                self._keep(state, replace(move, divergent=lost))
-                lost = None
-                if self.budget is not None and self.energy.densities >= self.budget:
-                    break
-                self.seconds = before + time.monotonic() - began
-                if progress:
-                    progress(self.done, self.draws, "draws")
-                if self.folder is not None and (now := time.monotonic()) > due:
-                    self.save()
-                    # All is written each time, and it grows: no more than a tenth of the time goes into that.
-                    spent = time.monotonic() - now
-                    due = now + spent + max(EVERY, 9 * spent)
-            self.complete = True
-        finally:
-            self.seconds = before + time.monotonic() - began
-            if self.folder is not None and self.done:
-                self.save()
-
-    def _noise(self, rng: Rng) -> Noise:
-        return Noise(rng, self.chains, self.dtype, self.device)
-
-    def _warm(self, kernel: Kernel, rng: Rng, progress: Progress | None) -> None:
-        x = starts(self.problem, self.chains, self.start, rng, self.dtype, self.energy).to(self.device)
-        if self.check:
-            tried(self.problem, x, rng)
-        self.kernel, self.state = kernel, kernel.begin(x)
-        plan = Warmup(max(20, self.warmup), pooled=self.options.pooled, dense=self.options.dense)
-        if self.warmup:
-            noise = self._noise(rng.child("warmup"))
-            for k, (tuned, state, _) in enumerate(plan(kernel, self.state, noise)):
-                self.kernel, self.state = tuned, state
-                if progress:
-                    progress(k + 1, plan.moves, "warm-up")
-                if self.budget is not None and self.energy.densities >= self.budget / 2:
-                    break
-        self.warmed = self.energy.densities
-
-    def _restore(self, kernel: Any, saved: kept.Saved) -> None:
-        done = saved.chains.shape[1]
-        self.x[:, :done] = saved.chains.to(self.x)
-        for name, one in saved.stats.items():
-            self._stat(name, one, one.shape[2:])[:, :done] = one.to(self.device)
-        self.kernel = kept.retuned(kernel, saved.kernel)
-        self.state = kept.resumed(self.kernel, saved, self.x)
-        self.energy.densities, self.energy.gradients = int(saved.counts["densities"]), int(saved.counts["gradients"])
-        self.warmed, self.seconds = int(saved.counts["warmed"]), float(saved.counts["seconds"])
-        # Last of all: what was not restored is not to be saved.
-        self.done = done
-
-    def _stat(self, name: str, like: Tensor, event: Sequence[int]) -> Tensor:
-        if name not in self.stats:
-            self.stats[name] = torch.zeros((self.chains, self.draws, *event), dtype=like.dtype, device=self.device)
-        return self.stats[name]
-
-    def _keep(self, state: State, move: Move) -> None:
-        self.x[:, self.done] = state.x
-        for name, value in vars(move).items():
-            if value is not None:
-                self._stat(name, value, value.shape[1:])[:, self.done] = value
-        # Both at once: stopped between them, a run would go on to other draws.
-        self.state, self.done = state, self.done + 1
-
-    def save(self) -> None:
-        """Keep what there is in the folder."""
-        assert self.folder is not None
-        counts = {
-            "densities": self.energy.densities,
-            "gradients": self.energy.gradients,
-            "warmed": self.warmed,
-            "seconds": self.seconds,
-        }
-        stats = {name: one[:, : self.done] for name, one in self.stats.items()}
-        saved = kept.Saved(
-            self.x[:, : self.done], stats, self.state.x, kept.tensors(self.state), kept.tunables(self.kernel), counts
-        )
-        kept.write_run(self.folder, saved)
-
-    def result(self) -> Draws:
-        """The draws so far."""
-        notes = []
-        if self.energy.odd:
-            notes.append(f"log_prob was NaN at {self.energy.odd} points of the warm-up, which counted as outside")
-        z = error = None
-        if isinstance(self.kernel, Tempering) and self.done * self.chains > 1:
-            z, error = log_z(self.stats["ratios"][:, : self.done].transpose(0, 1), self.kernel.betas)
-        return Draws(
-            self.problem,
-            self.method,
-            self.x[:, : self.done],
-            log_z=z,
-            log_z_error=error,
-            density_evaluations=self.energy.densities,
-            gradient_evaluations=self.energy.gradients,
-            warmup_evaluations=self.warmed,
-            seconds=self.seconds,
-            stats={name: one[:, : self.done] for name, one in self.stats.items()},
-            notes=tuple(notes),
-            complete=self.complete,
-        )
 
 
 def draw(
@@ -211,7 +53,7 @@ def draw(
     source: Any = None,
     check: bool = True,
     device: str | None = None,
-    dtype: str = "float64",
+    dtype: str | torch.dtype = "float64",
     out: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -232,21 +74,29 @@ def draw(
     error's `draws`.
     """
     problem = problem_of(target, shape=shape, single=single, scale=scale)
-    whole(n, "n", 1), whole(chains, "chains", 1), whole(thin, "thin", 1)
-    known: Any = METHODS | POPULATIONS
-    if method not in known:
-        raise BadInput(f"there is no method '{method}'; choose one of {', '.join(known)}")
-    given = checked(method, known[method].options, getattr(known[method], "defaults", {}) | options)
+    whole(n, "n", 1), whole(chains, "chains", 1), whole(thin, "thin", 1), whole(seed, "seed")
+    of = method_for(problem, method)
+    for name in set(options) - set(of.options):
+        meant = near(name, (*of.options, *ARGUMENTS)).partition(";")[0]
+        raise BadInput(f"{method} has no option {name}{meant}; it takes {', '.join(of.options) or 'none'}")
+    given = checked(method, of.options, of.defaults | options)
+    rng, kind = Rng(seed), dtype_of(dtype)
+    if gradient is not None:
+        gradient = gradient_of(problem, gradient, single)
+    if source is not None and method != "refined":
+        raise BadInput(f"{method} proposes from no source; leave it out, or take the method refined")
     if method in POPULATIONS:
-        refused(method, out, start, dtype, device)
-        rng = Rng(seed)
-        if check and problem.values is None:
-            tried(problem, starts(problem, 8, None, rng, torch.float64, Energy(problem.target)), rng)
-        return drawn(method, Asked(problem, n, given, rng.child(method), gradient, source_of(source)), progress)
+        refused(method, out, start, kind, device)
+        if check:
+            x = starts(problem, 8, None, rng, torch.float64, Energy(problem.target))
+            described(problem, x)
+            tried(problem, x, rng, gradient or given_by(problem))
+        population = Asked(problem, n, given, rng.child(method), gradient, source_of(source))
+        return as_asked(drawn(method, population, progress)).noted(*idle(method, warmup, thin > 1, chains != CHAINS))
     if warmup is None:
         together = chains if given.pooled else 1
         warmup = min(MOST, max(GLIDING.get(method, LEAST), round(1000 / together**0.5)))
-    folder = None if out is None else Path(out).expanduser()
+    folder = folder_of(out, resume)
     run = Run(
         problem,
         method,
@@ -255,16 +105,16 @@ def draw(
         -(-n // chains),
         whole(warmup, "warmup", 0),
         thin,
-        seed,
-        _dtype(dtype),
-        device or "cpu",
+        int(seed),
+        kind,
+        device_named(device or "cpu"),
         gradient,
         start,
         check,
         folder,
     )
     if folder is not None:
-        kept.begin(folder, _asked(run), resume=resume)
+        begin(folder, run, resume)
     try:
         run.go(progress)
     except KeyboardInterrupt:
@@ -276,23 +126,4 @@ def draw(
     return run.result()
 
 
-def _dtype(name: str) -> torch.dtype:
-    known = {"float32": torch.float32, "float64": torch.float64}
-    if name not in known:
-        raise BadInput(f"there is no dtype {name} for chains; give float64 or float32")
-    return known[name]
-
-
-def _asked(run: Run) -> dict[str, Any]:
-    return {
-        "target": run.problem.name,
-        "method": run.method,
-        "options": vars(run.options),
-        "chains": run.chains,
-        "draws": run.draws,
-        "warmup": run.warmup,
-        "thin": run.thin,
-        "seed": run.seed,
-        "dtype": str(run.dtype).removeprefix("torch."),
-        "scale": run.problem.scale,
-    }
+ARGUMENTS = tuple(name for name in signature(draw).parameters if name != "options")

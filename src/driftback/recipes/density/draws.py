@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from driftback.arguments import whole
 from driftback.distributions.target import Problem
 from driftback.errors import BadInput
 from driftback.evaluation.arviz_export import to_arviz
+from driftback.evaluation.chain_draws import default_names
 from driftback.evaluation.chains import Diagnostics, diagnose
 from driftback.evaluation.weights import Weighted, weighted
 from driftback.randomness import Rng
+from driftback.recipes.density.function import AsVector
 from driftback.samplers.frame import Frame
 
 
@@ -46,6 +50,8 @@ class Draws:
     notes: tuple[str, ...] = ()
     complete: bool = True
     """False where it was interrupted before all was drawn."""
+    proposed: Tensor | None = None
+    """Log-weights of what these points are copies of."""
 
     @property
     def x(self) -> np.ndarray:
@@ -69,7 +75,7 @@ class Draws:
     @property
     def names(self) -> tuple[str, ...]:
         """A name for each quantity."""
-        return self.problem.names or tuple(f"x{i}" for i in range(self.quantities.shape[2]))
+        return self.problem.names or default_names(self.problem.event_shape, self.quantities.shape[2])
 
     @cached_property
     def diagnostics(self) -> Diagnostics | Weighted:
@@ -77,7 +83,8 @@ class Draws:
         follows.
         """
         if self.log_weights is not None:
-            return weighted(self.log_weights, self.chains[:, 0], problem=self.problem, families=self.families)
+            points, kin, before = self.chains[:, 0], self.families, self.proposed
+            return weighted(self.log_weights, points, problem=self.problem, families=kin, before=before)
         return diagnose(
             self.chains,
             problem=self.problem,
@@ -89,14 +96,43 @@ class Draws:
             divergent=self.stats.get("divergent"),
         )
 
+    @property
+    def weighted(self) -> bool:
+        """Whether some points weigh more than others."""
+        w = self.log_weights
+        return w is not None and not bool(torch.isclose(w, w[0], rtol=0, atol=1e-9).all())
+
+    def noted(self, *notes: str) -> Draws:
+        """The same with more to say."""
+        return replace(self, notes=(*self.notes, *notes))
+
+    def __repr__(self) -> str:
+        chains, draws = self.chains.shape[:2]
+        how = f"{draws} each of {chains} chains" if self.log_weights is None else "weighted"
+        end = "" if self.complete else ", interrupted"
+        event = "numbers" if self.problem.event_shape == () else f"points of shape {tuple(self.problem.event_shape)}"
+        return f"{chains * draws} {event} from {self.problem.name} by {self.method}, {how}{end}\n" + "\n".join(
+            (*self.diagnostics.sentences, *self.notes)
+        )
+
     def resampled(self, n: int, *, seed: int = 0) -> np.ndarray:
         """`n` points of equal weight, drawn from the weighted ones with replacement; without weights from all."""
-        if n < 1:
-            raise BadInput(f"{n} points cannot be drawn; give at least 1")
+        whole(n, "n", 1)
         weights = torch.ones(len(self.x)) if self.log_weights is None else self.log_weights.softmax(0)
         share = weights.double().cumsum(0)
         u = Rng(seed).child("resampled").uniform((n,), dtype=torch.float64) * share[-1]
         return self.x[torch.searchsorted(share, u, right=True).clamp(max=len(share) - 1).numpy()]
+
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Write a file: .npz with all there is, .npy or .csv with bare points (drawn again by their weights where these
+        differ). BadInput for another suffix, and for one that is there, unless `force`.
+        """
+        from driftback.recipes.density.kept import write_draws
+
+        path = Path(path).expanduser()
+        if path.suffix.lower() not in (".npy", ".npz", ".csv"):
+            raise BadInput(f"cannot write draws to {path}: let the name end in .npy, .npz or .csv")
+        write_draws(self, path, overwrite=force)
 
     def to_arviz(self) -> Any:
         """The chains and what the kernel said of them as ArviZ's DataTree; needs the extra `arviz`. BadInput for
@@ -104,7 +140,7 @@ class Draws:
         """
         if self.log_weights is not None:
             raise BadInput("these points have weights, and ArviZ takes chains; hand it found.resampled(n)")
-        stats = {name: self.stats.get(name) for name in ("energy", "divergent", "leaps")}
+        stats = {name: self.stats.get(name) for name in ("log_prob", "energy", "divergent", "leaps")}
         return to_arviz(self.chains, problem=self.problem, accepted=self.stats.get("probability"), **stats)
 
     def frames(self) -> Iterator[Frame]:
@@ -134,3 +170,11 @@ class Draws:
             "diagnostics": d.as_json(),
             "notes": list(self.notes),
         }
+
+
+def as_asked(draws: Draws) -> Draws:
+    """Draws of single numbers, which were moved as vectors of one coordinate, as numbers again; others as they are."""
+    if not isinstance(draws.problem.target, AsVector):
+        return draws
+    history = tuple(replace(frame, x=frame.x[..., 0]) for frame in draws.history)
+    return replace(draws, problem=draws.problem.target.of, chains=draws.chains[..., 0], history=history)

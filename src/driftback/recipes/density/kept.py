@@ -95,29 +95,8 @@ def retuned(kernel: Any, found: dict[str, Tensor]) -> Any:
     return replace(kernel, **{name: float(one) if one.ndim == 0 else one for name, one in changes.items()})
 
 
-def resumed(kernel: Any, saved: Saved, like: Tensor) -> Any:
-    """The state of `kernel` that was `saved`, on the device of `like`. BadInput where the density there was another."""
-    fresh = kernel.begin(saved.x.to(like))
-    state = filled(fresh, saved.state)
-    if not torch.allclose(fresh.log_prob, state.log_prob.to(fresh.log_prob), rtol=1e-4, atol=1e-4):
-        raise BadInput("the run was begun with another density; resume it with that one, or draw anew")
-    return state
-
-
-def begin(folder: Path, asked: dict[str, Any], *, resume: bool) -> None:
-    """Write down what is `asked`; to `resume`, see that it is what was asked before. BadInput where it is not, and
-    where something lies in the folder already.
-    """
-    if resume:
-        before = read_asked(folder)
-        for name, value in asked.items():
-            if before.get(name) != value:
-                raise BadInput(
-                    f"{folder} was begun with {name} {before.get(name)}, not {value}; resume with that, or draw anew"
-                )
-        return
-    if folder.exists() and any(folder.iterdir()):
-        raise BadInput(f"{folder} holds something already; go on with resume, or give another folder")
+def write_asked(folder: Path, asked: dict[str, Any]) -> None:
+    """What is to be drawn, so that a resume does the same."""
     write_text(folder / CONFIG, json.dumps({"version": VERSION} | asked, indent=2) + "\n")
 
 
@@ -130,6 +109,8 @@ def read_asked(folder: Path) -> dict[str, Any]:
         asked = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DamagedModel(f"{path} is damaged ({error}); begin the run again with --force") from error
+    if not isinstance(asked, dict):
+        raise DamagedModel(f"{path} is damaged (it holds no object); begin the run again with --force")
     if asked.get("version") != VERSION:
         raise DamagedModel(f"{path} is of version {asked.get('version')}, this driftback reads {VERSION}; begin again")
     return asked
@@ -147,7 +128,10 @@ def read_run(folder: Path) -> Saved | None:
     """What was kept in `folder`; None where the run was stopped before its first draw."""
     if not (folder / DRAWS).is_file():
         return None
-    found, about = read_tensors(folder / DRAWS)
+    try:
+        found, about = read_tensors(folder / DRAWS)
+    except DamagedModel as error:
+        raise DamagedModel(f"{str(error).partition(';')[0]}; begin the run again with --force") from error
     parts = [
         {name.removeprefix(f"{part}/"): one for name, one in found.items() if name.startswith(f"{part}/")}
         for part in ("stats", "state", "kernel")
@@ -171,13 +155,15 @@ def clear(folder: Path) -> None:
 def write_draws(draws: Draws, out: Path, *, overwrite: bool = False) -> None:
     """The points to `out` by its suffix: .npy and .csv (points), .npz (with weights and statistics), or a folder.
 
+    Points of unequal weights are drawn again by these for .npy and .csv, which have no room for weights.
     BadInput for points that do not suit it (.csv takes flat ones) and a place that is taken.
     """
     suffix = out.suffix.lower()
     if out.exists() and suffix and not overwrite:
         raise BadInput(f"{out} exists already; choose another name, or allow overwriting")
+    points = draws.resampled(len(draws.x)) if draws.weighted else draws.x
     if suffix == ".csv":
-        flat = draws.x.reshape(len(draws.x), -1)
+        flat = points.reshape(len(points), -1)
         own = draws.problem.names if len(draws.problem.names) == flat.shape[1] else ()
         with writing(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file)
@@ -194,7 +180,7 @@ def write_draws(draws: Draws, out: Path, *, overwrite: bool = False) -> None:
             np.savez(file, **arrays)
     elif suffix == ".npy":
         with writing(out) as temporary, temporary.open("wb") as file:
-            np.save(file, draws.x)
+            np.save(file, points)
     else:
         with writing(out / POINTS) as temporary, temporary.open("wb") as file:
             np.save(file, draws.x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -80,6 +80,8 @@ class Method:
     about: str
     source: str
     options: tuple[str, ...] = ()
+    defaults: dict[str, Any] = field(default_factory=dict)
+    """What it takes where another default than that of `Options` is right for it."""
 
 
 def reference(problem: Problem) -> IsotropicGaussian:
@@ -220,14 +222,13 @@ def checked(name: str, known: tuple[str, ...], given: dict[str, Any]) -> Options
     for option, value in given.items():
         if option not in known:
             raise BadInput(f"{name} has no option {option}; it takes {', '.join(known) or 'none'}")
-        default = getattr(Options(), option)
+        default, most = getattr(Options(), option), 1.0 if option == "aim" else math.inf
         if isinstance(default, bool):
             if not isinstance(value, bool):
                 raise BadInput(f"{option} is true or false, not {value!r}")
         elif isinstance(default, int):
             whole(value, option, 1)
-        elif not real(value, option) > 0:
-            raise BadInput(f"{option} must be above 0, not {value}")
-        elif option == "aim" and not value < 1:
-            raise BadInput(f"aim is a probability of acceptance and below 1, not {value}")
+        elif not 0 < real(value, option) < most:
+            below = "" if most == math.inf else f" and below {most:g}"
+            raise BadInput(f"{option} must be above 0{below}, not {value}")
     return Options(**given)

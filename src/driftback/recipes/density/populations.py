@@ -82,7 +82,7 @@ def _smc(asked: Asked) -> Iterator[tuple[Frame, Energy]]:
     path = Path(reference(asked.problem), asked.problem.target, asked.gradient)
     kernel = _kernel(asked.problem, asked.gradient, options.leaps)
     smc = SMC(path, kernel, options.moves, swaps=options.swaps, islands=options.islands)
-    n = -(-asked.n // options.islands) * options.islands
+    n = max(2, -(-asked.n // options.islands)) * options.islands
     for frame in smc(n, evaluations=options.evaluations, rng=asked.rng):
         yield frame, path.energy
 
@@ -97,9 +97,17 @@ def _ais(asked: Asked) -> Iterator[tuple[Frame, Energy]]:
 
 
 def _refined(asked: Asked) -> Iterator[tuple[Frame, Energy]]:
-    if asked.source is None:
-        raise BadInput("refined proposes from a source with a density; give source=, a fitted model of the same points")
-    energy, refined = Energy(asked.problem.target), Refined(asked.source, asked.problem.target, asked.options.moves)
+    source, event = asked.source, tuple(asked.problem.event_shape)
+    if source is None:
+        raise BadInput(
+            "refined proposes from a source with a density; give a fitted model of such points (source=, --source RUN)"
+        )
+    if not all(callable(getattr(source, name, None)) for name in ("sample", "log_prob")):
+        raise BadInput(f"source is a {type(source).__name__}; give a fitted model, or what has sample and log_prob")
+    own = tuple(getattr(source, "event_shape", event))
+    if own != event:
+        raise BadInput(f"the source draws points of shape {own}, and {asked.problem.name} takes {event}; give another")
+    energy, refined = Energy(asked.problem.target), Refined(source, asked.problem.target, asked.options.moves)
     for frame in replace(refined, gradient=asked.gradient)(asked.n, rng=asked.rng):
         energy.densities = energy.gradients = frame.evaluations * asked.n
         yield frame, energy
@@ -144,11 +152,11 @@ POPULATIONS: dict[str, Population] = {
 }
 
 
-def refused(name: str, out: Any, start: Any, dtype: str, device: str | None) -> None:
+def refused(name: str, out: Any, start: Any, dtype: torch.dtype, device: str | None) -> None:
     """BadInput for what chains alone can be given."""
     if out is not None:
         raise BadInput(f"{name} is one population and no run of chains: it cannot be resumed; write the result")
-    if start is not None or dtype != "float64" or device not in (None, "cpu"):
+    if start is not None or dtype != torch.float64 or device not in (None, "cpu"):
         raise BadInput(f"{name} begins by itself, in float64 on the CPU; leave start, dtype and device out")
 
 
@@ -177,10 +185,11 @@ def drawn(name: str, asked: Asked, progress: Progress | None) -> Draws:
         frame.log_weights,
         frame.families,
         z.log_z,
-        None if math.isnan(z.error) else z.error,
+        None if math.isnan(z.error) or z.n < 2 else z.error,
         counted.densities,
         counted.gradients,
         seconds=time.monotonic() - began,
         history=(*frames, frame) if frames[-1] is not frame else tuple(frames),
         notes=notes,
+        proposed=first.log_weights if name == "refined" else None,
     )
