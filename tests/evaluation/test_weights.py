@@ -156,6 +156,13 @@ def test_copies_are_worth_what_their_islands_say() -> None:
     assert weighted(np.zeros(400), x).ess == pytest.approx(400)
 
 
+def test_equal_weights_have_no_tail_of_rounding() -> None:
+    """Of a uniform density all weights are the same, to the last digits."""
+    found = weighted(1.8 + 4e-16 * rng(2).integers(0, 3, 1000))
+    assert found.khat is None
+    assert "judge by the ESS, 1000 of 1000" in found.sentences[0]
+
+
 def test_families_that_agree_by_chance_make_no_error_small() -> None:
     """Pairs of x and -x have the same mean: the error is that of independent draws, not 0."""
     x = np.repeat(rng(3).standard_normal(100), 2) * np.tile([1, -1], 100)

@@ -269,10 +269,17 @@ def test_a_density_that_cannot_be_used_is_told(what: str) -> None:
 
 def test_heavy_tails_and_bounds_are_no_mistake() -> None:
     """Cauchy's law in two dimensions falls by r^-3, and a box has no density outside."""
+
+    def inside(x):
+        return torch.where((x.abs() < 1).all(1), 0.0 * x.sum(1), -math.inf)
+
     cauchy = db.draw(lambda x: -1.5 * (1 + (x**2).sum(1)).log(), 200, shape=2, warmup=50)
-    box = db.draw(lambda x: torch.where((x.abs() < 1).all(1), 0.0 * x.sum(1), -math.inf), 200, shape=2, warmup=50)
+    box = db.draw(inside, 200, shape=2, warmup=50)
     assert cauchy.x.shape == box.x.shape == (208, 2)
     assert np.abs(box.x).max() < 1
+    led = db.draw(inside, 1000, shape=2, method="smc", seed=1)
+    assert np.abs(led.x).max() < 1
+    assert abs(led.log_z - math.log(4)) < 0.2, "its error is 0.03"
 
 
 def test_a_density_that_rises_where_it_is_lost_is_no_mistake() -> None:

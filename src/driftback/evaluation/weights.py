@@ -30,6 +30,8 @@ KHAT = 0.7
 """From here on errors fall so slowly with S that no number of draws is worth it (Vehtari et al. 2024)."""
 ENOUGH = 100.0
 """An ESS below this makes means rough: an error of a tenth of the deviation."""
+EQUAL = 1e-12
+"""Log-weights that differ by no more are equal but for rounding, whose tail is none."""
 FEWEST = 25
 """Weights below which the fifth that counts as their tail is fewer than five."""
 
@@ -251,7 +253,7 @@ def _khat(logs: Numbers) -> float | None:
     largest = np.sort(logs)[-tail - 1 :] - logs.max()
     # The fit divides by the excess of the tail's lower quartile over the weight next below the tail.
     below, quartile = largest[0], largest[int(tail / 4 + 0.5)]
-    if quartile == below:
+    if quartile - below <= EQUAL:
         return None
     if np.exp(quartile) - np.exp(below) < np.finfo(float).tiny:
         return math.inf

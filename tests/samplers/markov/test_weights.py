@@ -99,6 +99,12 @@ def test_equal_lengths():
     )
 
 
+def test_no_rungs_lie_within_a_wall():
+    """A step without a rise, in which the particles outside of the support die, is not divided."""
+    betas = ladder.equal_lengths([0, 0, 0.2, 1], [5.0, 1.0, 3.0], 4)
+    assert torch.allclose(betas, torch.tensor([0, 0.2, 7 / 15, 11 / 15, 1]).double())
+
+
 @pytest.mark.parametrize("dense", [False, True])
 def test_shapes_of_a_normal_law(dense):
     """Covariance and inverse Fisher information of N(0, S) are S; of diagonals, Fisher's is the inverse's inverse."""

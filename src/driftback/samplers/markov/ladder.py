@@ -56,11 +56,14 @@ def next_rung(beta: float, gain: Tensor, log_weights: Tensor, share: float) -> f
 def equal_lengths(betas: Sequence[float], lengths: Sequence[float], rungs: int) -> Tensor:
     """`rungs` + 1 inverse temperatures from 0 to 1 at equal lengths, (rungs + 1,) float64.
 
-    `betas` from 0 to 1 were seen before, with the `lengths` of the steps between them.
+    `betas` from 0 to 1 were seen before, with the `lengths` of the steps between them. One without a rise led past a
+    hard wall, which no rungs divide: it falls to the first rung after it.
     """
     seen = torch.tensor(betas, dtype=torch.float64)
     # A step of no length at all still has its place.
-    ends = torch.tensor([0.0, *(max(step, 1e-9) for step in lengths)], dtype=torch.float64).cumsum(0)
+    steps = torch.tensor([0.0, *(max(step, 1e-9) for step in lengths)], dtype=torch.float64)
+    steps[1:][seen.diff() <= 0] = 0.0
+    ends = steps.cumsum(0)
     wanted = torch.linspace(0, float(ends[-1]), rungs + 1, dtype=torch.float64)
     after = torch.searchsorted(ends, wanted).clamp(1, len(seen) - 1)
     part = (wanted - ends[after - 1]) / (ends[after] - ends[after - 1])

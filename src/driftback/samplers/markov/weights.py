@@ -65,7 +65,8 @@ def checked(log_weights: Tensor) -> Tensor:
         raise BadInput(f"the log-weight of particle {row} is {float(log_weights[row])}; mend the densities there")
     if not bool((log_weights > -torch.inf).any()):
         raise BadInput(
-            f"all {len(log_weights)} particles have weight 0: the reference never meets the target's support; widen it"
+            f"all {len(log_weights)} particles have weight 0: the reference never meets the target's support; begin "
+            "with one as wide as the target, by another scale"
         )
     return log_weights
 
