@@ -164,7 +164,7 @@ METHODS: dict[str, Method] = {
     ),
     "slice": Method(
         _slice,
-        "elliptical slices through a normal prior; needs no gradient and no step",
+        "elliptical slices through a normal prior, N(0, scale^2) if none is known; needs no gradient and no step",
         "Murray, Adams and MacKay 2010, arXiv 1001.0175",
     ),
     "stretch": Method(
