@@ -22,7 +22,7 @@ from driftback.samplers.markov import (
     RandomWalk,
     Warmup,
 )
-from driftback.samplers.markov.warmup import Search, Shape, first_step
+from driftback.samplers.markov.warmup import Patience, Search, Shape, first_step
 
 
 def normal(*scales: float) -> Mixture:
@@ -40,6 +40,16 @@ class Scaled:
 
     def score(self, x):
         return -x / self.scales**2
+
+
+class Wall:
+    """Gamma(4, 2): mean 2, deviation 1, and nothing below 0."""
+
+    event_shape = (1,)
+
+    def log_prob(self, x):
+        x = x[:, 0]
+        return torch.where(x > 0, 3 * x.clamp(min=1e-300).log() - 2 * x, -torch.inf)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +128,34 @@ def test_many_chains_need_few_moves() -> None:
     assert chance < 0.07
     assert scale < math.log(1.1)
     assert off(3)[1] > math.log(1.1)
+
+
+def stuck(chains: int, seed: int) -> int:
+    """How many chains that began near a wall stay where they are for 50 moves after the warm-up."""
+    kernel = NUTS(Energy(Wall()), tensor(1.0)[0])
+    state = kernel.begin(0.02 * noise(chains, seed).normal("x", (1,)).abs() + 1e-6)
+    kernel, state, _ = last(Warmup(60)(kernel, state, noise(chains, seed + 1)))
+    xs = torch.stack([after.x for after, _ in kernel.run(state, noise(chains, seed + 2), 50)])
+    return int((xs == xs[0]).all(0).sum())
+
+
+def test_chains_near_a_wall_get_away_from_it(monkeypatch) -> None:
+    """Where the pooled step is hopeless for a chain its own is shorter for a while; else many never move."""
+    assert [stuck(64, seed) for seed in (0, 10, 20)] == [0, 0, 0]
+    monkeypatch.setattr(Patience, "seen", lambda self, chance: self)
+    assert min(stuck(64, seed) for seed in (0, 10, 20)) > 3
+
+
+def test_steps_are_shortened_after_three_hopeless_moves_and_come_back() -> None:
+    patience, shares = Patience.none(3, tensor(1.0)), []
+    for chance in ([0.9, 0.01, 0.0], [0.9, 0.01, 0.9], [0.9, 0.01, 0.0], [0.9, 0.0, 0.9], [0.9, 0.9, 0.9]):
+        patience = patience.seen(tensor(*chance))
+        shares.append(patience.share.tolist())
+    assert shares == [[1, 1, 1], [1, 1, 1], [1, 0.5, 1], [1, 0.25, 1], [1, 0.5, 1]]
+    assert float(patience.mean(tensor(0.8, 0.1, 0.6))) == pytest.approx(0.7)
+    kernel = Hamiltonian(Energy(Wall()), tensor(0.4)[0])
+    assert patience.suited(kernel).step.tolist() == pytest.approx([0.4, 0.2, 0.4])
+    assert Patience.none(3, tensor(1.0)).suited(kernel) is kernel
 
 
 def test_a_step_and_a_shape_together_come_near_the_aim() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -37,6 +37,8 @@ SOON, MANY_CLOSING, MANY_EARLY, MANY_HIGHER = 10, (0.2, 50), 4, 2.0
 the search need not begin far off, and a few moves at a wrong step would be a large share of all.
 """
 TRIALS = 50
+HOPELESS, REFUSED = 0.05, 3
+"""A trajectory below this acceptance is hopeless; after so many in a row the chain's steps are halved."""
 
 
 class Shaped(Tunable, Protocol):
@@ -114,10 +116,13 @@ class Warmup:
         try:
             tuned = tuned.tuned(first_step(tuned, state, noise, pooled=self.pooled))
             search, (begin, ends), shape = Search.begun(tuned.step, higher), self.windows(noise.n), None
+            patience = Patience.none(noise.n, state.log_prob) if self.pooled else None
             for k in range(self.moves):
-                state, move = tuned(state, noise.at(k))
+                state, move = (patience.suited(tuned) if patience else tuned)(state, noise.at(k))
                 chance = move.probability.nan_to_num(nan=0.0).double()
-                search = search.followed(tuned.aim - (chance.mean() if self.pooled else chance))
+                search = search.followed(tuned.aim - (patience.mean(chance) if patience else chance))
+                if patience and move.leaps is not None:
+                    patience = patience.seen(chance)
                 tuned = tuned.tuned(search.now.to(state.log_prob))
                 if self.shaped and begin <= k < ends[-1]:
                     seen = state.x.flatten(1).double()
@@ -197,6 +202,38 @@ class Search:
     def mean(self) -> Tensor:
         """The step to keep."""
         return self.log_mean.exp()
+
+
+@dataclass(frozen=True, eq=False)
+class Patience:
+    """Chains that cannot move at the step that suits the others, as near a wall: in the warm-up theirs are shorter.
+
+    `refused` (n,) is how often in a row a chain's trajectory was hopeless, `share` (n,) what it takes of the step.
+    """
+
+    refused: Tensor
+    share: Tensor
+
+    @classmethod
+    def none(cls, n: int, like: Tensor) -> Patience:
+        """With all of `n` chains, of the type and on the device of `like`."""
+        return cls(torch.zeros(n, dtype=torch.long, device=like.device), torch.ones(n, device=like.device).to(like))
+
+    def suited(self, kernel: Any) -> Any:
+        """The kernel with the steps that suit each chain."""
+        return kernel if bool((self.share == 1).all()) else kernel.tuned(kernel.step * self.share)
+
+    def mean(self, chance: Tensor) -> Tensor:
+        """The mean acceptance of the chains that take the whole step, (); of all where there is none."""
+        whole = self.share == 1
+        return chance[whole].mean() if bool(whole.any()) else chance.mean()
+
+    def seen(self, chance: Tensor) -> Patience:
+        """After one more move of acceptance `chance` (n,)."""
+        low = chance < HOPELESS
+        refused = torch.where(low, self.refused + 1, 0)
+        longer = torch.where(low, self.share, (2 * self.share).clamp(max=1))
+        return Patience(refused, torch.where(refused >= REFUSED, self.share / 2, longer))
 
 
 @dataclass(frozen=True, eq=False)
