@@ -11,6 +11,7 @@ from driftback.arguments import near
 from driftback.distributions.target import Problem
 from driftback.errors import BadInput
 from driftback.recipes.density import kept
+from driftback.recipes.density.bounded import Bounded
 from driftback.recipes.density.methods import METHODS
 from driftback.recipes.density.populations import POPULATIONS
 
@@ -102,7 +103,16 @@ def _asked(run: Run) -> dict[str, Any]:
         "seed": run.seed,
         "dtype": str(run.dtype).removeprefix("torch."),
         "scale": run.problem.scale,
+        **_bounds(run.problem),
     }
+
+
+def _bounds(problem: Problem) -> dict[str, Any]:
+    """Its bounds, where it has any."""
+    target = problem.target
+    if not isinstance(target, Bounded):
+        return {}
+    return {name: str(getattr(target, name).tolist()) for name in ("lower", "upper")}
 
 
 def _differing(before: Any, now: Any) -> tuple[Any, Any]:

@@ -17,6 +17,7 @@ from driftback.arguments import near, whole
 from driftback.errors import BadInput
 from driftback.randomness import Rng
 from driftback.recipes.density.asked import begin, dtype_of, folder_of, idle, method_for
+from driftback.recipes.density.bounded import Bounded
 from driftback.recipes.density.draws import Draws, as_asked
 from driftback.recipes.density.fitted import source_of
 from driftback.recipes.density.function import gradient_of
@@ -50,6 +51,8 @@ def draw(
     gradient: Callable[[Tensor], Tensor] | None = None,
     single: bool = False,
     scale: float | None = None,
+    lower: Any = None,
+    upper: Any = None,
     source: Any = None,
     check: bool = True,
     device: str | None = None,
@@ -67,13 +70,14 @@ def draw(
     shape and are thrown away; `thin` keeps every so many-th move. With a folder as `out` the run is saved now and then,
     and `resume` goes on with it, to the same draws. Ctrl-C hands back what there is (`complete` is False). `scale` is
     how far from 0 the mass lies: there chains begin, and from a normal law as wide populations (smc, ais) are led.
+    Coordinates between `lower` and `upper`, numbers or one per coordinate, are moved as their logarithms or logits.
     `source` is what refined proposes from: a fitted model, or anything with `sample` and `log_prob`. Further `options`
     are those of the method.
 
     Raises BadInput in one line for a density that cannot be used: where, in which chain. The draws before it are the
     error's `draws`.
     """
-    problem = problem_of(target, shape=shape, single=single, scale=scale)
+    problem = problem_of(target, shape=shape, single=single, scale=scale, lower=lower, upper=upper)
     whole(n, "n", 1), whole(chains, "chains", 1), whole(thin, "thin", 1), whole(seed, "seed")
     of = method_for(problem, method)
     for name in set(options) - set(of.options):
@@ -85,6 +89,8 @@ def draw(
         gradient = gradient_of(problem, gradient, single)
     if source is not None and method != "refined":
         raise BadInput(f"{method} proposes from no source; leave it out, or take the method refined")
+    if method == "refined" and isinstance(problem.target, Bounded):
+        raise BadInput("refined proposes points where they are; leave lower and upper out")
     if method in POPULATIONS:
         refused(method, out, start, kind, device)
         if check:

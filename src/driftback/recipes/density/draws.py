@@ -20,6 +20,7 @@ from driftback.evaluation.chain_draws import default_names
 from driftback.evaluation.chains import Diagnostics, diagnose
 from driftback.evaluation.weights import Weighted, weighted
 from driftback.randomness import Rng
+from driftback.recipes.density.bounded import Bounded
 from driftback.recipes.density.function import AsVector
 from driftback.samplers.frame import Frame
 
@@ -173,8 +174,20 @@ class Draws:
 
 
 def as_asked(draws: Draws) -> Draws:
-    """Draws of single numbers, which were moved as vectors of one coordinate, as numbers again; others as they are."""
-    if not isinstance(draws.problem.target, AsVector):
+    """Draws as they were asked for: those that were moved without bounds within these, single numbers, which were moved
+    as vectors of one coordinate, as numbers again; others as they are.
+    """
+    target = draws.problem.target
+    if isinstance(target, Bounded):
+        flat = draws.chains.reshape(-1, *target.event_shape)
+        stats = dict(draws.stats)
+        if "log_prob" in stats:
+            stats["log_prob"] = stats["log_prob"] - target.log_volume(flat).reshape(stats["log_prob"].shape)
+        history = tuple(replace(frame, x=target.outward(frame.x)) for frame in draws.history)
+        chains = target.outward(flat).reshape(draws.chains.shape)
+        draws = replace(draws, problem=target.of, chains=chains, stats=stats, history=history)
+    target = draws.problem.target
+    if not isinstance(target, AsVector):
         return draws
     history = tuple(replace(frame, x=frame.x[..., 0]) for frame in draws.history)
-    return replace(draws, problem=draws.problem.target.of, chains=draws.chains[..., 0], history=history)
+    return replace(draws, problem=target.of, chains=draws.chains[..., 0], history=history)

@@ -209,8 +209,11 @@ def gradient_of(problem: Problem, gradient: Callable[[Tensor], Any], single: boo
     """The `gradient` that a person handed in, as kernels call it. BadInput for what is no function."""
     if not callable(gradient):
         raise BadInput(f"gradient is a {type(gradient).__name__}; hand in a function of points, as log_prob is")
+    target: Any = problem.target
+    if hasattr(target, "pulled"):  # it has bounds
+        return target.pulled(gradient_of(target.of, gradient, single))
     call = Call(gradient, "gradient", single)
-    return scored(call) if isinstance(problem.target, AsVector) else call
+    return scored(call) if isinstance(target, AsVector) else call
 
 
 def _column(draws: Callable[..., Tensor]) -> Callable[..., Tensor]:

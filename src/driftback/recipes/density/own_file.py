@@ -91,6 +91,8 @@ def _of_object(target: Any, path: Path) -> Problem:
 def _problem(path: Path, there: dict[str, Any], shape: Any, single: bool) -> Problem:
     function = Function(there["log_prob"], event_of(shape), single or bool(there.get("single", False)), path)
     able(function, there | {"score": there.get("gradient")}, path)
+    for name in ("lower", "upper"):
+        object.__setattr__(function, name, there.get(name))
     log_z = there.get("log_z")
     scale = real(there.get("scale", 1.0), "scale")
     if not 0 < scale < math.inf:

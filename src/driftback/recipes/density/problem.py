@@ -21,6 +21,7 @@ from driftback.distributions.energies import TARGETS
 from driftback.distributions.target import Problem, Target, Truth
 from driftback.errors import BadInput
 from driftback.randomness import Rng
+from driftback.recipes.density.bounded import Bounded, within
 from driftback.recipes.density.function import AsVector, Function
 from driftback.recipes.density.laws import Law
 from driftback.recipes.density.own_file import event_of, from_file, function_of
@@ -31,12 +32,19 @@ TRIES = 100
 
 
 def problem_of(
-    target: Any, *, shape: int | Sequence[int] | None = None, single: bool = False, scale: float | None = None
+    target: Any,
+    *,
+    shape: int | Sequence[int] | None = None,
+    single: bool = False,
+    scale: float | None = None,
+    lower: Any = None,
+    upper: Any = None,
 ) -> Problem:
     """The `Problem` of a name in `TARGETS`, a Python file, the folder of a model, a `Target`, or a function.
 
     `shape` is that of one point and is needed for a function alone, which takes all points (n, *shape) at once or, with
-    `single`, one point. `scale` is about how far from 0 the mass lies. BadInput for what is none of these.
+    `single`, one point. `scale` is about how far from 0 the mass lies, `lower` and `upper` are its bounds. BadInput for
+    what is none of these.
     """
     found = _problem_of(target, shape, single)
     if shape is not None and event_of(shape) != tuple(found.event_shape):
@@ -45,6 +53,11 @@ def problem_of(
     if found.event_shape == ():
         asked = found.quantities
         found = replace(found, target=AsVector(found), quantities=lambda x: asked(x[:, 0]))
+    function = found.target.of.target if isinstance(found.target, AsVector) else found.target
+    if isinstance(function, Function):  # a file may tell bounds
+        lower = getattr(function, "lower", None) if lower is None else lower
+        upper = getattr(function, "upper", None) if upper is None else upper
+    found = within(found, lower, upper)
     if scale is None:
         return found
     if not 0 < real(scale, "scale") < math.inf:
@@ -94,7 +107,7 @@ def starts(problem: Problem, chains: int, given: Any, rng: Rng, dtype: torch.dty
     """
     event = problem.event_shape
     if given is not None:
-        return _given(given, chains, event, isinstance(problem.target, AsVector), dtype)
+        return _given(given, chains, problem.target, dtype)
     own = getattr(problem.target, "start", None)
     if problem.values is not None:
         low, high = problem.values
@@ -102,7 +115,7 @@ def starts(problem: Problem, chains: int, given: Any, rng: Rng, dtype: torch.dty
     if callable(own):
         return own(chains, rng=rng.child("start")).to(dtype)
     if own is not None:
-        return _given(own, chains, event, isinstance(problem.target, AsVector), dtype)
+        return _given(own, chains, problem.target, dtype)
     wide = 2 * problem.scale
     x = wide * (2 * rng.child("start").uniform((chains, *event), dtype=torch.float64).to(dtype) - 1)
     energy.lenient, before = True, energy.lenient
@@ -121,8 +134,11 @@ def starts(problem: Problem, chains: int, given: Any, rng: Rng, dtype: torch.dty
     )
 
 
-def _given(given: Any, chains: int, event: tuple[int, ...], single: bool, dtype: torch.dtype) -> Tensor:
-    """A `start` as (chains, *event). BadInput for another shape, and for numbers that are none."""
+def _given(given: Any, chains: int, target: Any, dtype: torch.dtype) -> Tensor:
+    """A `start` as (chains, *event). BadInput for another shape, for numbers that are none, and outside of bounds."""
+    if isinstance(target, Bounded):
+        return target.inward(_given(given, chains, target.of.target, dtype))
+    event, single = tuple(target.event_shape), isinstance(target, AsVector)
     try:
         x = torch.as_tensor(np.asarray(given) if isinstance(given, list | tuple) else given, dtype=dtype)
     except (TypeError, ValueError, RuntimeError):

@@ -16,6 +16,7 @@ from torch import Tensor
 from driftback.distributions.target import Problem
 from driftback.errors import BadInput
 from driftback.randomness import Rng
+from driftback.recipes.density.bounded import Bounded
 from driftback.recipes.density.function import AsVector, Function
 from driftback.samplers.markov.energy import BadDensity, Energy
 from driftback.samplers.markov.energy import told as told_point
@@ -62,7 +63,10 @@ def tried(problem: Problem, x: Tensor, rng: Rng, gradient: Callable[[Tensor], An
 def given_by(problem: Problem) -> Callable[[Tensor], Any] | None:
     """The gradient that a person's own target brings along, or None."""
     target: Any = problem.target
-    if not isinstance(target.of.target if isinstance(target, AsVector) else target, Function):
+    inner = target
+    while isinstance(inner, AsVector | Bounded):
+        inner = inner.of.target
+    if not isinstance(inner, Function):
         return None
     together = getattr(target, "log_prob_and_score", None)
     return getattr(target, "score", None) if together is None else lambda x: together(x)[1]
