@@ -111,8 +111,8 @@ def test_effective_draws_are_those_of_the_worst_quantity(worker, targets) -> Non
 
 def test_ours_counts_every_gradient_and_takes_the_starts_it_is_given(worker, ours, targets, monkeypatch) -> None:
     calls = []
-    own = ours.Lean.score
-    monkeypatch.setattr(ours.Lean, "score", lambda self, x: calls.append(len(x)) or own(self, x))
+    own = ours.Lean.log_prob_and_score
+    monkeypatch.setattr(ours.Lean, "log_prob_and_score", lambda self, x: calls.append(len(x)) or own(self, x))
     library, asked = ours.Driftback(), worker.Asked("gaussian", 3, 12, 30, "diag")
     library.met.add("gaussian")
     row = worker.measured(library, asked, 1)
