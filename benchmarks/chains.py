@@ -35,6 +35,10 @@ MORE = {"eight-schools": CHAINS, "logistic": (4, 64)}
 KEPT = 300
 """Draws of emcee's walkers, which need more of them."""
 SETTLE = 25
+APART = ("eight-schools", "gaussian")
+"""Targets whose chains JAX's libraries share out to several devices: with matrix products in them XLA's devices waited
+for one another for ever (numpyro 0.22, jax 0.10, two cores).
+"""
 LIMIT = 20.0
 AGREE = 1e-8
 """How far log-densities and gradients may be apart."""
@@ -90,7 +94,8 @@ def asked(target: str, chains: int, setting: Setting, options: argparse.Namespac
     """The question to a worker, without a seed."""
     draws = (FEWER if target == "logistic" else DRAWS).get(chains, DRAWS[4])
     draws = KEPT if setting.metric == "stretch" else draws
-    devices = options.threads if chains % options.threads == 0 and chains > 1 else 1
+    shared = target in APART and chains > 1 and chains % options.threads == 0
+    devices = options.threads if shared else 1
     found = {"target": target, "chains": chains, "draws": draws, "devices": devices} | asdict(setting)
     # Quick: as short as an effective size can be told from.
     return found | {"draws": 20, "warmup": min(setting.warmup, 150)} if options.quick else found
