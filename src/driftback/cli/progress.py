@@ -15,6 +15,20 @@ EVERY = 5.0
 Update = Callable[[int, int, str], None]
 
 
+class Forecast:
+    """When it will end: the first part, which may have loaded or compiled something, says nothing of the rest."""
+
+    def __init__(self) -> None:
+        self.first: tuple[int, float] | None = None
+
+    def left(self, done: int, total: int, now: float) -> str:
+        """The time that is left at the second `now`, for a person; empty with the first part."""
+        if self.first is None:
+            self.first = done, now
+        before, began = self.first
+        return f"{span((now - began) / (done - before) * (total - done))} left" if done > before else ""
+
+
 @contextmanager
 def progress(what: str, *, quiet: bool = False, start: int = 0) -> Iterator[Update]:
     """Yields `update(done, total, text)`: how far `what` is and when it will end; `start` was done before."""
@@ -29,16 +43,18 @@ def _silent(what: str, start: int) -> Iterator[Update]:
 
 @contextmanager
 def _lines(what: str, start: int) -> Iterator[Update]:
-    began = said = time.monotonic()
+    said, forecast = time.monotonic(), Forecast()
 
     def update(done: int, total: int, text: str) -> None:
         nonlocal said
         now = time.monotonic()
-        if now - said < EVERY or done <= start:
+        if done <= start:
+            return
+        left = forecast.left(done, total, now)
+        if now - said < EVERY:
             return
         said = now
-        left = (now - began) / (done - start) * (total - done)
-        say(f"{what} {done}/{total}  {span(left)} left  {text}".rstrip())
+        say("  ".join(part for part in (f"{what} {done}/{total}", left, text) if part))
 
     yield update
 
@@ -54,12 +70,12 @@ def _bar(what: str, start: int) -> Iterator[Update]:
         MofNCompleteColumn(),
         TextColumn("{task.fields[left]}  {task.fields[text]}", markup=False),
     )
-    began = time.monotonic()
+    forecast = Forecast()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, completed=start, total=None, left="", text="")
 
         def update(done: int, total: int, text: str) -> None:
-            left = (time.monotonic() - began) / max(1, done - start) * (total - done)
-            bar.update(task, completed=done, total=total, left=f"{span(left)} left", text=text)
+            left = forecast.left(done, total, time.monotonic()) if done > start else ""
+            bar.update(task, completed=done, total=total, left=left, text=text)
 
         yield update
