@@ -4,6 +4,8 @@ The law is that of a plain recursive version (`orbits`), by all directions; the 
 times, and against a sequential version with the same dice decision by decision.
 """
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -296,6 +298,21 @@ def test_moves_takes_the_kernels_own_way() -> None:
     theirs = [after.x for after, _ in nuts.run(state, noise(4), 5)]
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
     assert list(nuts.run(state, noise(4), 0)) == []
+
+
+@pytest.mark.parametrize("way", ["compiled"], indirect=True)
+def test_without_numba_torch_keeps_the_books(way, monkeypatch) -> None:
+    assert nuts_module._quick(tensor(1.0)) is not None
+    assert nuts_module._quick(torch.ones(1, dtype=torch.bfloat16)) is None
+    monkeypatch.setitem(sys.modules, "driftback.samplers.markov.quick_trees", None)
+    monkeypatch.delattr("driftback.samplers.markov.quick_trees", raising=False)
+    nuts_module._compiled.cache_clear()
+    try:
+        assert nuts_module._quick(tensor(1.0)) is None
+        nuts = NUTS(Energy(MODES), tensor(0.3)[0])
+        assert nuts(nuts.begin(MODES.sample(2, rng=0)), noise(2))[0].x.shape == (2, 2)
+    finally:
+        nuts_module._compiled.cache_clear()
 
 
 def test_trees_too_deep_are_refused() -> None:

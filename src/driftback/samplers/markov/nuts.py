@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -241,12 +240,19 @@ class Trees:
 
 def _quick(like: Tensor) -> Any:
     """The compiled way to walk chains of numbers `like` these, if there is one."""
-    if find_spec("numba") is None:
-        return None
-    # Only here: numba takes half a second to import.
-    from driftback.samplers.markov import quick_trees
+    found = _compiled()
+    return found if found is not None and found.usable(like) else None
 
-    return quick_trees if quick_trees.usable(like) else None
+
+@cache
+def _compiled() -> Any:
+    """The module that numba compiles; None without numba, and with one that does not fit to numpy."""
+    # Only here: numba takes half a second to import.
+    try:
+        from driftback.samplers.markov import quick_trees
+    except ImportError:
+        return None
+    return quick_trees
 
 
 @cache
