@@ -120,4 +120,8 @@ def _differing(before: Any, now: Any) -> tuple[Any, Any]:
     if not isinstance(before, dict) or not isinstance(now, dict):
         return before, now
     names = [name for name in now if before.get(name) != now[name]]
-    return tuple(", ".join(f"{name}={of.get(name)}" for name in names) for of in (before, now))  # type: ignore[return-value]
+
+    def shown(options: dict[str, Any]) -> str:
+        return ", ".join(f"{name}={options.get(name)}" for name in names)
+
+    return shown(before), shown(now)

@@ -55,14 +55,14 @@ class Call:
             return self._each(x) if self.single else self.function(x)
         except BadInput:
             raise
-        except Exception as error:
+        except Exception as error:  # a person's code may raise anything; it is told with its line
             raise BadDensity(self._told(error, x)) from error
 
     def _each(self, x: Tensor) -> Any:
         if not self.one_by_one:
             try:
                 return torch.func.vmap(self.function)(x)
-            except Exception:
+            except Exception:  # whatever vmap cannot do; what is wrong with the function itself is raised below
                 self.one_by_one.append(True)
         found = torch.stack([self._tensor(self.function(one), x) for one in x])
         if x.requires_grad and not found.requires_grad and bool((found == -torch.inf).all()):
@@ -88,7 +88,7 @@ class Call:
             with torch.no_grad():
                 value = self._tensor(self.function(x[0].detach()), x)
             return value.numel() == 1 and value.ndim == 0
-        except Exception:
+        except Exception:  # it is only asked whether it does; the error that led here is told by the caller
             return False
 
     def _told(self, error: Exception, x: Tensor) -> str:
@@ -129,7 +129,7 @@ def drawing(
             value = function(n) if bare else function(n, rng=rng)
         except BadInput:
             raise
-        except Exception as error:
+        except Exception as error:  # a person's code, as above
             raise BadDensity(call._told(error, nothing)) from error
         value = call._tensor(value, nothing)
         if tuple(value.shape) != (n, *event):
