@@ -100,9 +100,8 @@ def fitted(
 
     Each candidate is fitted to the first quarter of the ways and judged by its error on the second: every grid with the
     first order, then the other orders on the best grid. The best one is fitted to both quarters, and the other half
-    tells its error; then it is fitted to all ways, which makes it no worse. Costs `steps` evaluations per way and
-    candidate, and twice for the best. BadInput unless there are 1 step and 24 ways or
-    more.
+    tells its error; then it is fitted to all ways (never worse where it was measured). Costs `steps` evaluations per
+    way and candidate, and twice for the best. BadInput unless there are 1 step and 24 ways or more.
     """
     n = ways.ways.shape[1]
     if steps < 1 or n < 24:
