@@ -176,7 +176,7 @@ def test_one_budget_plans_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(module, "seconds_per_step", lambda *given, **options: 0.01)
     one, two = (prepare("two-moons", n=6000, minutes=1.0).config.plan.steps for _ in range(2))
-    assert one == two == 4300
+    assert one == two == 5188
 
 
 def test_a_measured_rate_plans_the_same_steps_while_it_is_near(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_a_measured_rate_plans_the_same_steps_while_it_is_near(monkeypatch: pyte
     for reading in (0.010, 0.012, 0.020):
         monkeypatch.setattr(speed.statistics, "quantiles", lambda times, n, reading=reading: [reading])
         steps.append(prepare("two-moons", n=6000, minutes=1.0).config.plan.steps)
-    assert steps == [4300, 4300, 2150]
+    assert steps == [5188, 5188, 2588]
 
 
 def test_seeds_out_of_range_are_refused() -> None:

@@ -22,7 +22,7 @@ EXAMPLES = (
     "driftback fit photos/ --size 32 --out runs/photos --minutes 30",
     "driftback fit photos/ --out runs/photos --resume",
 )
-METHODS = "levels, edm, ddpm, score-sde-vp, score-sde-sub-vp, score-sde-ve, flow"
+METHODS = "levels, corrected, edm, ddpm, score-sde-vp, score-sde-sub-vp, score-sde-ve, flow"
 
 
 def fit(

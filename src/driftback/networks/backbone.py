@@ -1,22 +1,33 @@
 """A backbone with its conditioning: what a denoiser calls, `network(x, number, label)`.
 
 The backbone maps points and a vector to points; the conditioning makes that vector from a number (a noise level, to the
-one who calls) and a class. A table of outputs per class may be added, so that training starts from a closed form.
+one who calls) and a class. A table of outputs per class may be added, or a mixture's mean corrected, so that training
+starts from a closed form.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
+from driftback.networks.closed_form import ClosedForm
 from driftback.networks.embedding import ClassBias, Conditioning
 
 
 class Backbone(nn.Module):
-    """`body(x, conditioning(number, label)) + bias(label)` for x (n, *before), number (n,), label (n,) or None."""
+    """`body(x, conditioning(number, label)) + bias(label)` for x (n, *before), number (n,), label (n,) or None; where
+    there is a closed form, `offset + scale * body([x, known], ...)`.
+    """
 
-    def __init__(self, body: nn.Module, conditioning: Conditioning, bias: ClassBias | None = None) -> None:
+    def __init__(
+        self,
+        body: nn.Module,
+        conditioning: Conditioning,
+        bias: ClassBias | None = None,
+        closed_form: ClosedForm | None = None,
+    ) -> None:
         super().__init__()
-        self.body, self.conditioning, self.bias = body, conditioning, bias
+        self.body, self.conditioning, self.bias, self.closed_form = body, conditioning, bias, closed_form
 
     @property
     def classes(self) -> int:
@@ -24,5 +35,8 @@ class Backbone(nn.Module):
         return self.conditioning.classes
 
     def forward(self, x: Tensor, number: Tensor, label: Tensor | None = None) -> Tensor:
+        if self.closed_form is not None:
+            known, offset, scale = self.closed_form(x, number, label)
+            return offset + scale * self.body(torch.cat([x, known], 1), self.conditioning(number, label))
         out = self.body(x, self.conditioning(number, label))
         return out if self.bias is None else out + self.bias(label, len(x))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from driftback.networks.backbone import Backbone
+from driftback.networks.closed_form import ClosedForm, ClosedFormSpec
 from driftback.networks.embedding import ClassBias, Conditioning
 from driftback.networks.mlp import MLP
 from driftback.networks.unet import UNet
@@ -37,16 +38,26 @@ class NetworkSpec(BaseModel):
 
 
 def build(
-    spec: NetworkSpec, before: int, after: int, event: tuple[int, ...], classes: int, *, seed: int = 0
+    spec: NetworkSpec,
+    before: int,
+    after: int,
+    event: tuple[int, ...],
+    classes: int,
+    *,
+    seed: int = 0,
+    closed_form: ClosedFormSpec | None = None,
+    spread: float = 1.0,
 ) -> Backbone:
     """The network for items of shape `event`, (d,) or (c, h, w), with `before` and `after` channels; weights follow
-    from `seed`.
+    from `seed`. With a `closed_form`, for data of standard deviation `spread`, it corrects a mixture's posterior mean.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         conditioning = Conditioning(spec.conditioning, classes)
         bias = ClassBias((after, *event[1:]), classes) if spec.bias else None
-        return Backbone(_BODIES[spec.kind](spec, before, after, event), conditioning, bias)
+        known = None if closed_form is None else ClosedForm(closed_form, event, spread)
+        body = _BODIES[spec.kind](spec, before + (event[0] if known else 0), after, event)
+        return Backbone(body, conditioning, bias, known)
 
 
 def _mlp(spec: NetworkSpec, before: int, after: int, event: tuple[int, ...]) -> nn.Module:

@@ -22,7 +22,16 @@ def untrained(config: Config) -> LearnedDenoiser:
     parametrisation = method.parametrisation(config.spread, start, step, count)
     event = prepared.internal_event
     before, after = parametrisation.channels(event[0])
-    network = build(config.network, before, after, event, len(config.class_counts), seed=config.plan.seed)
+    network = build(
+        config.network,
+        before,
+        after,
+        event,
+        len(config.class_counts),
+        seed=config.plan.seed,
+        closed_form=config.closed_form,
+        spread=config.spread,
+    )
     process = Diffusion(method.schedule(config.spread), event, config.spread)
     return LearnedDenoiser(process, network, parametrisation)
 

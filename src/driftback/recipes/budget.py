@@ -27,8 +27,8 @@ class Judging(BaseModel):
 
 LOOKED_AT = 0.5
 """Seconds for an item that is only looked at, in units of an item trained on; 0.35 to 0.5 were measured."""
-SHARE = 0.15
-"""The share of a budget that looking may take; 0.05 more is left for the unexpected."""
+SHARE, SPARE = 0.15, 0.05
+"""The share of a budget that looking may take, and what is left for the unexpected; what looking leaves is trained."""
 START = 5.0
 """Seconds for reading the data and measuring a step."""
 DRAWS = 33
@@ -36,12 +36,12 @@ DRAWS = 33
 
 
 def plan_within(
-    seconds: float, per_step: float, batch: int, *, held_out: int, preview: int, bound: bool
+    seconds: float, per_step: float, batch: int, *, held_out: int, preview: int, bound: bool, spent: float = 0.0
 ) -> tuple[int, Judging]:
     """How many steps fit into `seconds`, and how much is judged besides.
 
     `preview` is the number of evaluations that one preview takes (0: there are none), `bound` says whether the final
-    likelihood is measured.
+    likelihood is measured; `spent` are seconds of the budget that went by before the first step.
     """
     each = LOOKED_AT * per_step / batch
     bearable = SHARE * seconds / each
@@ -52,7 +52,8 @@ def plan_within(
     looking = each * (
         2 * MEASUREMENTS * measured + previews * preview + (DRAWS * min(judged, held_out) if bound else 0)
     )
-    excess = max(0.0, looking - SHARE * seconds) + max(0.0, 4 * per_step - START / 2)
+    looking += max(0.0, 4 * per_step - START / 2)
     whole = measured == most
     judging = Judging(measured=MOST_MEASURED if whole else measured, previews=previews, judged=judged)
-    return max(10, int((0.8 * seconds - START - excess) / per_step)), judging
+    left = (1 - SPARE) * seconds - START - spent - looking
+    return max(10, int(left / per_step)), judging

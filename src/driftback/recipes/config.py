@@ -14,6 +14,7 @@ from driftback.data.preprocessing import Preprocessing
 from driftback.data.reader import Alike
 from driftback.errors import DamagedModel
 from driftback.files import write_text
+from driftback.networks.closed_form import ClosedFormSpec
 from driftback.networks.presets import NetworkSpec
 from driftback.recipes.budget import Judging
 from driftback.recipes.methods import METHODS
@@ -42,6 +43,8 @@ class Config(BaseModel):
     network: NetworkSpec
     plan: Plan
     judging: Judging = Judging()
+    closed_form: ClosedFormSpec | None = None
+    """The size of the mixture that the network corrects, where it does."""
     spread: float = Field(gt=0)
     """The standard deviation of the encoded training data."""
     class_counts: tuple[NonNegativeInt, ...] = ()

@@ -33,6 +33,8 @@ class Method:
     times: Callable[[float, Sequence[int]], TimeLaw]
     on_levels: bool = False
     """Whether data on few levels are treated as such (see `driftback.scores.parametrisation.Levels`)."""
+    closed_form: bool = False
+    """Whether the network corrects a mixture's posterior mean (see `driftback.networks.closed_form`)."""
 
     def parametrisation(self, spread: float, start: float = 0.0, step: float = 0.0, count: int = 0) -> Parametrisation:
         """What the network predicts; `start`, `step` and `count` are the encoded levels of discrete data, if any."""
@@ -53,6 +55,13 @@ METHODS: dict[str, Method] = {
         predict_edm,
         _edm_times,
         on_levels=True,
+    ),
+    "corrected": Method(
+        "edm whose network corrects the exact denoiser of a mixture of Gaussians, fitted in a few seconds beforehand",
+        lambda spread: EDM(160 * spread),
+        predict_edm,
+        _edm_times,
+        closed_form=True,
     ),
     "edm": Method(
         "preconditioned denoising (Karras et al. 2022, arXiv 2206.00364)",
@@ -96,9 +105,18 @@ MOST_LEVELS = 32
 """Above so many levels their treatment one by one costs more than it gives."""
 
 
-def default_method(levels: Grid | None) -> str:
-    """`levels` for data on at most 32 levels, else `edm`."""
-    return "levels" if levels is not None and levels.count <= MOST_LEVELS else "edm"
+MOST_CORRECTED, LEAST_CORRECTED = 16_384, 1_000
+"""Pictures of at most so many numbers, and at least so many of them, are learned from a mixture on."""
+
+
+def default_method(levels: Grid | None, event: Sequence[int], items: int) -> str:
+    """`levels` for data on at most 32 levels; for pictures `corrected`, where they are enough and not too large; else
+    `edm`.
+    """
+    if levels is not None and levels.count <= MOST_LEVELS:
+        return "levels"
+    bearable = len(event) > 1 and math.prod(event) <= MOST_CORRECTED and items >= LEAST_CORRECTED
+    return "corrected" if bearable else "edm"
 
 
 def method_named(name: str) -> Method:

@@ -33,7 +33,7 @@ from driftback.networks.presets import NetworkSpec, cost, preset
 from driftback.randomness import Rng
 from driftback.recipes import config as configs
 from driftback.recipes import folder as folders
-from driftback.recipes.assembly import signal_warning, training_times, untrained
+from driftback.recipes.assembly import signal_warning, training_times
 from driftback.recipes.budget import plan_within
 from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
@@ -41,7 +41,7 @@ from driftback.recipes.job import LOG, Job, preview_evaluations, read_log
 from driftback.recipes.methods import METHODS, default_method, method_named
 from driftback.recipes.model import WEIGHTS
 from driftback.recipes.pace import MOST_PASSES, most_steps, paced
-from driftback.recipes.start import fill_bias
+from driftback.recipes.start import closed_form_for, filled, ready
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
 from driftback.training import checkpoint, ema
@@ -143,8 +143,9 @@ def prepare(
                     else f"there is nothing to resume in {folder}"
                 )
                 findings = (*findings, Finding("warning", f"{what}: starting again"))
-        name = method or default_method(prepared.levels)
+        name = method or default_method(prepared.levels, prepared.internal_event, len(x0))
         spread = float(x0.double().std())
+        counts = () if label is None else tuple(label.bincount(minlength=len(dataset.classes)).tolist())
         config = Config(
             library=version("driftback"),
             name=dataset.name,
@@ -159,8 +160,13 @@ def prepare(
                 seed=seed or 0,
                 learning_rate=learning_rate or 2e-3,
             ),
+            closed_form=(
+                closed_form_for(len(x0), math.prod(prepared.internal_event), len(counts))
+                if METHODS[name].closed_form
+                else None
+            ),
             spread=spread if spread > 0 else 1.0,
-            class_counts=() if label is None else tuple(label.bincount(minlength=len(dataset.classes)).tolist()),
+            class_counts=counts,
             fingerprint=mark,
             items=len(x0),
             held_out=len(held),
@@ -169,7 +175,10 @@ def prepare(
     if (signal := signal_warning(config)) is not None:
         findings = (*findings, Finding("warning", signal))
     said, per_step = [], None
-    denoiser = _ready(config, x0, label, device)
+    denoiser = ready(config, x0, label, device)
+    kept = None if old is None or folder is None else folder / "training" / "state.safetensors"
+    if kept is None or not kept.is_file():  # else the mixture is in the checkpoint
+        spent = filled(denoiser, x0, label, config.plan.seed)
     if not old:
         if steps is None:
             law = training_times(config)
@@ -181,6 +190,7 @@ def prepare(
                 held_out=len(held),
                 preview=0 if folder is None else preview_evaluations(prepared.internal_event),
                 bound=isinstance(denoiser.parametrisation, Levels),
+                spent=spent,
             )
             config = config.model_copy(update={"judging": judging})
             most = most_steps(config)
@@ -201,17 +211,16 @@ def prepare(
                     "other programs may be using the machine, and fewer steps fit"
                 )
         config = paced(config, steps, fixed=network is not None)
-        denoiser = _ready(config, x0, label, device)
+        denoiser = ready(config, x0, label, device, denoiser)
     state = State.start(denoiser, config.plan)
     job = Job(config, folder, findings, state, x0, label, held, device, said=said, per_step=per_step)
     if ema.trails(config.plan.steps, config.plan.ema):
         said.append(f"{config.plan.steps} steps are few for averaged weights; samples may trail the training")
-    if old and folder is not None:
+    if kept is not None and folder is not None:
         with folders.locked(folder):
             folders.sweep(folder)
-        path = folder / "training" / "state.safetensors"
-        if path.is_file():
-            job.seconds = checkpoint.restore(state, path)
+        if kept.is_file():
+            job.seconds = checkpoint.restore(state, kept)
         _trim(folder / LOG, state.step, finished=state.step == config.plan.steps)
         said.append(f"going on from step {state.step} of {config.plan.steps}")
         if minutes is not None:
@@ -269,15 +278,6 @@ def _expected_rate(denoiser: LearnedDenoiser, config: Config) -> float:
     event = config.preprocessing.internal_event
     shown = denoiser.parametrisation.channels(event[0])[0]
     return cost(denoiser.network, shown, event, cores=torch.get_num_threads()).items_per_second
-
-
-def _ready(config: Config, x0: Tensor, label: Tensor | None, device: str) -> LearnedDenoiser:
-    """The denoiser of `config` before its first step, on `device`."""
-    denoiser = untrained(config)
-    if isinstance(denoiser.parametrisation, Levels):
-        fill_bias(denoiser.network, denoiser.parametrisation, x0, label)
-    denoiser.network.to(device)
-    return denoiser
 
 
 def fingerprint(x0: Tensor, label: Tensor | None) -> str:

@@ -41,6 +41,15 @@ class LearnedDenoiser(Denoiser):
         """The network's bare output for `x` (n, *event) at times `t`, () or (n,)."""
         return self._output(x, *self._level(t, x))
 
+    def loss(self, x0: Tensor, x: Tensor, t: Tensor, output: Tensor) -> Tensor:
+        """The loss (n,) of the network's `output` for `x` at times `t` (n,), made of items `x0` (n, *event): what is
+        natural to the parametrisation, or, where a closed form is corrected, to what it leaves.
+        """
+        alpha, sigma, _ = self._level(t, x)
+        natural = self.parametrisation.loss(output, x0, x, alpha, sigma)
+        known = self.network.closed_form
+        return natural if known is None else natural * known.weight(sigma / alpha)
+
     def _level(self, t: float | Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """alpha, sigma and the number that the network is told, each in the shape of `t`."""
         if isinstance(t, Tensor) and t.ndim:

@@ -220,7 +220,7 @@ def _gradients(state: State, x: Tensor, y: Tensor | None, t: Tensor, noise: Tens
                     given = denoiser if y is None else replace(denoiser, label=y[part])
                     with precision(x.device):
                         output = given.output(x_t, t[part])
-                    loss = denoiser.parametrisation.loss(output.float(), x[part], x_t, alpha, sigma).sum() / len(x)
+                    loss = denoiser.loss(x[part], x_t, t[part], output.float()).sum() / len(x)
                     loss.backward()
                     total += loss.detach()
             return total

@@ -1,0 +1,73 @@
+"""Method `corrected`: a mixture in closed form before the first step, kept with the model, the same again."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import driftback as db
+from driftback.recipes.fit import prepare
+from driftback.recipes.methods import default_method
+
+PLAIN = {"method": "corrected", "steps": 3, "batch": 16, "seed": 1}
+
+
+@pytest.fixture(scope="module")
+def pictures() -> tuple[np.ndarray, np.ndarray]:
+    """400 discs of 9 x 11, bright in class 0 and dark in class 1."""
+    rng = np.random.default_rng(0)
+    row, column, radius = rng.uniform([3, 3, 2], [6, 8, 4], (400, 3)).T.reshape(3, -1, 1, 1)
+    rows, columns = np.mgrid[:9, :11]
+    y = rng.integers(0, 2, 400)
+    light = np.where(y == 0, 230, 120)[:, None, None]
+    shade = np.clip(radius - np.hypot(rows - row, columns - column), 0, 1) * light
+    return (shade + rng.uniform(0, 20, shade.shape)).astype(np.uint8), y
+
+
+def test_it_starts_from_the_mixture_and_comes_back_from_its_folder(pictures, tmp_path: Path) -> None:
+    model = db.fit(*pictures, out=tmp_path, **PLAIN)
+    known = model.denoiser.network.closed_form
+    assert known is not None
+    assert model.config.closed_form is not None
+    assert model.config.closed_form.rank == 320 // 20
+    again = db.load(tmp_path)
+    assert np.array_equal(model.sample(4, steps=3), again.sample(4, steps=3))
+    # The mixture's own draws are already like the data; those of an untrained network are not.
+    drawn, x0 = known.mixture.sample(500, rng=0), model.config.preprocessing.encode(pictures[0])
+    assert abs(float(drawn.mean() - x0.mean())) < 0.03  # 0.01 measured
+    assert 0.95 < float(drawn.std() / x0.std()) < 1.05
+
+
+def test_the_same_seed_gives_the_same_mixture(pictures) -> None:
+    one, two = (prepare(*pictures, **PLAIN).state.denoiser.network.state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    left_out = prepare(*pictures, **PLAIN, held_out=0.5).state.denoiser.network.state_dict()
+    assert not torch.equal(one["closed_form.mean"], left_out["closed_form.mean"])
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_resume_has_the_mixture(pictures, tmp_path: Path, saved: bool) -> None:
+    """Also where a kill came before the first checkpoint."""
+    whole = db.fit(*pictures, out=tmp_path / "whole", **PLAIN)
+    job = prepare(*pictures, out=tmp_path / "broken", **PLAIN)
+    next(iter(job.run()))
+    if saved:
+        job.save()
+    went_on = db.fit(*pictures, out=tmp_path / "broken", resume=True)
+    one, two = (model.denoiser.network.state_dict() for model in (whole, went_on))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_it_is_the_default_for_pictures_that_bear_it(pictures) -> None:
+    assert default_method(None, (1, 28, 28), 10_000) == "corrected"
+    assert default_method(None, (1, 28, 28), 300) == "edm"
+    assert default_method(None, (3, 218, 178), 10_000) == "edm"
+    assert default_method(None, (2,), 10_000) == "edm"
+
+
+def test_too_few_items_for_a_mixture_are_learned_without(pictures) -> None:
+    x, y = pictures
+    job = prepare(x[:12], y[:12], **PLAIN)
+    assert job.config.closed_form is None
+    assert job.state.denoiser.network.closed_form is None
