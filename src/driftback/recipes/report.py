@@ -166,7 +166,7 @@ def _bits(model: Model, found: Evaluation) -> dict[str, float] | None:
     if measured is None or measured.value is None or grid is None or found.real.held is None:
         return None
     levels = np.asarray(grid.values)
-    train, held = (_index(levels, d.x) for d in (found.real.train, found.real.held))
+    train, held = (_index(levels, np.asarray(d.x)) for d in (found.real.train, found.real.held))
     classes = model.classes
     pooled = np.stack([(train == k).sum(0) for k in range(len(levels))]) + 0.5
     pooled = pooled / pooled.sum(0)
