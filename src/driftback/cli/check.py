@@ -18,8 +18,11 @@ def check(
     source: options.Source,
     size: options.Size = None,
     channels: options.Channels = None,
+    aspect: options.Aspect = None,
     columns: options.Columns = None,
     label: options.LabelColumn = None,
+    caption: options.Caption = None,
+    numbers: options.Numbers = None,
     n: options.Items = None,
     seed: options.Seed = 0,
     json: options.Json = False,
@@ -31,7 +34,11 @@ def check(
     from driftback.data.doctor import check as examine
     from driftback.data.loading import load
 
-    dataset = load(source, seed=seed, **options.reading(size, channels, columns, label, n))
+    dataset = load(
+        source,
+        seed=seed,
+        **options.reading(size, channels, columns, label, n, aspect=aspect, caption=caption, numbers=numbers),
+    )
     findings = examine(dataset)
     if json:
         emit(

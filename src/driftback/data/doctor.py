@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from driftback.data.dataset import Dataset, Finding
+from driftback.data.extent import LARGEST, SCALE_DOWN, too_large
 from driftback.data.plan import how_split, scaling
-from driftback.data.preprocessing import LARGEST, SCALE_DOWN, Preprocessing, too_large
+from driftback.data.preprocessing import Preprocessing
 from driftback.data.rows import blocks
 from driftback.data.split import repeats_by_chance
 from driftback.errors import BadInput

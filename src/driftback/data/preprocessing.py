@@ -17,13 +17,11 @@ from torch import Tensor
 
 from driftback.data.dataset import Dataset
 from driftback.data.decimals import decimals_of, decimals_told
+from driftback.data.extent import LARGEST, SCALE_DOWN, declared_range, refuse_not_finite, too_large
 from driftback.data.layouts import LAYOUTS, layout_of
 from driftback.data.levels import Levels, distinct, find_levels
 from driftback.data.rows import Rows, Stack, blocks
 from driftback.errors import BadInput
-
-LARGEST = 1e150
-"""Beyond it the squares that deviations are made of overflow, and so would the sum of many."""
 
 
 class Preprocessing(BaseModel):
@@ -76,7 +74,7 @@ class Preprocessing(BaseModel):
         layout = layout_of(dataset.event_shape)
         if not len(x) or not math.prod(dataset.event_shape):
             raise BadInput(f"{dataset.name} holds no values (shape {x.shape}): give at least one item")
-        _refuse_not_finite(x)
+        refuse_not_finite(x)
         if too_large(x):
             raise BadInput(f"{dataset.name} holds values beyond {LARGEST:g}, whose squares overflow: {SCALE_DOWN}")
         fitted = _FITS[dataset.kind](dataset)
@@ -198,7 +196,7 @@ class Preprocessing(BaseModel):
             return ((x - offset) / np.where(scale == 0, 1.0, scale)).astype(np.float32)
 
     def _refuse(self, x: Stack) -> None:
-        _refuse_not_finite(x)
+        refuse_not_finite(x)
         if self._by_table(x):
             values = np.empty(0) if (found := distinct(x)) is None else found
             if not self._strange(values.astype(np.uint8))[0].any():
@@ -229,41 +227,6 @@ DTYPES = frozenset(np.dtype(code).name for code in "bhilqBHILQefd?")
 
 def _span(levels: Levels) -> str:
     return f"{levels.start:g}, {levels.start + levels.step:g}, ..., {levels.values[-1]:g}"
-
-
-def _refuse_not_finite(x: Stack) -> None:
-    bad = [int((~np.isfinite(x[part])).sum()) for part in blocks(x)] if x.dtype.kind == "f" else [0]
-    if sum(bad):
-        item = next(i for part in blocks(x) for i in np.argwhere(~np.isfinite(x[part]))[:, 0] + part.start)
-        raise BadInput(f"{sum(bad)} values are NaN or infinite, the first in item {item}: drop or fill these items")
-
-
-SCALE_DOWN = "divide them by a power of ten"
-
-
-def too_large(x: Stack) -> int:
-    """How many of the finite values `x` (n, *event) are beyond `LARGEST`."""
-    if x.dtype.kind != "f" or x.dtype.itemsize < 8:
-        return 0
-    return sum(int((np.isfinite(x[part]) & (np.abs(x[part]) > LARGEST)).sum()) for part in blocks(x))
-
-
-def declared_range(x: Stack) -> tuple[float, float]:
-    """The range that pictures `x` are meant in: 0..255, 0..1, -1..1 or 0..65535 where they fit, else what is there.
-
-    Whole numbers above 127 and up to 255 mean 0..255, 16-bit values above 255 mean 0..65535, fractions within 0..1 or
-    -1..1 mean just that.
-    """
-    low, high = float(x.min()), float(x.max())
-    if low >= 0 and 127 < high <= 255:
-        return 0.0, 255.0
-    if x.dtype == np.uint16 and high > 255:
-        return 0.0, 65535.0
-    if x.dtype.kind == "f" and -1 <= low < 0 <= high <= 1:
-        return -1.0, 1.0
-    if x.dtype.kind == "f" and low >= 0 and high <= 1:
-        return 0.0, 1.0
-    return low, high
 
 
 def _fit_pictures(dataset: Dataset) -> dict[str, Any]:

@@ -27,7 +27,9 @@ class Alike:
 
 @dataclass(frozen=True)
 class Options:
-    """What a person may ask of a reader, as in `driftback.data.load`; `label` names the part that holds classes."""
+    """What a person may ask of a reader, as in `driftback.data.load`; `label` names the part that holds classes,
+    `caption` the one with a text, and `numbers` those with a number.
+    """
 
     size: tuple[int, int] | None = None
     channels: int | None = None
@@ -36,6 +38,9 @@ class Options:
     n: int | None = None
     seed: int = 0
     alike: Alike | None = None
+    aspect: str | None = None
+    caption: str | None = None
+    numbers: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

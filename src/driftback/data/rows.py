@@ -7,9 +7,10 @@ itself, and is not held by the process.
 
 from __future__ import annotations
 
+import io
 import math
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,17 +33,14 @@ class Rows:
         self.memory, self.file, self.index, self._read = memory, file, index, 0
 
     @classmethod
-    def of(cls, path: Path) -> Self:
-        """All items of a `.npy` file. Raises OSError or ValueError for a file that is none, or is cut short."""
+    def of(cls, path: Path, shape: Sequence[int]) -> Self:
+        """The items of a `.npy` file of bytes of this shape (n, *event). Raises OSError, ValueError for any other."""
+        head = head_of(shape)
         with path.open("rb") as opened:
-            if np.lib.format.read_magic(opened) != (1, 0):
-                raise ValueError("not the version of .npy that is written here")
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(opened)
-            if fortran or dtype.hasobject:
-                raise ValueError("not in the order of the rows")
+            if opened.read(len(head)) != head or path.stat().st_size != len(head) + math.prod(shape):
+                raise ValueError(f"not a whole file of bytes of shape {tuple(shape)}")
             memory = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
-            count = math.prod(shape)
-            return cls(memory, np.frombuffer(memory, dtype, count, opened.tell()).reshape(shape))
+        return cls(memory, np.frombuffer(memory, np.uint8, math.prod(shape), len(head)).reshape(shape))
 
     def __len__(self) -> int:
         return len(self.file) if self.index is None else len(self.index)
@@ -97,6 +95,13 @@ class Rows:
     def max(self, axis: int | None = None) -> Any:
         """The greatest number of all (no axis), or of each place of the event (axis 0)."""
         return np.max([self[part].max(axis) for part in blocks(self)], axis)
+
+
+def head_of(shape: Sequence[int]) -> bytes:
+    """How a `.npy` file of bytes of this shape begins; the length is the same for every number of items."""
+    out = io.BytesIO()
+    np.lib.format.write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": tuple(shape)})
+    return out.getvalue()
 
 
 Stack = np.ndarray | Rows

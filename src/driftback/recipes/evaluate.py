@@ -30,7 +30,7 @@ from driftback.recipes import config as configs
 from driftback.recipes.config import Config
 from driftback.recipes.job import last_summary
 from driftback.recipes.model import Model
-from driftback.recipes.prepare import fingerprint
+from driftback.training.items import Items
 
 EVALUATION = "evaluation.json"
 BITS = "held-out bits per dimension"
@@ -81,7 +81,7 @@ def _own(config: Config, dataset: Dataset) -> RealItems | None:
     """`dataset` as the training and held-out items of the model, or None if it was fitted on other data."""
     train, held = (dataset.take(index) for index in split(dataset, config.held_out_share))
     label = torch.from_numpy(train.y) if config.class_counts and train.y is not None else None
-    if fingerprint(config.preprocessing.encode(train.x), label) != config.fingerprint:
+    if Items.encoded(train.x, config.preprocessing.encode, label).fingerprint() != config.fingerprint:
         return None
     return RealItems(train, held if len(held) else None)
 
@@ -89,7 +89,7 @@ def _own(config: Config, dataset: Dataset) -> RealItems | None:
 def like(config: Config, source: str, **reading: Any) -> Dataset:
     """Other data, read as the model's own were unless `reading` says otherwise; columns are matched by name."""
     # What names columns and labels is in `alike`, which does not insist on labels that new data may well lack.
-    recorded = {name: value for name, value in config.reading.items() if name in ("size", "channels")}
+    recorded = {name: value for name, value in config.reading.items() if name in ("size", "channels", "aspect")}
     if not reading and config.source is not None and Path(config.source).suffix == Path(source).suffix:
         reading = recorded
     return _read(source, reading | {"alike": config.alike})
