@@ -53,7 +53,9 @@ def check(
         sides = dataset.event_shape
         shape = " x ".join(map(str, sides)) + (" number" + "s" * (sides[0] != 1) if len(sides) == 1 else "")
         classes = f", {len(dataset.classes)} classes" if dataset.y is not None else ""
-        show(f"{dataset.name}: {len(dataset):,} {dataset.kind} of {shape}{classes}")
+        beside = ", captions" if dataset.captions is not None else ""
+        beside += f", numbers {', '.join(dataset.number_names)}" if dataset.number_names else ""
+        show(f"{dataset.name}: {len(dataset):,} {dataset.kind} of {shape}{classes}{beside}")
         for finding in findings:
             show(f"  {MARKS[finding.level]}  {finding.what}")
             for file in finding.files[:SHOWN]:

@@ -11,13 +11,15 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from driftback.arguments import near
-from driftback.data import cache
+from driftback.data import cache, metadata
+from driftback.data.annotations import annotated
 from driftback.data.cache import Decoded
 from driftback.data.dataset import Dataset, Finding
 from driftback.data.decoding import Failed, Work, each, workers
@@ -53,15 +55,21 @@ def read(source: Any, options: Options) -> Dataset:
         where = f"decoded pictures are kept in {cache.home() / name} ({x.nbytes / 1e6:,.0f} MB)"
         findings.append(Finding("note", where if held else f"{where}, and read from there bit by bit", len(x)))
         x = np.asarray(x) if held else x
-    y, classes = _classes([folder / file for file in decoded.files], folder, findings)
-    return Dataset(
-        x,
-        y,
-        "pictures",
-        classes,
-        name=folder.name or str(folder),
+    lines, name = metadata.read(folder, tree.metadata, tree.pictures), folder.name or str(folder)
+    told: list[Finding] = []
+    y, classes = _classes([folder / file for file in decoded.files], folder, told, beside=bool(lines.of))
+    said = annotated(decoded.files, lines, options, name, labelled=y is not None)
+    findings += [*(told if said.y is None else ()), *lines.findings, *said.findings]
+    kept = Dataset(x, None if said.y is not None else y, "pictures", name=name, value_range=(0.0, 255.0))
+    kept = kept if said.keep.all() else kept.take(np.flatnonzero(said.keep))
+    return replace(
+        kept,
+        y=kept.y if said.y is None else said.y,
+        classes=classes if said.y is None else said.classes,
+        captions=said.captions,
+        numbers=said.numbers,
+        number_names=said.number_names,
         findings=tuple(findings),
-        value_range=(0.0, 255.0),
     )
 
 
@@ -179,8 +187,16 @@ def _size(good: list[tuple[Path, Head]], folder: Path, options: Options, finding
     return options.size
 
 
-def _classes(files: list[Path], folder: Path, findings: list[Finding]) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """The first folder below `folder` is the class; pictures directly in it mean that there are no classes."""
+SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"})
+
+
+def _classes(
+    files: list[Path], folder: Path, findings: list[Finding], *, beside: bool
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """The first folder below `folder` is the class; pictures directly in it mean that there are no classes.
+
+    With metadata `beside`, folders such as train and test are the parts of a data set, and no classes.
+    """
     tops = [f.relative_to(folder).parts[0] if f.parent != folder else None for f in files]
     inside = [t for t in tops if t is not None]
     if not inside:
@@ -194,6 +210,9 @@ def _classes(files: list[Path], folder: Path, findings: list[Finding]) -> tuple[
         )
         return None, ()
     classes = sorted(set(inside))
+    if beside and SPLITS.issuperset(name.lower() for name in classes):
+        findings.append(Finding("note", f"sub-folders {', '.join(classes)} with metadata: parts, and no classes"))
+        return None, ()
     if len(classes) == 1:
         findings.append(Finding("note", f"one sub-folder only ({classes[0]}): no classes"))
         return None, ()
@@ -209,5 +228,5 @@ READER = Reader(
     "a folder of pictures",
     lambda source: is_path(source) and Path(source).is_dir(),
     read,
-    frozenset({"size", "channels", "aspect"}),
+    frozenset({"size", "channels", "aspect", "label", "caption", "numbers"}),
 )
