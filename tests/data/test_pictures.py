@@ -1,21 +1,40 @@
 """Folders as they are found on disks: every file is read, or left out, counted and named; nothing ends in a
-traceback.
+traceback. All of it holds for folders that are held in memory and for those that are kept decoded on the disk.
 """
 
 import os
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from driftback.data import load
+from driftback import data
+from driftback.data import pictures
+from driftback.data.rows import Rows
 from driftback.errors import BadInput
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (10, 12)).astype(np.uint8)
 COLOUR = RNG.integers(0, 256, (10, 12, 3)).astype(np.uint8)
+
+
+@pytest.fixture(autouse=True, params=["in memory", "on the disk"])
+def place(request, tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    if request.param == "on the disk":
+        monkeypatch.setattr(pictures, "IN_MEMORY", -1)
+
+
+def load(folder, **options):
+    """The pictures as an array; on the disk, those that were decoded now and those found there again are the same."""
+    found, again = (data.load(folder, **options) for _ in range(2))
+    assert isinstance(found.x, Rows) == (pictures.IN_MEMORY < 0)
+    np.testing.assert_array_equal(found.x[:], again.x[:])
+    assert found.findings == again.findings
+    return replace(found, x=found.x[:])
 
 
 def _save(path, pixels, **options):
@@ -95,6 +114,17 @@ def test_exif_orientation_is_applied(tmp_path):
     assert _found(dataset, "EXIF").count == 1
 
 
+def test_exif_behind_the_pixels_of_a_png_is_found(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    raw = _save(tmp_path / "a.png", GREY).read_bytes()
+    block = exif.tobytes().removeprefix(b"Exif\0\0")
+    (tmp_path / "a.png").write_bytes(raw[:-12] + _chunk(b"eXIf", block) + raw[-12:])
+    dataset = load(tmp_path)
+    np.testing.assert_array_equal(dataset.x[0], np.rot90(GREY, -1))
+    assert _found(dataset, "EXIF").count == 1
+
+
 def test_the_first_frame_of_an_animation(tmp_path):
     frames = [Image.fromarray(np.full((6, 6), k, np.uint8)) for k in (10, 200)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
@@ -121,12 +151,13 @@ def test_mixed_sizes_are_refused_with_a_proposal_or_cropped(tmp_path):
     assert _found(load(tmp_path, size=64), "enlarged").count == 3
 
 
-def _bomb():
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+def _chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
+
+def _bomb():
     head = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", b"")
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + _chunk(b"IDAT", b"")
 
 
 def test_files_that_cannot_be_decoded_are_left_out_counted_and_named(tmp_path):
@@ -183,3 +214,41 @@ def test_channels_must_make_sense(tmp_path):
     _save(tmp_path / "a.png", GREY)
     with pytest.raises(BadInput, match="channels must be 1"):
         load(tmp_path, channels=2)
+
+
+SIDES = np.zeros((8, 32, 3), np.uint8) + np.array([10, 200, 90], np.uint8)
+SIDES[:, 11:21] = 255
+
+
+@pytest.mark.parametrize(
+    ("aspect", "columns"),
+    [
+        # 8 x 32 to 16 x 16: the middle 8 x 8 is white; the whole is 4 high in a ground of the border's colour; or all.
+        ("crop", np.full((16, 3), 255)),
+        ("pad", SIDES[0, ::2]),
+        ("resize", SIDES[0, ::2]),
+    ],
+)
+def test_another_aspect_is_cropped_padded_or_stretched(aspect, columns, tmp_path):
+    _save(tmp_path / "a.png", SIDES)
+    _save(tmp_path / "b.png", np.full((16, 16, 3), 7, np.uint8))
+    dataset = load(tmp_path, size=16, aspect=aspect)
+    assert (dataset.x[1] == 7).all()
+    inside = [1, 2, 3, 7, 8, 12, 13, 14]  # without the edge between the colours, where the filter rings
+    assert np.abs(dataset.x[0, 8, inside].astype(int) - columns[inside]).max() <= 12
+    ground = dataset.x[0, [0, 5, 10, 15]]
+    assert (ground == [10, 200, 90]).all() == (aspect == "pad")
+    assert _found(dataset, pictures.DONE[aspect]).count == 1
+
+
+def test_padding_keeps_clear_ground_clear(tmp_path):
+    pixels = np.zeros((4, 8, 4), np.uint8)
+    pixels[1:3, 2:6] = 255
+    _save(tmp_path / "a.png", pixels)
+    assert not load(tmp_path, size=8, channels=4, aspect="pad").x[0, :2].any()
+
+
+def test_an_unknown_aspect_gets_a_suggestion(tmp_path):
+    _save(tmp_path / "a.png", GREY)
+    with pytest.raises(BadInput, match=r"no aspect 'padd' \(did you mean pad\?\)"):
+        data.load(tmp_path, aspect="padd")

@@ -298,3 +298,14 @@ def test_levels_that_nearly_fit_the_range_are_not_moved_to_it():
     np.testing.assert_array_equal(prepared.decode(prepared.encode(x)), x)
     thirds = np.random.default_rng(0).integers(0, 2, (5, 4, 5)).astype(np.float32) / 3
     assert Preprocessing.fit(load(thirds)).levels.count == 4
+
+
+@pytest.mark.parametrize("values", [256, 17], ids=["all bytes", "few levels"])
+def test_bytes_by_table_are_encoded_as_numbers_are(values):
+    x = np.random.default_rng(0).integers(0, values, (300, 9, 7)).astype(np.uint8)
+    fitted = Preprocessing.fit(load(x))
+    assert torch.equal(fitted.encode(x), fitted.encode(x.astype(np.int64)))
+    if values == 17:
+        x[200, 3, 3] = 200
+        with pytest.raises(BadInput, match="the value 200 is not on the 17 levels"):
+            fitted.encode(x)

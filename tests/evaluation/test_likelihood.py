@@ -12,7 +12,7 @@ from driftback.distributions.mixture import Mixture
 from driftback.errors import BadInput
 from driftback.evaluation import bound
 from driftback.evaluation.bound import variational_bound
-from driftback.evaluation.likelihood import ode_log_likelihood
+from driftback.evaluation.likelihood import ode_log_likelihood, probes_for
 from driftback.networks.backbone import Backbone
 from driftback.networks.embedding import ClassBias, Conditioning
 from driftback.processes.diffusion import Diffusion
@@ -241,3 +241,7 @@ def test_bound_needs_levels() -> None:
     denoiser, _ = independent()
     with pytest.raises(TypeError, match="levels"):
         variational_bound(replace(denoiser, parametrisation=predict_edm(1.0)), torch.zeros(2, 3))
+
+
+def test_probes_are_fewer_where_each_averages_over_more() -> None:
+    assert [probes_for(d) for d in (17, 16_384, 32_768, 116_412, 1 << 24)] == [8, 8, 4, 2, 2]

@@ -18,8 +18,11 @@ def check(
     source: options.Source,
     size: options.Size = None,
     channels: options.Channels = None,
+    aspect: options.Aspect = None,
     columns: options.Columns = None,
     label: options.LabelColumn = None,
+    caption: options.Caption = None,
+    numbers: options.Numbers = None,
     n: options.Items = None,
     seed: options.Seed = 0,
     json: options.Json = False,
@@ -31,7 +34,11 @@ def check(
     from driftback.data.doctor import check as examine
     from driftback.data.loading import load
 
-    dataset = load(source, seed=seed, **options.reading(size, channels, columns, label, n))
+    dataset = load(
+        source,
+        seed=seed,
+        **options.reading(size, channels, columns, label, n, aspect=aspect, caption=caption, numbers=numbers),
+    )
     findings = examine(dataset)
     if json:
         emit(
@@ -46,7 +53,9 @@ def check(
         sides = dataset.event_shape
         shape = " x ".join(map(str, sides)) + (" number" + "s" * (sides[0] != 1) if len(sides) == 1 else "")
         classes = f", {len(dataset.classes)} classes" if dataset.y is not None else ""
-        show(f"{dataset.name}: {len(dataset):,} {dataset.kind} of {shape}{classes}")
+        beside = ", captions" if dataset.captions is not None else ""
+        beside += f", numbers {', '.join(dataset.number_names)}" if dataset.number_names else ""
+        show(f"{dataset.name}: {len(dataset):,} {dataset.kind} of {shape}{classes}{beside}")
         for finding in findings:
             show(f"  {MARKS[finding.level]}  {finding.what}")
             for file in finding.files[:SHOWN]:

@@ -24,8 +24,11 @@ def evaluate(
     seed: options.Seed = 0,
     size: options.Size = None,
     channels: options.Channels = None,
+    aspect: options.Aspect = None,
     columns: options.Columns = None,
     label: options.LabelColumn = None,
+    caption: options.Caption = None,
+    numbers: options.Numbers = None,
     checkpoint: options.Weights = options.Checkpoint.last,
     device: options.Device = None,
     quiet: options.Quiet = False,
@@ -37,7 +40,7 @@ def evaluate(
     from driftback.recipes.report import REPORT, write_report
 
     model = load(run, device=device, checkpoint=checkpoint.value)
-    reading = options.reading(size, channels, columns, label)
+    reading = options.reading(size, channels, columns, label, aspect=aspect, caption=caption, numbers=numbers)
     other = None if data is None else recipe.like(model.config, data, **reading)
     real = recipe.real_items(model.config, other)
     if not real.known:

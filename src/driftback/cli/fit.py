@@ -39,8 +39,11 @@ def fit(
     learning_rate: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
     size: options.Size = None,
     channels: options.Channels = None,
+    aspect: options.Aspect = None,
     columns: options.Columns = None,
     label: options.LabelColumn = None,
+    caption: options.Caption = None,
+    numbers: options.Numbers = None,
     n: options.Items = None,
     device: options.Device = None,
     quiet: options.Quiet = False,
@@ -66,7 +69,7 @@ def fit(
         batch=batch,
         learning_rate=learning_rate,
         device=device,
-        **options.reading(size, channels, columns, label, n),
+        **options.reading(size, channels, columns, label, n, aspect=aspect, caption=caption, numbers=numbers),
     )
     if job.finished is not None:
         say(f"{out} is finished: {job.config.plan.steps} steps were planned and done; --force would start again")

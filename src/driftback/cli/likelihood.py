@@ -25,8 +25,11 @@ def likelihood(
     seed: options.Seed = 0,
     size: options.Size = None,
     channels: options.Channels = None,
+    aspect: options.Aspect = None,
     columns: options.Columns = None,
     label: options.LabelColumn = None,
+    caption: options.Caption = None,
+    numbers: options.Numbers = None,
     n: options.Items = None,
     checkpoint: options.Weights = options.Checkpoint.last,
     device: options.Device = None,
@@ -40,7 +43,7 @@ def likelihood(
 
     model = load(run, device=device, checkpoint=checkpoint.value)
     prepared = model.config.preprocessing
-    reading = options.reading(size, channels, columns, label, n)
+    reading = options.reading(size, channels, columns, label, n, aspect=aspect, caption=caption, numbers=numbers)
     items = original(model.config).held if data is None else like(model.config, data, **reading)
     if items is None:
         raise BadInput(f"nothing was held out when {run} was fitted; give DATA")

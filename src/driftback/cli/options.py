@@ -34,6 +34,31 @@ Size = Annotated[
     typer.Option(metavar="PIXELS", help="Bring pictures to this size: 32, or 32x48.", rich_help_panel=READING),
 ]
 Channels = Annotated[int | None, typer.Option(help="Read pictures with 1, 3 or 4 channels.", rich_help_panel=READING)]
+Aspect = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOW",
+        help="Pictures of another aspect than --size: crop (the default), pad, or resize (stretched).",
+        rich_help_panel=READING,
+    ),
+]
+Caption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The column of a folder's metadata, or the array, that holds a text. Default: text or caption.",
+        rich_help_panel=READING,
+    ),
+]
+Numbers = Annotated[
+    str | None,
+    typer.Option(
+        "--number",
+        metavar="NAMES",
+        help="Columns of a folder's metadata, or arrays, of numbers beside each item: age,height.",
+        rich_help_panel=READING,
+    ),
+]
 Columns = Annotated[
     str | None,
     typer.Option(metavar="NAMES", help="Columns of a table to use: height,weight.", rich_help_panel=READING),
@@ -64,16 +89,27 @@ def reading(
     columns: str | None = None,
     label: str | None = None,
     n: int | None = None,
+    *,
+    aspect: str | None = None,
+    caption: str | None = None,
+    numbers: str | None = None,
 ) -> dict[str, Any]:
     """The reading options as `driftback.data.load` takes them, without those that were not given."""
     asked = {
         "size": None if size is None else _size(size),
         "channels": channels,
-        "columns": None if columns is None else tuple(name.strip() for name in columns.split(",")),
+        "columns": _names(columns),
         "y": label,
         "n": n,
+        "aspect": aspect,
+        "caption": caption,
+        "numbers": _names(numbers),
     }
     return {name: value for name, value in asked.items() if value is not None}
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(name.strip() for name in text.split(","))
 
 
 def _size(text: str) -> int | tuple[int, int]:

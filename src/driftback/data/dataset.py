@@ -5,13 +5,15 @@ Readers make it, the doctor examines it, and the preprocessing turns it into ten
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
+from driftback.data.rows import Rows, Stack, blocks
 from driftback.distributions.protocols import Density
 from driftback.errors import BadInput
 
@@ -34,10 +36,12 @@ class Dataset:
 
     `kind` is "points" (one row of numbers per item) or "pictures" ((h, w), (h, w, c) or (c, h, w) per item).
     `columns` names the numbers of a point, `value_range` the lowest and highest value that the source's format
-    declares, and `density` the exact law that the items were drawn from, where there is one.
+    declares, and `density` the exact law that the items were drawn from, where there is one. `x` is an array, or `Rows`
+    of a file where it is too large to be held in memory. `captions` has one text per item, and `numbers` (n, k) float64
+    what else was asked for beside each item, under `number_names`.
     """
 
-    x: np.ndarray
+    x: Stack
     y: np.ndarray | None = None
     kind: str = "points"
     classes: tuple[str, ...] = ()
@@ -46,6 +50,9 @@ class Dataset:
     findings: tuple[Finding, ...] = ()
     density: Density | None = None
     value_range: tuple[float, float] | None = None
+    captions: tuple[str, ...] | None = None
+    numbers: np.ndarray | None = None
+    number_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.x)
@@ -61,13 +68,19 @@ class Dataset:
 
     def take(self, index: np.ndarray) -> Dataset:
         """The items with these indices, in this order; everything else stays."""
-        return replace(self, x=self.x[index], y=None if self.y is None else self.y[index])
+        captions = self.captions
+        return replace(
+            self,
+            x=self.x.take(index) if isinstance(self.x, Rows) else self.x[index],
+            y=None if self.y is None else self.y[index],
+            captions=None if captions is None else tuple(captions[i] for i in np.arange(len(self))[index].tolist()),
+            numbers=None if self.numbers is None else self.numbers[index],
+        )
 
-
-def blocks(x: np.ndarray, numbers: int = 1 << 22) -> Iterator[slice]:
-    """Slices that cut `x` (n, *event) into runs of whole items, each of about `numbers` numbers."""
-    step = max(1, numbers // max(1, math.prod(x.shape[1:])))
-    return (slice(i, i + step) for i in range(0, len(x), step))
+    @cached_property
+    def first_copies(self) -> np.ndarray:
+        """For each item the index of the first item that is exactly equal to it, (n,) int64."""
+        return first_copies(self.x)
 
 
 def as_labels(y: Any, n: int) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -96,8 +109,21 @@ def as_labels(y: Any, n: int) -> tuple[np.ndarray, tuple[str, ...]]:
     return codes.astype(np.int64), tuple(str(name) for name in names.tolist())
 
 
-def first_copies(x: np.ndarray) -> np.ndarray:
-    """For each item of `x` (n, *event) the index of the first item that is exactly equal to it, (n,) int64."""
+RAW = 64
+"""Items of at most so many bytes are compared as they are, larger ones by their digests."""
+
+
+def first_copies(x: Stack) -> np.ndarray:
+    """For each item of `x` (n, *event) the index of the first item that is exactly equal to it, (n,) int64.
+
+    Large items are told apart by 128 bits of their SHA-256, so that no copy of the data is held; that two different
+    ones share them is less likely than an error of the memory.
+    """
     seen: dict[bytes, int] = {}
-    rows = np.ascontiguousarray(x)
-    return np.array([seen.setdefault(row.tobytes(), i) for i, row in enumerate(rows)], np.int64)
+    raw = math.prod(x.shape[1:]) * x.dtype.itemsize <= RAW
+    first = np.empty(len(x), np.int64)
+    for part in blocks(x):
+        for i, row in enumerate(np.ascontiguousarray(x[part]), part.start):
+            key = row.tobytes() if raw else hashlib.sha256(row.data).digest()[:16]
+            first[i] = seen.setdefault(key, i)
+    return first

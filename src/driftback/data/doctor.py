@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from driftback.data.dataset import Dataset, Finding, blocks, first_copies
+from driftback.data.dataset import Dataset, Finding
+from driftback.data.extent import LARGEST, SCALE_DOWN, too_large
 from driftback.data.plan import how_split, scaling
-from driftback.data.preprocessing import LARGEST, SCALE_DOWN, Preprocessing, too_large
+from driftback.data.preprocessing import Preprocessing
+from driftback.data.rows import blocks
 from driftback.data.split import repeats_by_chance
 from driftback.errors import BadInput
 
@@ -104,7 +106,7 @@ def copies(dataset: Dataset) -> Iterator[Finding]:
     """Exact duplicates, and copies whose labels disagree."""
     if repeats_by_chance(dataset):
         return
-    first = first_copies(dataset.x)
+    first = dataset.first_copies
     again = np.flatnonzero(first != np.arange(len(first)))
     if not len(again):
         return
@@ -124,10 +126,12 @@ def grey(dataset: Dataset) -> Iterator[Finding]:
     if dataset.kind != "pictures" or len(dataset.event_shape) != 3:
         return
     axis = 1 if Preprocessing.fit(dataset).layout == "chw" else -1
-    x = np.moveaxis(dataset.x, axis, -1)
-    if x.shape[-1] >= 3 and all((x[part][..., :3] == x[part][..., :1]).all() for part in blocks(x)):
+    parts = (np.moveaxis(dataset.x[part], axis, -1) for part in blocks(dataset.x))
+    if dataset.event_shape[axis - (axis > 0)] >= 3 and all((x[..., :3] == x[..., :1]).all() for x in parts):
         yield Finding(
-            "warning", "all pictures are grey in three equal channels: one channel (--channels 1) trains faster", len(x)
+            "warning",
+            "all pictures are grey in three equal channels: one channel (--channels 1) trains faster",
+            len(dataset),
         )
 
 

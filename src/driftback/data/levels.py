@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from driftback.data.dataset import blocks
+from driftback.data.rows import Stack, blocks
 
 MOST = 256
 TOLERANCE = 1e-3  # of a step: more than the rounding of k / 255 in float32, far less than a real gap between levels
@@ -42,8 +42,10 @@ class Levels(BaseModel):
         return np.abs(x - self.nearest(x)) <= TOLERANCE * self.step
 
 
-def distinct(x: np.ndarray, most: int = MOST) -> np.ndarray | None:
+def distinct(x: Stack, most: int = MOST) -> np.ndarray | None:
     """The distinct values of `x` (n, *event) in rising order, or None when they are over `most` or not finite."""
+    if x.dtype == np.uint8 and most >= 256:
+        return _distinct_bytes(x)
     found = np.empty(0, x.dtype)
     for part in blocks(x, 1 << 18):
         found = np.union1d(found, x[part])
@@ -52,7 +54,17 @@ def distinct(x: np.ndarray, most: int = MOST) -> np.ndarray | None:
     return found.astype(np.float64)
 
 
-def find_levels(x: np.ndarray, low: float, high: float) -> Levels | None:
+def _distinct_bytes(x: Stack) -> np.ndarray:
+    """The same for bytes: a mark per value, and no further look once all 256 are there."""
+    seen = np.zeros(256, bool)
+    for part in blocks(x, 1 << 20):
+        seen[x[part]] = True
+        if seen.all():
+            break
+    return np.flatnonzero(seen).astype(np.float64)
+
+
+def find_levels(x: Stack, low: float, high: float) -> Levels | None:
     """The grid that `x` (n, *event) lies on, or None when its values are not 2 to 256 evenly spaced ones.
 
     Gaps are allowed. A grid that fits [low, high] is extended to it, so that a level which is only missing here is

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,10 @@ def load(
     *,
     size: int | tuple[int, int] | None = None,
     channels: int | None = None,
+    aspect: str | None = None,
     columns: tuple[str, ...] | None = None,
+    caption: str | None = None,
+    numbers: Sequence[str] | None = None,
     n: int | None = None,
     seed: int = 0,
     alike: Alike | None = None,
@@ -52,15 +56,26 @@ def load(
     """The data behind `source`: a built-in name, an array, tensor, list or data frame, a file, or a folder of pictures.
 
     `y` gives labels (n,), or names the column (table) or the array (.npz) that holds them. `size`, one number or
-    (height, width), and `channels`, 1, 3 or 4, are for folders of pictures; `columns` picks columns of a table by name,
-    in this order. `n` is the number of points to draw from a built-in shape, and of items to keep, chosen by `seed`,
-    from anything else. `alike` says what a model knows already: columns are then matched to its by name, others are
-    left out, and its label column is read where it is there. Raises BadInput, in one line, for everything that cannot
-    be read.
+    (height, width), and `channels`, 1, 3 or 4, are for folders of pictures; `aspect` says what becomes there of
+    pictures of another aspect than `size`: "crop" (the default), "pad" or "resize". `columns` picks columns of a table
+    by name, in this order. `caption` names the text and `numbers` the numbers that stand beside each item in a folder's
+    metadata or in an .npz. `n` is the number of points to draw from a built-in shape, and of items to keep, chosen by
+    `seed`, from anything else. `alike` says what a model knows already: columns are then matched to its by name, others
+    are left out, and its label column is read where it is there. Raises BadInput, in one line, for everything that
+    cannot be read.
     """
     n = None if n is None else whole(n, "n")
     options = Options(
-        _size(size), channels, None if columns is None else tuple(columns), y if is_path(y) else None, n, seed, alike
+        _size(size),
+        channels,
+        None if columns is None else tuple(columns),
+        y if is_path(y) else None,
+        n,
+        seed,
+        alike,
+        aspect,
+        caption,
+        None if numbers is None else (numbers,) if isinstance(numbers, str) else tuple(numbers),
     )
     source, reader = _find(source)
     _refuse_unheeded(reader, options)
@@ -133,8 +148,20 @@ def _missing(path: Path) -> str:
     )
 
 
+HEEDED = {
+    "size": "size",
+    "channels": "channels",
+    "aspect": "aspect",
+    "columns": "columns",
+    "label": "y as a name",
+    "caption": "caption",
+    "numbers": "numbers",
+}
+"""Options that only some readers heed, and what they are called."""
+
+
 def _refuse_unheeded(reader: Reader, options: Options) -> None:
-    for name, word in {"size": "size", "channels": "channels", "columns": "columns", "label": "y as a name"}.items():
+    for name, word in HEEDED.items():
         if getattr(options, name) is not None and name not in reader.takes:
             raise BadInput(f"{word} ({getattr(options, name)}) has no meaning for {reader.what}: leave it out")
 

@@ -1,89 +1,136 @@
 """A folder of pictures becomes one array of bytes; sub-folders are classes.
 
 Two passes: the heads of all files are read first, which settles size, channels and what to leave out; then the pixels
-are decoded in parallel, straight into one array (n, h, w) or (n, h, w, c), so memory holds little more than the result.
+are decoded in parallel, block by block, (n, h, w) or (n, h, w, c). What is large, or took long, is kept on the disk
+(see `driftback.data.cache`), and a large set stays there: memory holds no more than a block of it.
 """
 
 from __future__ import annotations
 
-import os
-import warnings
+import time
 from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from driftback.arguments import near
+from driftback.data import cache, metadata
+from driftback.data.annotations import annotated
+from driftback.data.cache import Decoded
 from driftback.data.dataset import Dataset, Finding
-from driftback.data.picture import Head, decode, look
+from driftback.data.decoding import Failed, Work, each, workers
+from driftback.data.picture import DONE, FITS, Head, look
 from driftback.data.reader import Options, Reader, is_path
-from driftback.data.tree import Tree, walk
+from driftback.data.rows import Rows
+from driftback.data.tree import walk
 from driftback.errors import BadInput
+
+IN_MEMORY = 64 << 20
+"""Decoded pictures of at most so many bytes are held in memory; more stay on the disk."""
+WORTH = 1.0
+"""Decoding that took so many seconds is worth keeping, however small what came of it."""
 
 
 def read(source: Any, options: Options) -> Dataset:
     """Pictures (n, h, w) or (n, h, w, c) uint8 from all files below a folder, in the order of their names.
 
     Grey stays one channel if all are grey; alpha is flattened on white unless `options.channels` is 4. Pictures that
-    differ in size are centre-cropped to the aspect of `options.size` and resized (Lanczos); without it they are
-    refused.
+    differ in size are brought to `options.size` (Lanczos) as `options.aspect` says, centre-cropped by default; without
+    a size they are refused.
     """
     folder = Path(source)
     tree = walk(folder)
-    # Pillow warns of odd files one by one; what matters of that is counted below. Filters are set outside the threads.
-    with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        heads = list(pool.map(look, tree.pictures))
-        good = [(f, h) for f, h in zip(tree.pictures, heads, strict=True) if isinstance(h, Head)]
-        bad = [(f, h) for f, h in zip(tree.pictures, heads, strict=True) if isinstance(h, str)]
+    if options.aspect is not None and options.aspect not in FITS:
+        raise BadInput(f"there is no aspect {options.aspect!r}{near(options.aspect, FITS)}")
+    name = cache.key(folder, tree.pictures, (options.size, options.channels, options.aspect or "crop"))
+    decoded = cache.find(name) or _decoded(folder, tree.pictures, options, name)
+    findings = [*tree.findings, *decoded.findings]
+    x = decoded.x
+    if isinstance(x, Rows):
+        held = x.nbytes <= IN_MEMORY
+        where = f"decoded pictures are kept in {cache.home() / name} ({x.nbytes / 1e6:,.0f} MB)"
+        findings.append(Finding("note", where if held else f"{where}, and read from there bit by bit", len(x)))
+        x = np.asarray(x) if held else x
+    lines, name = metadata.read(folder, tree.metadata, tree.pictures), folder.name or str(folder)
+    told: list[Finding] = []
+    y, classes = _classes([folder / file for file in decoded.files], folder, told, beside=bool(lines.of))
+    said = annotated(decoded.files, lines, options, name, labelled=y is not None)
+    findings += [*(told if said.y is None else ()), *lines.findings, *said.findings]
+    kept = Dataset(x, None if said.y is not None else y, "pictures", name=name, value_range=(0.0, 255.0))
+    kept = kept if said.keep.all() else kept.take(np.flatnonzero(said.keep))
+    return replace(
+        kept,
+        y=kept.y if said.y is None else said.y,
+        classes=classes if said.y is None else said.classes,
+        captions=said.captions,
+        numbers=said.numbers,
+        number_names=said.number_names,
+        findings=tuple(findings),
+    )
+
+
+def _decoded(folder: Path, pictures: list[Path], options: Options, name: str) -> Decoded:
+    began = time.perf_counter()
+    with workers() as pool:
+        heads = list(zip(pictures, each(pool, look, pictures), strict=True))
+        good = [(f, h) for f, h in heads if isinstance(h, Head)]
+        bad = [(f, h) for f, h in heads if isinstance(h, str)]
         if not good:
             raise BadInput(
                 f"none of the {len(bad)} pictures in {folder} can be read; the first, {bad[0][0].name}: {bad[0][1]}"
             )
-        findings = _findings_of(tree, [h for _, h in good], options)
-        size = _size(good, options, findings)
+        findings = _findings_of([h for _, h in good], options)
+        size = _size(good, folder, options, findings)
         channels = options.channels or (1 if all(h.grey for _, h in good) else 3)
         if channels not in (1, 3, 4):
             raise BadInput(f"channels must be 1 (grey), 3 (colour) or 4 (with transparency), not {channels}")
-        files = [f for f, _ in good]
-        x = np.empty((len(files), *size) if channels == 1 else (len(files), *size, channels), np.uint8)
-        failed = list(pool.map(lambda i: decode(files[i], x[i], size, channels), range(len(files))))
-    keep = np.array([reason is None for reason in failed])
-    bad += [(f, reason) for f, reason in zip(files, failed, strict=True) if reason is not None]
-    if bad:
-        why = "; ".join(f"{count} x {reason}" for reason, count in Counter(reason for _, reason in bad).most_common(4))
-        findings.append(
-            Finding(
-                "warning",
-                f"files that cannot be decoded are left out ({why})",
-                len(bad),
-                _names((f for f, _ in bad), folder),
-            )
-        )
-    if not keep.any():
-        raise BadInput(
-            f"none of the {len(bad)} pictures in {folder} can be decoded; the first, {bad[0][0].name}: {bad[0][1]}"
-        )
-    files = [f for f, kept in zip(files, keep, strict=True) if kept]
-    y, classes = _classes(files, folder, findings)
-    kept = x if keep.all() else x[keep]
-    return Dataset(
-        kept,
-        y,
-        "pictures",
-        classes,
-        name=folder.name or str(folder),
-        findings=tuple(findings),
-        value_range=(0.0, 255.0),
+        work = Work([f for f, _ in good], size, channels, FITS[options.aspect or "crop"])
+        if work.nbytes > IN_MEMORY:
+            try:
+                with cache.building(name, work.event, work.nbytes) as building:
+                    files, failed = work.onto_disk(pool, building)
+                    building.finish(_names(files, folder), [*findings, *_left_out([*bad, *failed], files, folder)])
+                if (found := cache.find(name)) is not None:
+                    return found
+            except OSError as error:
+                findings.append(_not_kept(work, error))
+        x, files, failed = work.in_memory(pool)
+    decoded = Decoded(x, _names(files, folder), (*findings, *_left_out([*bad, *failed], files, folder)))
+    if work.nbytes <= IN_MEMORY and time.perf_counter() - began > WORTH:
+        with suppress(OSError), cache.building(name, work.event, work.nbytes) as building:
+            building.add(decoded.x[:])
+            building.finish(decoded.files, decoded.findings)
+    return decoded
+
+
+def _not_kept(work: Work, error: OSError) -> Finding:
+    return Finding(
+        "warning",
+        f"decoded pictures cannot be kept in {cache.home()} ({(error.strerror or str(error)).lower()}): "
+        f"{work.nbytes / 1e6:,.0f} MB are held in memory, and decoded again the next time; make room there, or set "
+        "XDG_CACHE_HOME to a place that has it",
+        len(work.files),
     )
 
 
-def _findings_of(tree: Tree, heads: list[Head], options: Options) -> list[Finding]:
-    findings = list(tree.findings)
+def _left_out(bad: Failed, good: list[Path], folder: Path) -> list[Finding]:
+    if not good:
+        raise BadInput(
+            f"none of the {len(bad)} pictures in {folder} can be decoded; the first, {bad[0][0].name}: {bad[0][1]}"
+        )
+    if not bad:
+        return []
+    why = "; ".join(f"{count} x {reason}" for reason, count in Counter(reason for _, reason in bad).most_common(4))
+    what = f"files that cannot be decoded are left out ({why})"
+    return [Finding("warning", what, len(bad), _names((f for f, _ in bad), folder))]
+
+
+def _findings_of(heads: list[Head], options: Options) -> list[Finding]:
+    findings = []
     modes = Counter(h.mode for h in heads)
     if len(modes) > 1:
         counted = ", ".join(f"{count} {mode}" for mode, count in modes.most_common())
@@ -101,7 +148,7 @@ def _findings_of(tree: Tree, heads: list[Head], options: Options) -> list[Findin
     return findings
 
 
-def _size(good: list[tuple[Path, Head]], options: Options, findings: list[Finding]) -> tuple[int, int]:
+def _size(good: list[tuple[Path, Head]], folder: Path, options: Options, findings: list[Finding]) -> tuple[int, int]:
     sizes = Counter(h.size for _, h in good)
     common = ", ".join(f"{count} of {h} x {w}" for (h, w), count in sizes.most_common(5))
     more = f" and {len(sizes) - 5} more sizes" if len(sizes) > 5 else ""
@@ -123,7 +170,7 @@ def _size(good: list[tuple[Path, Head]], options: Options, findings: list[Findin
         findings.append(
             Finding(
                 "note",
-                f"sizes (height x width) {common}{more}: cropped about the centre and resized to {height} x {width}",
+                f"sizes (height x width) {common}{more}: {DONE[options.aspect or 'crop']} to {height} x {width}",
                 changed,
             )
         )
@@ -134,14 +181,22 @@ def _size(good: list[tuple[Path, Head]], options: Options, findings: list[Findin
                     "warning",
                     f"smaller than {height} x {width}: enlarged, which blurs",
                     len(small),
-                    _names(small, None),
+                    _names(small, folder),
                 )
             )
     return options.size
 
 
-def _classes(files: list[Path], folder: Path, findings: list[Finding]) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """The first folder below `folder` is the class; pictures directly in it mean that there are no classes."""
+SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"})
+
+
+def _classes(
+    files: list[Path], folder: Path, findings: list[Finding], *, beside: bool
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """The first folder below `folder` is the class; pictures directly in it mean that there are no classes.
+
+    With metadata `beside`, folders such as train and test are the parts of a data set, and no classes.
+    """
     tops = [f.relative_to(folder).parts[0] if f.parent != folder else None for f in files]
     inside = [t for t in tops if t is not None]
     if not inside:
@@ -155,6 +210,9 @@ def _classes(files: list[Path], folder: Path, findings: list[Finding]) -> tuple[
         )
         return None, ()
     classes = sorted(set(inside))
+    if beside and SPLITS.issuperset(name.lower() for name in classes):
+        findings.append(Finding("note", f"sub-folders {', '.join(classes)} with metadata: parts, and no classes"))
+        return None, ()
     if len(classes) == 1:
         findings.append(Finding("note", f"one sub-folder only ({classes[0]}): no classes"))
         return None, ()
@@ -162,13 +220,13 @@ def _classes(files: list[Path], folder: Path, findings: list[Finding]) -> tuple[
     return np.array([number[t] for t in inside], np.int64), tuple(classes)
 
 
-def _names(files: Iterable[Path], folder: Path | None) -> tuple[str, ...]:
-    return tuple(str(f if folder is None else f.relative_to(folder)) for f in files)
+def _names(files: Iterable[Path], folder: Path) -> tuple[str, ...]:
+    return tuple(str(f.relative_to(folder)) for f in files)
 
 
 READER = Reader(
     "a folder of pictures",
     lambda source: is_path(source) and Path(source).is_dir(),
     read,
-    frozenset({"size", "channels"}),
+    frozenset({"size", "channels", "aspect", "label", "caption", "numbers"}),
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from driftback.data.dataset import Dataset, Finding, first_copies
+from driftback.data.dataset import Dataset, Finding
 from driftback.data.levels import distinct
 from driftback.data.preprocessing import Preprocessing
 from driftback.data.split import repeats_by_chance, split
@@ -73,7 +73,7 @@ def how_split(dataset: Dataset) -> Iterator[Finding]:
     train_items = f"{len(train):,} item{'s' * (len(train) != 1)}"
     yield Finding("note", f"{train_items} to train on, {len(held):,} held out to judge by", len(held))
     if repeats_by_chance(dataset):
-        first = first_copies(dataset.x)
+        first = dataset.first_copies
         if shared := int(np.isin(first[held], first[train]).sum()):
             yield Finding(
                 "note", "held-out items equal a training item: few distinct values, so equal by chance", shared

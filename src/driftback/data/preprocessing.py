@@ -15,14 +15,13 @@ import torch
 from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor
 
-from driftback.data.dataset import Dataset, blocks
+from driftback.data.dataset import Dataset
 from driftback.data.decimals import decimals_of, decimals_told
+from driftback.data.extent import LARGEST, SCALE_DOWN, declared_range, refuse_not_finite, too_large
 from driftback.data.layouts import LAYOUTS, layout_of
-from driftback.data.levels import Levels, find_levels
+from driftback.data.levels import Levels, distinct, find_levels
+from driftback.data.rows import Rows, Stack, blocks
 from driftback.errors import BadInput
-
-LARGEST = 1e150
-"""Beyond it the squares that deviations are made of overflow, and so would the sum of many."""
 
 
 class Preprocessing(BaseModel):
@@ -75,7 +74,7 @@ class Preprocessing(BaseModel):
         layout = layout_of(dataset.event_shape)
         if not len(x) or not math.prod(dataset.event_shape):
             raise BadInput(f"{dataset.name} holds no values (shape {x.shape}): give at least one item")
-        _refuse_not_finite(x)
+        refuse_not_finite(x)
         if too_large(x):
             raise BadInput(f"{dataset.name} holds values beyond {LARGEST:g}, whose squares overflow: {SCALE_DOWN}")
         fitted = _FITS[dataset.kind](dataset)
@@ -111,7 +110,7 @@ class Preprocessing(BaseModel):
         Raises BadInput for another shape, NaN or infinity, values off the levels or outside the range, and values so
         far from the data that float32 cannot hold them.
         """
-        x = np.asarray(x)
+        x = x if isinstance(x, Rows) else np.asarray(x)
         if x.shape[1:] != self.event or x.ndim != len(self.event) + 1:
             raise BadInput(
                 f"the model knows items of shape {self.event}; these have shape {x.shape[1:]} "
@@ -120,11 +119,11 @@ class Preprocessing(BaseModel):
         if x.dtype.kind not in "biuf":
             raise BadInput(f"values must be numbers, not {x.dtype}")
         self._refuse(x)
-        offset, scale = np.array(self.offset), np.array(self.scale)
         z = np.empty(x.shape, np.float32)
+        # Bytes are looked up: there are only 256 of them.
+        table = self._scaled(np.arange(256, dtype=np.uint8)[:, None])[:, 0] if self._by_table(x) else None
         for part in blocks(x):
-            with np.errstate(over="ignore"):
-                z[part] = (x[part] - offset) / np.where(scale == 0, 1.0, scale)
+            z[part] = self._scaled(x[part]) if table is None else table[x[part]]
             if not np.isfinite(z[part]).all():
                 far = x[part][~np.isfinite(z[part])][0]
                 raise BadInput(f"the value {far:g} is too far from the data that the model was fitted on: drop it")
@@ -188,68 +187,46 @@ class Preprocessing(BaseModel):
             x = np.clip(np.rint(x), info.min, np.nextafter(float(info.max), 0) if dtype.itemsize == 8 else info.max)
         return x
 
-    def _refuse(self, x: np.ndarray) -> None:
-        _refuse_not_finite(x)
+    def _by_table(self, x: Stack) -> bool:
+        return x.dtype == np.uint8 and len(self.scale) == 1
+
+    def _scaled(self, x: np.ndarray) -> np.ndarray:
+        offset, scale = np.array(self.offset), np.array(self.scale)
+        with np.errstate(over="ignore"):
+            return ((x - offset) / np.where(scale == 0, 1.0, scale)).astype(np.float32)
+
+    def _refuse(self, x: Stack) -> None:
+        refuse_not_finite(x)
+        if self._by_table(x):
+            values = np.empty(0) if (found := distinct(x)) is None else found
+            if not self._strange(values.astype(np.uint8))[0].any():
+                return
         for part in blocks(x):
-            if self.levels is not None:
-                bad = ~self.levels.holds(x[part].astype(np.float64))
-                expected = (
-                    f"on the {self.levels.count} levels {_span(self.levels)} of the data that the model was fitted on"
-                )
-            elif self.bounds is not None:
-                bad = (x[part] < self.bounds[0]) | (x[part] > self.bounds[1])
-                expected = (
-                    f"in the range {self.bounds[0]:g} to {self.bounds[1]:g} of the data that the model was fitted on"
-                )
-            else:
-                bad = (np.array(self.scale) == 0) & (x[part] != np.array(self.offset).astype(x.dtype))
-                expected = "equal to the one value that its column had in the data that the model was fitted on"
+            bad, expected = self._strange(x[part])
             if bad.any():
                 first = x[part][bad][0]
                 more = f" (and {int(bad.sum()) - 1} more)" if bad.sum() > 1 else ""
                 raise BadInput(f"the value {first:g}{more} is not {expected}: give data in the same units")
 
+    def _strange(self, x: np.ndarray) -> tuple[np.ndarray, str]:
+        """Where `x` is not what the data were like, and what they were like."""
+        if self.levels is not None:
+            bad = ~self.levels.holds(x.astype(np.float64))
+            return bad, f"on the {self.levels.count} levels {_span(self.levels)} of {FITTED}"
+        if self.bounds is not None:
+            low, high = self.bounds
+            return (x < low) | (x > high), f"in the range {low:g} to {high:g} of {FITTED}"
+        bad = (np.array(self.scale) == 0) & (x != np.array(self.offset).astype(x.dtype))
+        return bad, f"equal to the one value that its column had in {FITTED}"
+
+
+FITTED = "the data that the model was fitted on"
 
 DTYPES = frozenset(np.dtype(code).name for code in "bhilqBHILQefd?")
 
 
 def _span(levels: Levels) -> str:
     return f"{levels.start:g}, {levels.start + levels.step:g}, ..., {levels.values[-1]:g}"
-
-
-def _refuse_not_finite(x: np.ndarray) -> None:
-    bad = [int((~np.isfinite(x[part])).sum()) for part in blocks(x)] if x.dtype.kind == "f" else [0]
-    if sum(bad):
-        item = next(i for part in blocks(x) for i in np.argwhere(~np.isfinite(x[part]))[:, 0] + part.start)
-        raise BadInput(f"{sum(bad)} values are NaN or infinite, the first in item {item}: drop or fill these items")
-
-
-SCALE_DOWN = "divide them by a power of ten"
-
-
-def too_large(x: np.ndarray) -> int:
-    """How many of the finite values `x` (n, *event) are beyond `LARGEST`."""
-    if x.dtype.kind != "f" or x.dtype.itemsize < 8:
-        return 0
-    return sum(int((np.isfinite(x[part]) & (np.abs(x[part]) > LARGEST)).sum()) for part in blocks(x))
-
-
-def declared_range(x: np.ndarray) -> tuple[float, float]:
-    """The range that pictures `x` are meant in: 0..255, 0..1, -1..1 or 0..65535 where they fit, else what is there.
-
-    Whole numbers above 127 and up to 255 mean 0..255, 16-bit values above 255 mean 0..65535, fractions within 0..1 or
-    -1..1 mean just that.
-    """
-    low, high = float(x.min()), float(x.max())
-    if low >= 0 and 127 < high <= 255:
-        return 0.0, 255.0
-    if x.dtype == np.uint16 and high > 255:
-        return 0.0, 65535.0
-    if x.dtype.kind == "f" and -1 <= low < 0 <= high <= 1:
-        return -1.0, 1.0
-    if x.dtype.kind == "f" and low >= 0 and high <= 1:
-        return 0.0, 1.0
-    return low, high
 
 
 def _fit_pictures(dataset: Dataset) -> dict[str, Any]:

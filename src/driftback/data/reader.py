@@ -16,18 +16,23 @@ from driftback.errors import BadInput
 
 @dataclass(frozen=True)
 class Alike:
-    """Data that a model knows already: `columns` are matched by name, and `label` holds the classes where it is there.
+    """Data that a model knows already: `columns` are matched by name, and `label` holds the classes where it is there,
+    as `caption` holds texts and `numbers` numbers.
 
     Names that a reader made up (c0, c1, ...) match nothing, and then the columns count in the order that they have.
     """
 
     columns: tuple[str, ...] = ()
     label: str | None = None
+    caption: str | None = None
+    numbers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a person may ask of a reader, as in `driftback.data.load`; `label` names the part that holds classes."""
+    """What a person may ask of a reader, as in `driftback.data.load`; `label` names the part that holds classes,
+    `caption` the one with a text, and `numbers` those with a number.
+    """
 
     size: tuple[int, int] | None = None
     channels: int | None = None
@@ -36,6 +41,9 @@ class Options:
     n: int | None = None
     seed: int = 0
     alike: Alike | None = None
+    aspect: str | None = None
+    caption: str | None = None
+    numbers: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from driftback.data.dataset import Dataset, first_copies
+from driftback.data.dataset import Dataset
 from driftback.data.levels import distinct
 from driftback.errors import BadInput
 
@@ -32,7 +32,7 @@ def split(dataset: Dataset, held_out: float = 0.2, seed: int = 0) -> tuple[np.nd
         return everything, everything[:0]
     if len(dataset) < 2:
         raise BadInput(f"{dataset.name} has {len(dataset)} item(s): at least 2 are needed to hold one out")
-    first = everything if repeats_by_chance(dataset) else first_copies(dataset.x)
+    first = everything if repeats_by_chance(dataset) else dataset.first_copies
     distinct_items = np.unique(first)
     if len(distinct_items) < 2:
         first = distinct_items = everything

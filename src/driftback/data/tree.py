@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftback.data.dataset import Finding
+from driftback.data.metadata import NAMES
 from driftback.errors import BadInput
 
 SUFFIXES = frozenset(
@@ -23,6 +24,7 @@ class Tree:
 
     pictures: list[Path]
     findings: tuple[Finding, ...]
+    metadata: tuple[Path, ...] = ()
 
 
 def walk(folder: Path) -> Tree:
@@ -33,6 +35,7 @@ def walk(folder: Path) -> Tree:
     pictures: list[Path] = []
     others: list[Path] = []
     hidden: list[Path] = []
+    metadata: list[Path] = []
     closed: list[str] = []
     seen: set[tuple[int, int]] = set()
     for top, folders, files in os.walk(folder, onerror=lambda e: closed.append(str(e.filename)), followlinks=True):
@@ -45,16 +48,20 @@ def walk(folder: Path) -> Tree:
         for name in sorted(files):
             path = Path(top, name)
             kind = hidden if _is_clutter(name) else pictures if path.suffix.lower() in SUFFIXES else others
-            kind.append(path)
+            (metadata if name.lower() in NAMES else kind).append(path)
     if str(folder) in closed:
         raise BadInput(f"cannot open the folder {folder}: ask for permission to read it")
     if not pictures:
-        raise BadInput(_nothing(folder, others, hidden))
-    return Tree(pictures, tuple(_findings(folder, others, closed)))
+        raise BadInput(_nothing(folder, [*metadata, *others], hidden))
+    return Tree(pictures, tuple(_findings(folder, others, closed)), tuple(metadata))
 
 
 def _is_clutter(name: str) -> bool:
     return name.startswith(".") or name.lower() in CLUTTER
+
+
+def _best(path: Path) -> str:
+    return difflib.get_close_matches(path.name.lower(), NAMES, 1, 0.0)[0]
 
 
 def _nearly(path: Path) -> bool:
@@ -64,13 +71,18 @@ def _nearly(path: Path) -> bool:
 def _findings(folder: Path, others: list[Path], closed: list[str]) -> list[Finding]:
     findings = []
     near = [str(p.relative_to(folder)) for p in others if _nearly(p)]
-    rest = [str(p.relative_to(folder)) for p in others if not _nearly(p)]
+    meant = [p for p in others if difflib.get_close_matches(p.name.lower(), NAMES, 1, 0.8)]
+    rest = [str(p.relative_to(folder)) for p in others if not _nearly(p) and p not in meant]
     if near:
         findings.append(
             Finding(
                 "warning", "files with a suffix that looks misspelt are not read: rename them", len(near), tuple(near)
             )
         )
+    if meant:
+        names = tuple(str(p.relative_to(folder)) for p in meant)
+        what = f"files with a name that looks like misspelt metadata are not read: rename them to {_best(meant[0])}"
+        findings.append(Finding("warning", what, len(names), names))
     if rest:
         findings.append(Finding("note", "files that are no pictures are not read", len(rest), tuple(rest)))
     if closed:

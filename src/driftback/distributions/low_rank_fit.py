@@ -25,7 +25,7 @@ from driftback.randomness import Rng, as_rng
 
 Numbers = NDArray[np.float64]
 MOST_NUMBERS = 100_000_000
-"""So many numbers, in whole items, are looked at: 400 MB."""
+"""As many numbers as are well fitted to at once: 400 MB."""
 MOST_RANK, ITEMS_PER_DIRECTION = 96, 20
 MOST_COMPONENTS, ITEMS_PER_COMPONENT, MOST_PER_CLASS = 128, 500, 10
 DENSE = 3_000
@@ -78,13 +78,9 @@ def fitted(
 ) -> LowRankMixture:
     """The mixture of `shape` for items `x` (n, d) float32 and their classes `row` (n,) int64 or None, as float32.
 
-    Of more than `MOST_NUMBERS` numbers some items are chosen by `rng`, which also starts the rounds.
+    `rng` starts the rounds. More than `MOST_NUMBERS` numbers take much memory: give some of the items then.
     """
     rng = as_rng(rng)
-    most = max(1, MOST_NUMBERS // x.shape[1])
-    if len(x) > most:
-        chosen = torch.from_numpy(np.sort(rng.child("items").generator().permutation(len(x))[:most]))
-        x, row = x[chosen], None if row is None else row[chosen]
     mean, basis, rest = _principal(x, shape.rank, rng.child("directions"))
     inside = ((x - mean) @ basis).double().numpy()
     labels = np.zeros(len(x), np.int64) if row is None else row.numpy()

@@ -47,14 +47,16 @@ def judge(
     sample_labels: Array | None = None,
     train_labels: Array | None = None,
     held_labels: Array | None = None,
+    searched: Array | None = None,
     rng: Rng | int | None = 0,
 ) -> list[Metric]:
     """Every measurement of `samples` (n, *event) against `train` (N, *event) and `held_out` (m, *event).
 
     All in the same units; quantised data with quantised samples. Class labels, (n,), (N,) and (m,), are used when all
-    three are given. Each metric says how many samples it used. With fewer than 20 held-out items, training items take
-    their place. BadInput for fewer than 20 samples or 10 real items, values that are not finite, items of different
-    sizes and labels of another number than items.
+    three are given. `searched` (k, *event) are the training items that copies are looked for among, if not `train`.
+    Each metric says how many samples it used. With fewer than 20 held-out items, training items take their place.
+    BadInput for fewer than 20 samples or 10 real items, values that are not finite, items of different sizes and labels
+    of another number than items.
     """
     rng = as_rng(rng)
     x, known = points(samples, "samples"), points(train, "training items")
@@ -83,7 +85,7 @@ def judge(
         *prdc(*sets(MOST_BALLS), rng=rng.child("prdc")),
         *moments(*far, rng=rng.child("moments")),
     ]
-    copied = memorisation(x[:MOST_LEARNED], known, held)
+    copied = memorisation(x[:MOST_LEARNED], known if searched is None else points(searched), held)
     found += [copied.copies, copied.closeness]
     if held is not None and sample_labels is not None and train_labels is not None and held_labels is not None:
         asked = _labels(sample_labels, len(x), "samples")[rows]

@@ -22,6 +22,14 @@ from driftback.scores.denoiser import Denoiser
 from driftback.shapes import sum_event
 
 EXACT_UP_TO = 16
+MOST_PROBED = 1 << 17
+"""Probes times coordinates: 8 probes up to 16,384 coordinates, and never under 2, which a standard error needs. The
+error falls with the number of coordinates too, over which a probe averages."""
+
+
+def probes_for(d: int) -> int:
+    """How many probes an estimate for `d` coordinates takes."""
+    return max(2, min(8, MOST_PROBED // d))
 
 
 @dataclass(frozen=True)
@@ -52,19 +60,21 @@ def ode_log_likelihood(
     spread: float = 1.0,
     low: float = 1e-3,
     steps: int = 64,
-    probes: int = 8,
+    probes: int | None = None,
     rng: Rng | int | None = None,
 ) -> LogLikelihood:
     """log p(x0) for `x0` (n, *event), by `steps` steps of the classical Runge-Kutta rule in lambda.
 
     `low` is the noise level to start from in units of `spread`, the standard deviation of the data; the far end is
     compared with N(m, (spread^2 + r^2) I), m = D(0) there being the data's mean: left out, it would cost m z / r nats.
+    `probes` >= 2 is the number of Hutchinson's probes (default: `probes_for`).
     """
     process = denoiser.process
     top = min(float(process.ratio(1.0)), 200 * spread)
     grid = torch.linspace(math.log(low * spread), math.log(top), steps + 1, dtype=torch.float64)
     d = math.prod(x0.shape[1:])
     exact = d <= EXACT_UP_TO
+    probes = probes or probes_for(d)
     vectors = _basis(x0) if exact else _rademacher(x0, probes, as_rng(rng))
 
     def slope(y: Tensor, clock: Tensor) -> tuple[Tensor, Tensor]:

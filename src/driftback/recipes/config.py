@@ -58,7 +58,8 @@ class Config(BaseModel):
     def alike(self) -> Alike:
         """What other data is matched by: the names of the columns, and the one that holds the classes."""
         label = self.reading.get("y") if self.class_counts else None
-        return Alike(self.preprocessing.columns, label)
+        caption, numbers = self.reading.get("caption"), tuple(self.reading.get("numbers") or ())
+        return Alike(self.preprocessing.columns, label, caption, numbers)
 
 
 def write(config: Config, folder: Path) -> None:

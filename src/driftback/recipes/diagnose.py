@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from driftback.randomness import Rng
 from driftback.recipes.evaluate import RealItems
 from driftback.recipes.known_target import Known, known_target
 from driftback.recipes.model import Model
+from driftback.recipes.streamed import MOST_HELD, MOST_TRAIN, part_of
 from driftback.samplers.frame import denoised_end, last
 from driftback.samplers.heun import Heun
 from driftback.scores.denoiser import Denoiser
@@ -66,8 +67,9 @@ def diagnose(
     n = n or (1000 if len(event) == 1 else 256)
     if real.held is None or n < FEWEST:
         raise BadInput(f"a diagnosis needs held-out items and {FEWEST} samples or more; fit with --held-out")
+    fresh, real = part_of(real.held, MOST_HELD), replace(real, train=part_of(real.train, MOST_TRAIN))
     encode, spread = model.config.preprocessing.encode, model.config.spread
-    train, held = encode(real.train.x), encode(real.held.x)
+    train, held = encode(real.train.x), encode(fresh.x)
     known, ways = known_target(model, real.train), _ways(model, n, steps, seed)
     generator = Rng(seed).child("held").generator()
     truth = held[torch.from_numpy(generator.permutation(len(held))[:2000])]

@@ -10,15 +10,18 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from driftback.arguments import whole
 from driftback.data.dataset import Dataset
 from driftback.data.loading import load as load_data
+from driftback.data.rows import Rows, Stack, blocks
 from driftback.data.split import repeats_by_chance, split
 from driftback.errors import BadInput, DriftbackError
 from driftback.evaluation.judge import judge
@@ -30,7 +33,8 @@ from driftback.recipes import config as configs
 from driftback.recipes.config import Config
 from driftback.recipes.job import last_summary
 from driftback.recipes.model import Model
-from driftback.recipes.prepare import fingerprint
+from driftback.recipes.streamed import MOST_HELD, MOST_TRAIN, nearest, part_of
+from driftback.training.items import Items
 
 EVALUATION = "evaluation.json"
 BITS = "held-out bits per dimension"
@@ -46,6 +50,8 @@ class RealItems:
     """How many items were left out because the model was trained on them."""
     known: bool = True
     """Whether `train` is what the model was trained on; else other items stand for it, and copies cannot be seen."""
+    searched: Dataset | None = None
+    """Where `train` is a part of the training items: those nearest to samples and held-out items, of all of them."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -81,7 +87,7 @@ def _own(config: Config, dataset: Dataset) -> RealItems | None:
     """`dataset` as the training and held-out items of the model, or None if it was fitted on other data."""
     train, held = (dataset.take(index) for index in split(dataset, config.held_out_share))
     label = torch.from_numpy(train.y) if config.class_counts and train.y is not None else None
-    if fingerprint(config.preprocessing.encode(train.x), label) != config.fingerprint:
+    if Items.encoded(train.x, config.preprocessing.encode, label).fingerprint() != config.fingerprint:
         return None
     return RealItems(train, held if len(held) else None)
 
@@ -89,7 +95,7 @@ def _own(config: Config, dataset: Dataset) -> RealItems | None:
 def like(config: Config, source: str, **reading: Any) -> Dataset:
     """Other data, read as the model's own were unless `reading` says otherwise; columns are matched by name."""
     # What names columns and labels is in `alike`, which does not insist on labels that new data may well lack.
-    recorded = {name: value for name, value in config.reading.items() if name in ("size", "channels")}
+    recorded = {name: value for name, value in config.reading.items() if name in ("size", "channels", "aspect")}
     if not reading and config.source is not None and Path(config.source).suffix == Path(source).suffix:
         reading = recorded
     return _read(source, reading | {"alike": config.alike})
@@ -122,8 +128,8 @@ def real_items(config: Config, data: Dataset | None) -> RealItems:
     if repeats_by_chance(data):
         return RealItems(own.train, data)
     encode = config.preprocessing.encode
-    known = {item.tobytes() for item in encode(own.train.x).numpy()}
-    new = np.array([item.tobytes() not in known for item in encode(data.x).numpy()])
+    known = set(_marks(encode, own.train.x))
+    new = np.array([mark not in known for mark in _marks(encode, data.x)])
     if new.sum() < ENOUGH:
         raise BadInput(
             f"only {int(new.sum())} of the {len(data)} items of {data.name} are new to the model, which was trained on "
@@ -131,6 +137,11 @@ def real_items(config: Config, data: Dataset | None) -> RealItems:
             + (", or leave DATA out to judge by the held-out items" if own.held is not None else "")
         )
     return RealItems(own.train, data.take(np.flatnonzero(new)), int((~new).sum()))
+
+
+def _marks(encode: Callable[[Any], Tensor], x: Stack) -> list[bytes]:
+    """What tells items from one another, as the model sees them."""
+    return [sha256(item.tobytes()).digest()[:16] for part in blocks(x) for item in encode(x[part]).numpy()]
 
 
 def evaluate(
@@ -155,10 +166,17 @@ def evaluate(
     if n < 20:
         raise BadInput(f"{n} samples say nothing reliable; ask for at least 20, better 1000")
     # Real items that the model cannot know are refused before any time is spent on drawing.
+    if real.held is not None:
+        real = replace(real, held=part_of(real.held, MOST_HELD, seed))
     held = None if real.held is None else _flat(model, real.held)
     samples = model.sample(n, seed=seed, progress=progress)
     labels = model.labels(n, seed=seed)
-    drawn, known = prepared.encode(samples).flatten(1).numpy(), _flat(model, real.train)
+    drawn = prepared.encode(samples).flatten(1).numpy()
+    if isinstance(real.train.x, Rows):
+        asked = torch.from_numpy(drawn if held is None else np.vstack([drawn, held]))
+        near = nearest(real.train, prepared.encode, asked)
+        real = replace(real, train=part_of(real.train, MOST_TRAIN, seed), searched=real.train.take(near))
+    known = _flat(model, real.train)
     metrics = judge(
         drawn,
         known,
@@ -166,6 +184,7 @@ def evaluate(
         sample_labels=_names(model, labels),
         train_labels=_names(model, prepared.labels(real.train)),
         held_labels=None if real.held is None else _names(model, prepared.labels(real.held)),
+        searched=None if real.searched is None else _flat(model, real.searched),
         rng=seed,
     )
     if not real.known:

@@ -34,7 +34,10 @@ def fit(
     device: str | None = None,
     size: int | tuple[int, int] | None = None,
     channels: int | None = None,
+    aspect: str | None = None,
     columns: Sequence[str] | None = None,
+    caption: str | None = None,
+    numbers: Sequence[str] | None = None,
     n: int | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Model:
@@ -46,9 +49,9 @@ def fit(
     `driftback.recipes.methods.METHODS` (default: chosen from the data). `out` is the folder to keep it in (default:
     memory only); `resume` goes on where that folder's training ended and keeps to its plan, `force` replaces what is
     there. `seed` >= 0 (default 0); `held_out` in [0, 1) is the share kept for judging (default 0.2). `batch`,
-    `learning_rate`, `network` and `device` override what is chosen; `size`, `channels`, `columns`, `n` are passed to
-    `driftback.data.load`. `progress` is called after every step. Raises BadInput, DamagedModel, NotFinite or
-    TrainingStopped.
+    `learning_rate`, `network` and `device` override what is chosen; `size`, `channels`, `aspect`, `columns`, `caption`,
+    `numbers`, `n` are passed to `driftback.data.load`. `progress` is called after every step. Raises BadInput,
+    DamagedModel, NotFinite or TrainingStopped.
     """
     job = prepare(
         source,
@@ -67,7 +70,10 @@ def fit(
         device=device,
         size=size,
         channels=channels,
+        aspect=aspect,
         columns=columns,
+        caption=caption,
+        numbers=numbers,
         n=n,
     )
     for step in job.run():

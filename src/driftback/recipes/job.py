@@ -31,6 +31,7 @@ from driftback.recipes.model import WEIGHTS, Model, block
 from driftback.scores.parametrisation import Levels
 from driftback.training import checkpoint
 from driftback.training.health import Measurement, Verdict, verdict
+from driftback.training.items import Items
 from driftback.training.levels import level_losses
 from driftback.training.loop import State, Step, train
 
@@ -75,8 +76,7 @@ class Job:
     folder: Path | None
     findings: tuple[Finding, ...]
     state: State
-    x0: Tensor
-    label: Tensor | None
+    items: Items
     held: Dataset
     device: str
     seconds: float = 0.0
@@ -119,8 +119,8 @@ class Job:
         try:
             for step in train(
                 self.state,
-                self.x0,
-                self.label,
+                self.items,
+                None,
                 training_times(self.config),
                 plan,
                 cell=cells(self.config),
@@ -194,17 +194,19 @@ class Job:
         # As many items at once as a step bears, which needs more memory for each.
         batch = max(1, min(256, self.config.plan.batch // self.state.parts))
         rng = Rng(self.config.plan.seed).child("measure")
-        n = min(self.config.judging.measured, len(self.x0), max(len(self.held), 64))
+        n = min(self.config.judging.measured, len(self.items), max(len(self.held), 64))
         held = None
         if len(self.held):
             some = self.held.take(_chosen(len(self.held), n, "held-out"))
-            x, y = self.config.preprocessing.encode(some.x), None if self.label is None else torch.from_numpy(some.y)
+            x, y = (
+                self.config.preprocessing.encode(some.x),
+                None if self.items.label is None else torch.from_numpy(some.y),
+            )
             held = level_losses(
                 average, x.to(self.device), _to(y, self.device), law, cell=cells(self.config), rng=rng, batch=batch
             )
             n = len(x)
-        seen_items = torch.from_numpy(_chosen(len(self.x0), n, "training"))
-        x, y = self.x0[seen_items], None if self.label is None else self.label[seen_items]
+        x, y = self.items.take(torch.from_numpy(_chosen(len(self.items), n, "training")))
         seen = level_losses(
             average, x.to(self.device), _to(y, self.device), law, cell=cells(self.config), rng=rng, batch=batch
         )

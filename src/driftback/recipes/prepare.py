@@ -6,7 +6,6 @@ again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from driftback.arguments import real, told, whole
 from driftback.data import builtin
@@ -45,6 +43,7 @@ from driftback.recipes.start import closed_form_for, filled, ready
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
 from driftback.training import checkpoint, ema
+from driftback.training.items import Items
 from driftback.training.loop import State
 from driftback.training.plan import Plan
 from driftback.training.speed import seconds_per_step
@@ -69,11 +68,15 @@ def prepare(
     device: str | None = None,
     size: int | tuple[int, int] | None = None,
     channels: int | None = None,
+    aspect: str | None = None,
     columns: Sequence[str] | None = None,
+    caption: str | None = None,
+    numbers: Sequence[str] | None = None,
     n: int | None = None,
 ) -> Job:
     """Everything before the first step; see `fit` for the arguments. Raises BadInput and DamagedModel in one line."""
-    asked_reading = {"size": size, "channels": channels, "columns": columns, "n": n}
+    asked_reading = {"size": size, "channels": channels, "aspect": aspect, "columns": columns, "n": n}
+    asked_reading |= {"caption": caption, "numbers": numbers}
     reading: dict[str, Any] = {name: value for name, value in asked_reading.items() if value is not None}
     minutes = None if minutes is None else real(minutes, "minutes")
     steps = None if steps is None else whole(steps, "steps")
@@ -115,9 +118,9 @@ def prepare(
     train_index, held_index = split(dataset, share)
     seen, held = dataset.take(train_index), dataset.take(held_index)
     prepared = old.preprocessing if old else Preprocessing.fit(dataset)
-    x0 = prepared.encode(seen.x)
     label = torch.from_numpy(seen.y) if seen.y is not None and len(dataset.classes) > 1 else None
-    mark = fingerprint(x0, label)
+    items = Items.encoded(seen.x, prepared.encode, label)
+    mark = items.fingerprint()
     if old:
         if old.fingerprint != mark:
             raise BadInput(
@@ -143,8 +146,8 @@ def prepare(
                     else f"there is nothing to resume in {folder}"
                 )
                 findings = (*findings, Finding("warning", f"{what}: starting again"))
-        name = method or default_method(prepared.levels, prepared.internal_event, len(x0))
-        spread = float(x0.double().std())
+        name = method or default_method(prepared.levels, items.event, len(items))
+        spread = items.spread()
         counts = () if label is None else tuple(label.bincount(minlength=len(dataset.classes)).tolist())
         config = Config(
             library=version("driftback"),
@@ -153,7 +156,7 @@ def prepare(
             reading=reading | ({"y": y} if isinstance(y, str) else {}),
             method=name,
             preprocessing=prepared,
-            network=network or preset(prepared.internal_event, len(x0), discrete=_discrete(name, prepared.levels)),
+            network=network or preset(prepared.internal_event, len(items), discrete=_discrete(name, prepared.levels)),
             plan=Plan(
                 steps=steps or 1,
                 batch=batch or _batch(prepared.internal_event),
@@ -161,28 +164,26 @@ def prepare(
                 learning_rate=learning_rate or 2e-3,
             ),
             closed_form=(
-                closed_form_for(len(x0), math.prod(prepared.internal_event), len(counts))
-                if METHODS[name].closed_form
-                else None
+                closed_form_for(len(items), math.prod(items.event), len(counts)) if METHODS[name].closed_form else None
             ),
             spread=spread if spread > 0 else 1.0,
             class_counts=counts,
             fingerprint=mark,
-            items=len(x0),
+            items=len(items),
             held_out=len(held),
             held_out_share=share,
         )
     if (signal := signal_warning(config)) is not None:
         findings = (*findings, Finding("warning", signal))
     said, per_step = [], None
-    denoiser = ready(config, x0, label, device)
+    denoiser = ready(config, items, device)
     kept = None if old is None or folder is None else folder / "training" / "state.safetensors"
     if kept is None or not kept.is_file():  # else the mixture is in the checkpoint
-        spent = filled(denoiser, x0, label, config.plan.seed)
+        spent = filled(denoiser, items, config.plan.seed)
     if not old:
         if steps is None:
             law = training_times(config)
-            per_step = seconds_per_step(denoiser, x0, label, law, config.plan, device=device)
+            per_step = seconds_per_step(denoiser, items, law, config.plan, device=device)
             steps, judging = plan_within(
                 60 * (5.0 if minutes is None else minutes),
                 per_step,
@@ -211,9 +212,9 @@ def prepare(
                     "other programs may be using the machine, and fewer steps fit"
                 )
         config = paced(config, steps, fixed=network is not None)
-        denoiser = ready(config, x0, label, device, denoiser)
+        denoiser = ready(config, items, device, denoiser)
     state = State.start(denoiser, config.plan)
-    job = Job(config, folder, findings, state, x0, label, held, device, said=said, per_step=per_step)
+    job = Job(config, folder, findings, state, items, held, device, said=said, per_step=per_step)
     if ema.trails(config.plan.steps, config.plan.ema):
         said.append(f"{config.plan.steps} steps are few for averaged weights; samples may trail the training")
     if kept is not None and folder is not None:
@@ -278,13 +279,6 @@ def _expected_rate(denoiser: LearnedDenoiser, config: Config) -> float:
     event = config.preprocessing.internal_event
     shown = denoiser.parametrisation.channels(event[0])[0]
     return cost(denoiser.network, shown, event, cores=torch.get_num_threads()).items_per_second
-
-
-def fingerprint(x0: Tensor, label: Tensor | None) -> str:
-    """The SHA-256 of encoded items (n, *event) and their classes (n,)."""
-    digest = hashlib.sha256(x0.numpy().tobytes())
-    digest.update(b"" if label is None else label.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _trim(path: Path, step: int, *, finished: bool) -> None:

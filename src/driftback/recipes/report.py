@@ -135,10 +135,10 @@ def _suspects(model: Model, found: Evaluation) -> tuple[np.ndarray, np.ndarray, 
     """The new items most like a copy, the training items nearest to them, their distances and r."""
     encode = model.config.preprocessing.encode
     new = found.samples[:MOST_SEARCHED]
-    known = encode(found.real.train.x).flatten(1).numpy()
-    nearest, distance, ratio = nearest_two(encode(new).flatten(1).numpy(), known)
+    train = found.real.train if found.real.searched is None else found.real.searched
+    nearest, distance, ratio = nearest_two(*(encode(x).flatten(1).numpy() for x in (new, train.x)))
     worst = np.argsort(ratio, kind="stable")[:SUSPECTS]
-    return new[worst], found.real.train.x[nearest[worst]], distance[worst], ratio[worst]
+    return new[worst], train.x[nearest[worst]], distance[worst], ratio[worst]
 
 
 def _row(metric: Metric) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def _bits(model: Model, found: Evaluation) -> dict[str, float] | None:
     if measured is None or measured.value is None or grid is None or found.real.held is None:
         return None
     levels = np.asarray(grid.values)
-    train, held = (_index(levels, d.x) for d in (found.real.train, found.real.held))
+    train, held = (_index(levels, np.asarray(d.x)) for d in (found.real.train, found.real.held))
     classes = model.classes
     pooled = np.stack([(train == k).sum(0) for k in range(len(levels))]) + 0.5
     pooled = pooled / pooled.sum(0)

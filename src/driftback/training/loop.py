@@ -22,6 +22,7 @@ from driftback.randomness import Rng
 from driftback.scores.learned import LearnedDenoiser
 from driftback.shapes import per_item
 from driftback.training import ema
+from driftback.training.items import Items
 from driftback.training.order import batch_indices
 from driftback.training.plan import Plan
 from driftback.training.times import TimeLaw, stratified
@@ -67,7 +68,7 @@ class Step:
 
 def train(
     state: State,
-    x0: Tensor,
+    x0: Tensor | Items,
     label: Tensor | None,
     law: TimeLaw,
     plan: Plan,
@@ -77,20 +78,21 @@ def train(
 ) -> Iterator[Step]:
     """Train from `state.step` to `plan.steps`, changing `state` in place and yielding after every step.
 
-    `x0` (n, *event) and `label` (n,) int64 or None are the encoded data; discrete data are spread uniformly over cells
-    of width `cell`, () or per column (d,) (dequantised), unless that is None. Raises TrainingStopped, with a state
-    whose loss was seen to be sane, when a loss or gradient is not finite, when the loss explodes (`EXPLODED`), or when
-    not even one item fits the memory.
+    `x0` (n, *event) and `label` (n,) int64 or None are the encoded data, or `x0` is `Items` that know both; discrete
+    data are spread uniformly over cells of width `cell`, () or per column (d,) (dequantised), unless that is None.
+    Raises TrainingStopped, with a state whose loss was seen to be sane, when a loss or gradient is not finite, when the
+    loss explodes (`EXPLODED`), or when not even one item fits the memory.
     """
+    items = x0 if isinstance(x0, Items) else Items.of(x0, label)
     network, good = state.denoiser.network.train(), None
     state.average.network.eval()
     while state.step < plan.steps:
         k = state.step
-        batch = _batch(state, x0, label, law, plan, k, cell, device)
+        batch = _batch(state, items, law, plan, k, cell, device)
         loss, norm = _attempt(state, batch, plan)
         if not _sane(state, loss, norm):
             # The batch before was sane under the weights before: if it is no longer, the last step spoilt them.
-            before = _batch(state, x0, label, law, plan, k - 1, cell, device) if k else batch
+            before = _batch(state, items, law, plan, k - 1, cell, device) if k else batch
             if k and _spoilt(state, before, plan):
                 raise TrainingStopped(_stopped(state, batch, loss, _back(state, good)))
             if not (bool(loss.isfinite()) and bool(norm.isfinite())):
@@ -103,7 +105,7 @@ def train(
         ema.update(state.average.network, network, k, plan.ema)
         state.step = k + 1
         if state.step == plan.steps and _spoilt(state, batch, plan):
-            before = _batch(state, x0, label, law, plan, k - 1, cell, device) if k else batch
+            before = _batch(state, items, law, plan, k - 1, cell, device) if k else batch
             if _spoilt(state, before, plan):
                 raise TrainingStopped(_stopped(state, batch, loss, _back(state, good)))
         yield Step(k + 1, float(loss), float(norm), plan.rate(k))
@@ -132,8 +134,7 @@ class _Batch:
 
 def _batch(
     state: State,
-    x0: Tensor,
-    label: Tensor | None,
+    items: Items,
     law: TimeLaw,
     plan: Plan,
     k: int,
@@ -141,10 +142,10 @@ def _batch(
     device: torch.device | str,
 ) -> _Batch:
     rng = Rng(plan.seed)
-    index = torch.from_numpy(batch_indices(rng.child("order"), k, plan.batch, len(x0)))
+    index = torch.from_numpy(batch_indices(rng.child("order"), k, plan.batch, len(items)))
     generator = rng.child("step", k).torch_generator(device)
-    x = x0[index].to(device, non_blocking=True)
-    y = None if label is None else label[index].to(device, non_blocking=True)
+    x, y = items.take(index)
+    x, y = x.to(device, non_blocking=True), None if y is None else y.to(device, non_blocking=True)
     t = law.quantile(stratified(plan.batch, generator), state.denoiser.process)
     # The strata are sorted, the batch is shuffled: no item is tied to a noise level.
     noise = torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype)

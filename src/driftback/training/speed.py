@@ -18,10 +18,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from driftback.files import write_text
 from driftback.scores.learned import LearnedDenoiser
+from driftback.training.items import Items
 from driftback.training.loop import State, train
 from driftback.training.plan import Plan
 from driftback.training.times import TimeLaw
@@ -32,8 +32,7 @@ NEAR = 1.3
 
 def seconds_per_step(
     denoiser: LearnedDenoiser,
-    x0: Tensor,
-    label: Tensor | None,
+    items: Items,
     law: TimeLaw,
     plan: Plan,
     *,
@@ -47,7 +46,7 @@ def seconds_per_step(
     state = State.start(replace(denoiser, network=copy.deepcopy(denoiser.network)), plan)
     start, times = time.perf_counter(), []
     last = start
-    for step in train(state, x0, label, law, plan.model_copy(update={"steps": 1_000_000}), device=device):
+    for step in train(state, items, None, law, plan.model_copy(update={"steps": 1_000_000}), device=device):
         now = time.perf_counter()
         if step.number > 2:
             times.append(now - last)
@@ -56,7 +55,7 @@ def seconds_per_step(
         if now - start > budget and (len(times) >= 3 or (times and now - start > 3 * budget)):
             break
     quartile = statistics.quantiles(times, n=4)[0] if len(times) > 1 else times[0]
-    return remembered(_key(denoiser, x0, plan, device), quartile)
+    return remembered(_key(denoiser, items.event, plan, device), quartile)
 
 
 def remembered(key: str, measured: float) -> float:
@@ -78,7 +77,7 @@ def _file() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "driftback" / "speed.json"
 
 
-def _key(denoiser: LearnedDenoiser, x0: Tensor, plan: Plan, device: torch.device | str) -> str:
+def _key(denoiser: LearnedDenoiser, event: tuple[int, ...], plan: Plan, device: torch.device | str) -> str:
     facts = [
         platform.processor() or platform.machine(),
         platform.node(),
@@ -86,7 +85,7 @@ def _key(denoiser: LearnedDenoiser, x0: Tensor, plan: Plan, device: torch.device
         torch.get_num_threads(),
         str(device),
         plan.batch,
-        tuple(x0.shape[1:]),
+        event,
         repr(denoiser.network),
         type(denoiser.parametrisation).__name__,
     ]
