@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from driftback.networks.backbone import Backbone
+from driftback.networks.dit import DiT
 from driftback.networks.embedding import ClassBias, Conditioning
 from driftback.networks.mlp import MLP
 from driftback.networks.unet import UNet
@@ -26,10 +28,10 @@ class NetworkSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["mlp", "unet"]
-    widths: tuple[PositiveInt, ...] = Field(min_length=1, description="U-Net: channels per resolution; MLP: one width")
-    depth: int = Field(ge=1, description="U-Net: blocks per resolution; MLP: layers")
-    patch: int = Field(default=1, ge=1, description="U-Net: pixels folded into channels, per side")
+    kind: Literal["mlp", "unet", "dit"]
+    widths: tuple[PositiveInt, ...] = Field(min_length=1, description="U-Net: channels per resolution; else one width")
+    depth: int = Field(ge=1, description="U-Net: blocks per resolution; MLP: layers; DiT: blocks")
+    patch: int = Field(default=1, ge=1, description="U-Net, DiT: pixels folded into channels, per side")
     attention: bool = Field(default=False, description="U-Net: attention at the lowest resolution")
     dropout: float = Field(default=0.0, ge=0, lt=1)
     conditioning: int = Field(default=128, ge=2, description="width of the vector made from noise level and class")
@@ -67,7 +69,20 @@ def _unet(spec: NetworkSpec, before: int, after: int, event: tuple[int, ...]) ->
     )
 
 
-_BODIES = {"mlp": _mlp, "unet": _unet}
+def _dit(spec: NetworkSpec, before: int, after: int, event: tuple[int, ...]) -> nn.Module:
+    return DiT(
+        before,
+        after,
+        (event[1], event[2]),
+        spec.conditioning,
+        width=spec.widths[0],
+        depth=spec.depth,
+        patch=spec.patch,
+        dropout=spec.dropout,
+    )
+
+
+_BODIES = {"mlp": _mlp, "unet": _unet, "dit": _dit}
 
 
 FEW_ITEMS = 5_000
@@ -118,12 +133,22 @@ it.
 """
 
 
+def _attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], *more: object, **options: object) -> int:
+    """The operations of attention by its shapes (n, heads, places, width): q k^T, and the weights times v."""
+    n, heads, rows, width = query
+    return 2 * n * heads * rows * key[2] * (width + value[3])
+
+
+COUNTED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
+"""What torch's counter passes over: it knows the attention of GPUs only."""
+
+
 def cost(network: nn.Module, before: int, event: tuple[int, ...], *, cores: int) -> Cost:
     """The cost of `network` for one item of shape `event` shown in `before` channels, expected on `cores` cores."""
     device = next(network.parameters()).device
     x: Tensor = torch.zeros(1, before, *event[1:], device=device)
     network = copy.deepcopy(network).requires_grad_(False).eval()  # the counter stumbles over gradients
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=COUNTED) as counter:
         network(x, torch.zeros(1, device=device))
     flops = counter.get_total_flops()
     return Cost(
