@@ -4,8 +4,9 @@ from torch import Tensor, nn
 
 from driftback.networks.backbone import Backbone
 from driftback.networks.embedding import ClassBias, Conditioning
+from driftback.networks.ladder import preset
 from driftback.networks.mlp import MLP
-from driftback.networks.presets import NetworkSpec, build, cost, preset
+from driftback.networks.presets import NetworkSpec, build, cost, dropout_of
 from driftback.networks.unet import UNet
 
 EVENTS = [(2,), (30,), (1, 8, 8), (3, 13, 10), (1, 28, 28), (3, 45, 54)]
@@ -116,6 +117,8 @@ def test_larger_pictures_are_folded() -> None:
 
 def test_few_items_get_dropout() -> None:
     assert preset((1, 8, 8), 1000).dropout > preset((1, 8, 8), 60_000).dropout
+    assert dropout_of((1, 8, 8), 1000, passes=200) == 2 * dropout_of((1, 8, 8), 1000)
+    assert dropout_of((2,), 1000, passes=200) == 0
 
 
 def test_unet_sees_the_whole_padded_picture() -> None:

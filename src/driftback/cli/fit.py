@@ -22,6 +22,10 @@ EXAMPLES = (
     "driftback fit photos/ --size 32 --out runs/photos --minutes 30",
     "driftback fit photos/ --out runs/photos --resume",
 )
+NETWORKS = (
+    "unet, dit or mlp; tiny, small, medium, large or huge; or both: dit-small. Default: the largest that sees enough "
+    "within --minutes, by the speed measured here."
+)
 METHODS = "levels, edm, ddpm, score-sde-vp, score-sde-sub-vp, score-sde-ve, flow"
 
 
@@ -37,6 +41,7 @@ def fit(
     held_out: Annotated[float | None, typer.Option(help="The share of items kept to judge by. Default: 0.2.")] = None,
     batch: Annotated[int | None, typer.Option(help="Items per step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
+    network: Annotated[str | None, typer.Option(help=NETWORKS)] = None,
     size: options.Size = None,
     channels: options.Channels = None,
     columns: options.Columns = None,
@@ -65,6 +70,7 @@ def fit(
         force=force,
         batch=batch,
         learning_rate=learning_rate,
+        network=network,
         device=device,
         **options.reading(size, channels, columns, label, n),
     )
@@ -119,6 +125,7 @@ def forecast(job: Job) -> None:
     """Say what will be trained, and how long it will take."""
     import torch
 
+    from driftback.networks.ladder import named
     from driftback.networks.presets import cost
     from driftback.training.memory import memory_of
 
@@ -126,8 +133,10 @@ def forecast(job: Job) -> None:
     denoiser = job.state.average  # its weights ask for no gradients, which the counter of operations could not bear
     price = cost(denoiser.network, denoiser.parametrisation.channels(event[0])[0], event, cores=torch.get_num_threads())
     say(f"data: {config.name}, {config.items} items to learn from, {config.held_out} held out")
+    preset = named(config.network, event, config.items)
+    shape = " ".join(filter(None, (config.network.kind, preset, "-".join(map(str, config.network.widths)))))
     say(
-        f"method: {config.method}; network: {config.network.kind} {'-'.join(map(str, config.network.widths))}, "
+        f"method: {config.method}; network: {shape}, "
         f"{price.parameters:,} parameters, {price.flops_per_item / 1e6:.3g} MFLOP per item, on {job.device}"
     )
     size = config.plan.batch / job.state.parts

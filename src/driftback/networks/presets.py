@@ -1,4 +1,4 @@
-"""Presets: networks of known size, chosen by the shape of an item, that say what they cost before they are trained.
+"""Networks by their numbers, built from them, that say what they cost before they are trained.
 
 The cost of one item is counted by running the network once under torch's counter of floating-point operations (a
 multiply-add counts as two); training costs three times as much (one pass forward, two back).
@@ -7,7 +7,6 @@ multiply-add counts as two); training costs three times as much (one pass forwar
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -88,29 +87,16 @@ _BODIES = {"mlp": _mlp, "unet": _unet, "dit": _dit}
 FEW_ITEMS = 5_000
 MANY_PASSES = 150
 """After so many passes over the data a network starts to know the items by heart."""
+WIDE = 16
+"""Points of at most so many coordinates get a network too small to know its items by heart."""
 
 
-def preset(event: tuple[int, ...], items: int, *, passes: float = 0.0, discrete: bool = False) -> NetworkSpec:
-    """The preset for `items` items of shape `event`: an MLP for points (d,), a U-Net for pictures (c, h, w).
-
-    `discrete` adds the table of outputs that a histogram fills. Fewer items, and more `passes` over them, mean more
-    dropout; larger pictures are folded, so that a laptop's step stays under a second.
-    """
+def dropout_of(event: tuple[int, ...], items: int, passes: float = 0.0) -> float:
+    """The dropout for `passes` over `items` items of shape `event`: the fewer items and the more passes, the more."""
+    if len(event) == 1 and event[0] <= WIDE:
+        return 0.0
     dropout = 0.2 if items < FEW_ITEMS else 0.1 if items < 50_000 else 0.0
-    if passes > MANY_PASSES:
-        dropout = min(0.4, 2 * dropout)
-    if len(event) == 1:
-        wide = event[0] > 16
-        return NetworkSpec(
-            kind="mlp", widths=(384 if wide else 128,), depth=4, dropout=dropout if wide else 0.0, bias=discrete
-        )
-    side = max(event[1:])
-    if side <= 12:
-        return NetworkSpec(kind="unet", widths=(48,), depth=2, dropout=dropout, bias=discrete)
-    patch = 1 if side <= 16 else 2 ** max(1, math.ceil(math.log2(side / 32)))
-    return NetworkSpec(
-        kind="unet", widths=(64, 128), depth=2, patch=patch, attention=True, dropout=dropout, bias=discrete
-    )
+    return min(0.4, 2 * dropout) if passes > MANY_PASSES else dropout
 
 
 class Cost(BaseModel):

@@ -30,7 +30,7 @@ def fit(
     held_out: float | None = None,
     batch: int | None = None,
     learning_rate: float | None = None,
-    network: NetworkSpec | None = None,
+    network: NetworkSpec | str | None = None,
     device: str | None = None,
     size: int | tuple[int, int] | None = None,
     channels: int | None = None,
@@ -45,9 +45,11 @@ def fit(
     fractions too; `steps` fixes the number of steps instead, which repeats exactly. `method` is a name of
     `driftback.recipes.methods.METHODS` (default: chosen from the data). `out` is the folder to keep it in (default:
     memory only); `resume` goes on where that folder's training ended and keeps to its plan, `force` replaces what is
-    there. `seed` >= 0 (default 0); `held_out` in [0, 1) is the share kept for judging (default 0.2). `batch`,
-    `learning_rate`, `network` and `device` override what is chosen; `size`, `channels`, `columns`, `n` are passed to
-    `driftback.data.load`. `progress` is called after every step. Raises BadInput, DamagedModel, NotFinite or
+    there. `network` is a kind (unet, dit, mlp), a preset (tiny, small, medium, large, huge), both (dit-small), or a
+    spec of your own; without one, minutes choose the preset by the speed measured here. `seed` >= 0 (default 0);
+    `held_out` in [0, 1) is the share kept for judging (default 0.2). `batch`, `learning_rate` and `device` override
+    what is chosen; `size`, `channels`, `columns`, `n` are passed to `driftback.data.load`. `progress` is called after
+    every step. Raises BadInput, DamagedModel, NotFinite or
     TrainingStopped.
     """
     job = prepare(

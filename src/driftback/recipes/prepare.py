@@ -12,6 +12,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,14 @@ from driftback.data.preprocessing import Preprocessing
 from driftback.data.split import split
 from driftback.errors import BadInput, DamagedModel
 from driftback.files import write_text
-from driftback.networks.presets import NetworkSpec, cost, preset
+from driftback.networks.ladder import asked as network_asked
+from driftback.networks.presets import NetworkSpec, cost
 from driftback.randomness import Rng
 from driftback.recipes import config as configs
 from driftback.recipes import folder as folders
 from driftback.recipes.assembly import signal_warning, training_times, untrained
 from driftback.recipes.budget import plan_within
+from driftback.recipes.choice import within_budget
 from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
 from driftback.recipes.job import LOG, Job, preview_evaluations, read_log
@@ -65,7 +68,7 @@ def prepare(
     force: bool = False,
     batch: int | None = None,
     learning_rate: float | None = None,
-    network: NetworkSpec | None = None,
+    network: NetworkSpec | str | None = None,
     device: str | None = None,
     size: int | tuple[int, int] | None = None,
     channels: int | None = None,
@@ -131,6 +134,11 @@ def prepare(
                     f"the training in {folder} was planned with {name} {planned[name]}, not {value}: leave "
                     f"--{name.replace('_', '-')} out to go on, or start anew with --force"
                 )
+        if network is not None and not network_asked(network, prepared.internal_event, len(x0)).agrees(old.network):
+            raise BadInput(
+                f"the training in {folder} was planned with a network of kind {old.network.kind} and widths "
+                f"{'-'.join(map(str, old.network.widths))}: leave --network out to go on, or start anew with --force"
+            )
         config = old
     else:
         if folder is not None:
@@ -145,6 +153,8 @@ def prepare(
                 findings = (*findings, Finding("warning", f"{what}: starting again"))
         name = method or default_method(prepared.levels)
         spread = float(x0.double().std())
+        event = prepared.internal_event
+        choice = network_asked(network, event, len(x0), discrete=_discrete(name, prepared.levels))
         config = Config(
             library=version("driftback"),
             name=dataset.name,
@@ -152,7 +162,7 @@ def prepare(
             reading=reading | ({"y": y} if isinstance(y, str) else {}),
             method=name,
             preprocessing=prepared,
-            network=network or preset(prepared.internal_event, len(x0), discrete=_discrete(name, prepared.levels)),
+            network=choice.spec,
             plan=Plan(
                 steps=steps or 1,
                 batch=batch or _batch(prepared.internal_event),
@@ -172,16 +182,24 @@ def prepare(
     denoiser = _ready(config, x0, label, device)
     if not old:
         if steps is None:
-            law = training_times(config)
-            per_step = seconds_per_step(denoiser, x0, label, law, config.plan, device=device)
-            steps, judging = plan_within(
-                60 * (5.0 if minutes is None else minutes),
-                per_step,
-                config.plan.batch,
+            given = 5.0 if minutes is None else minutes
+            budget = partial(
+                plan_within,
+                60 * given,
+                batch=config.plan.batch,
                 held_out=len(held),
-                preview=0 if folder is None else preview_evaluations(prepared.internal_event),
+                preview=0 if folder is None else preview_evaluations(event),
                 bound=isinstance(denoiser.parametrisation, Levels),
             )
+
+            def measured(one: Config) -> float:
+                shown, law = _ready(one, x0, label, device), training_times(one)
+                return seconds_per_step(shown, x0, label, law, one.plan, device=device)
+
+            config, per_step, reason = within_budget(config, choice, measured, budget, minutes=given)
+            said.append(reason)
+            denoiser = _ready(config, x0, label, device)
+            steps, judging = budget(per_step)
             config = config.model_copy(update={"judging": judging})
             most = most_steps(config)
             if steps > most:
@@ -200,7 +218,7 @@ def prepare(
                     f"a step takes {per_step / expected:.0f} times as long as this network's operations should: "
                     "other programs may be using the machine, and fewer steps fit"
                 )
-        config = paced(config, steps, fixed=network is not None)
+        config = paced(config, steps, fixed=choice.own is not None)
         denoiser = _ready(config, x0, label, device)
     state = State.start(denoiser, config.plan)
     job = Job(config, folder, findings, state, x0, label, held, device, said=said, per_step=per_step)
