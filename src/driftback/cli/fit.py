@@ -26,6 +26,9 @@ NETWORKS = (
     "unet, dit or mlp; tiny, small, medium, large or huge; or both: dit-small. Default: the largest that sees enough "
     "within --minutes, by the speed measured here."
 )
+AUGMENT = (
+    "Train on pictures that are also flipped or shifted, draw none such: flip, shift, or flip,shift. Default: none."
+)
 METHODS = "levels, edm, ddpm, score-sde-vp, score-sde-sub-vp, score-sde-ve, flow"
 
 
@@ -42,6 +45,7 @@ def fit(
     batch: Annotated[int | None, typer.Option(help="Items per step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
     network: Annotated[str | None, typer.Option(help=NETWORKS)] = None,
+    augment: Annotated[str | None, typer.Option(help=AUGMENT)] = None,
     size: options.Size = None,
     channels: options.Channels = None,
     columns: options.Columns = None,
@@ -71,6 +75,7 @@ def fit(
         batch=batch,
         learning_rate=learning_rate,
         network=network,
+        augment=augment,
         device=device,
         **options.reading(size, channels, columns, label, n),
     )

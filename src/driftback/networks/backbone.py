@@ -12,7 +12,10 @@ from driftback.networks.embedding import ClassBias, Conditioning
 
 
 class Backbone(nn.Module):
-    """`body(x, conditioning(number, label)) + bias(label)` for x (n, *before), number (n,), label (n,) or None."""
+    """`body(x, conditioning(number, label)) + bias(label)` for x (n, *before), number (n,), label (n,) or None.
+
+    Where the conditioning was made for it, `augmented` (n, numbers) or None says how an item was augmented.
+    """
 
     def __init__(self, body: nn.Module, conditioning: Conditioning, bias: ClassBias | None = None) -> None:
         super().__init__()
@@ -23,6 +26,8 @@ class Backbone(nn.Module):
         """The number of classes it knows; 0 when it is not conditional."""
         return self.conditioning.classes
 
-    def forward(self, x: Tensor, number: Tensor, label: Tensor | None = None) -> Tensor:
-        out = self.body(x, self.conditioning(number, label))
+    def forward(
+        self, x: Tensor, number: Tensor, label: Tensor | None = None, augmented: Tensor | None = None
+    ) -> Tensor:
+        out = self.body(x, self.conditioning(number, label, augmented))
         return out if self.bias is None else out + self.bias(label, len(x))

@@ -38,14 +38,21 @@ class NetworkSpec(BaseModel):
 
 
 def build(
-    spec: NetworkSpec, before: int, after: int, event: tuple[int, ...], classes: int, *, seed: int = 0
+    spec: NetworkSpec,
+    before: int,
+    after: int,
+    event: tuple[int, ...],
+    classes: int,
+    *,
+    seed: int = 0,
+    augment: int = 0,
 ) -> Backbone:
     """The network for items of shape `event`, (d,) or (c, h, w), with `before` and `after` channels; weights follow
-    from `seed`.
+    from `seed`. It can be told by `augment` numbers how an item was augmented.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        conditioning = Conditioning(spec.conditioning, classes)
+        conditioning = Conditioning(spec.conditioning, classes, augment=augment)
         bias = ClassBias((after, *event[1:]), classes) if spec.bias else None
         return Backbone(_BODIES[spec.kind](spec, before, after, event), conditioning, bias)
 

@@ -12,6 +12,7 @@ from driftback.processes.diffusion import Diffusion
 from driftback.recipes.config import Config
 from driftback.recipes.methods import METHODS
 from driftback.scores.learned import LearnedDenoiser
+from driftback.training.augment import numbers
 from driftback.training.times import TimeLaw
 
 
@@ -22,7 +23,15 @@ def untrained(config: Config) -> LearnedDenoiser:
     parametrisation = method.parametrisation(config.spread, start, step, count)
     event = prepared.internal_event
     before, after = parametrisation.channels(event[0])
-    network = build(config.network, before, after, event, len(config.class_counts), seed=config.plan.seed)
+    network = build(
+        config.network,
+        before,
+        after,
+        event,
+        len(config.class_counts),
+        seed=config.plan.seed,
+        augment=numbers(config.plan.augment),
+    )
     process = Diffusion(method.schedule(config.spread), event, config.spread)
     return LearnedDenoiser(process, network, parametrisation)
 

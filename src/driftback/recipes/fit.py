@@ -31,6 +31,7 @@ def fit(
     batch: int | None = None,
     learning_rate: float | None = None,
     network: NetworkSpec | str | None = None,
+    augment: str | Sequence[str] | None = None,
     device: str | None = None,
     size: int | tuple[int, int] | None = None,
     channels: int | None = None,
@@ -46,7 +47,8 @@ def fit(
     `driftback.recipes.methods.METHODS` (default: chosen from the data). `out` is the folder to keep it in (default:
     memory only); `resume` goes on where that folder's training ended and keeps to its plan, `force` replaces what is
     there. `network` is a kind (unet, dit, mlp), a preset (tiny, small, medium, large, huge), both (dit-small), or a
-    spec of your own; without one, minutes choose the preset by the speed measured here. `seed` >= 0 (default 0);
+    spec of your own; without one, minutes choose the preset by the speed measured here. `augment` names changes that
+    pictures are trained with and samples are not: "flip", "shift" or both (default: none). `seed` >= 0 (default 0);
     `held_out` in [0, 1) is the share kept for judging (default 0.2). `batch`, `learning_rate` and `device` override
     what is chosen; `size`, `channels`, `columns`, `n` are passed to `driftback.data.load`. `progress` is called after
     every step. Raises BadInput, DamagedModel, NotFinite or
@@ -66,6 +68,7 @@ def fit(
         batch=batch,
         learning_rate=learning_rate,
         network=network,
+        augment=augment,
         device=device,
         size=size,
         channels=channels,

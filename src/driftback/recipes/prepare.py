@@ -48,6 +48,7 @@ from driftback.recipes.start import fill_bias
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
 from driftback.training import checkpoint, ema
+from driftback.training.augment import augmentations
 from driftback.training.loop import State
 from driftback.training.plan import Plan
 from driftback.training.speed import seconds_per_step
@@ -69,6 +70,7 @@ def prepare(
     batch: int | None = None,
     learning_rate: float | None = None,
     network: NetworkSpec | str | None = None,
+    augment: str | Sequence[str] | None = None,
     device: str | None = None,
     size: int | tuple[int, int] | None = None,
     channels: int | None = None,
@@ -120,13 +122,14 @@ def prepare(
     prepared = old.preprocessing if old else Preprocessing.fit(dataset)
     x0 = prepared.encode(seen.x)
     label = torch.from_numpy(seen.y) if seen.y is not None and len(dataset.classes) > 1 else None
+    transforms = None if augment is None else augmentations(augment, prepared.internal_event)
     mark = fingerprint(x0, label)
     if old:
         if old.fingerprint != mark:
             raise BadInput(
                 f"{folder} was fitted on other data than {dataset.name}; give the same source, or another --out"
             )
-        asked = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "seed": seed}
+        asked = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "seed": seed, "augment": transforms}
         planned = old.plan.model_dump() | {"method": old.method, "held_out": old.held_out_share}
         for name, value in (asked | {"method": method, "held_out": held_out}).items():
             if value is not None and value != planned[name]:
@@ -168,6 +171,7 @@ def prepare(
                 batch=batch or _batch(prepared.internal_event),
                 seed=seed or 0,
                 learning_rate=learning_rate or 2e-3,
+                augment=transforms or (),
             ),
             spread=spread if spread > 0 else 1.0,
             class_counts=() if label is None else tuple(label.bincount(minlength=len(dataset.classes)).tolist()),

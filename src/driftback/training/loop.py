@@ -22,6 +22,7 @@ from driftback.randomness import Rng
 from driftback.scores.learned import LearnedDenoiser
 from driftback.shapes import per_item
 from driftback.training import ema
+from driftback.training.augment import augmented
 from driftback.training.order import batch_indices
 from driftback.training.plan import Plan
 from driftback.training.times import TimeLaw, stratified
@@ -128,6 +129,8 @@ class _Batch:
     y: Tensor | None
     t: Tensor
     noise: Tensor
+    told: Tensor | None
+    """What augmentation did to each item, which the network is told."""
 
 
 def _batch(
@@ -144,6 +147,7 @@ def _batch(
     index = torch.from_numpy(batch_indices(rng.child("order"), k, plan.batch, len(x0)))
     generator = rng.child("step", k).torch_generator(device)
     x = x0[index].to(device, non_blocking=True)
+    x, told = augmented(x, plan.augment, rng.child("augment", k).torch_generator())
     y = None if label is None else label[index].to(device, non_blocking=True)
     t = law.quantile(stratified(plan.batch, generator), state.denoiser.process)
     # The strata are sorted, the batch is shuffled: no item is tied to a noise level.
@@ -153,7 +157,7 @@ def _batch(
     if y is not None:
         drop = torch.rand(plan.batch, generator=generator, device=device) < plan.label_drop
         y = torch.where(drop, state.denoiser.network.classes, y)
-    return _Batch(k, index, x, y, t, noise)
+    return _Batch(k, index, x, y, t, noise, told)
 
 
 def _attempt(state: State, batch: _Batch, plan: Plan) -> tuple[Tensor, Tensor]:
@@ -161,7 +165,7 @@ def _attempt(state: State, batch: _Batch, plan: Plan) -> tuple[Tensor, Tensor]:
     for group in state.optimiser.param_groups:
         group["lr"] = plan.rate(batch.step)
     rng = Rng(plan.seed).child("dropout", batch.step)
-    loss = _gradients(state, batch.x, batch.y, batch.t, batch.noise, rng)
+    loss = _gradients(state, batch, rng)
     return loss, torch.nn.utils.clip_grad_norm_(state.denoiser.network.parameters(), plan.clip)
 
 
@@ -202,9 +206,9 @@ def precision(device: torch.device) -> AbstractContextManager[object]:
     return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
 
 
-def _gradients(state: State, x: Tensor, y: Tensor | None, t: Tensor, noise: Tensor, rng: Rng) -> Tensor:
+def _gradients(state: State, batch: _Batch, rng: Rng) -> Tensor:
     """Fill the gradients of the batch, in `state.parts` parts; halve the parts for good when memory runs out."""
-    denoiser = state.denoiser
+    denoiser, x, y, t, noise, told = state.denoiser, batch.x, batch.y, batch.t, batch.noise, batch.told
     while True:
         try:
             state.optimiser.zero_grad(set_to_none=True)
@@ -218,6 +222,7 @@ def _gradients(state: State, x: Tensor, y: Tensor | None, t: Tensor, noise: Tens
                     alpha, sigma = denoiser.process.alpha(t[part]), denoiser.process.sigma(t[part])
                     x_t = per_item(alpha, x) * x[part] + per_item(sigma, x) * noise[part]
                     given = denoiser if y is None else replace(denoiser, label=y[part])
+                    given = given if told is None else replace(given, augmented=told[part])
                     with precision(x.device):
                         output = given.output(x_t, t[part])
                     loss = denoiser.parametrisation.loss(output.float(), x[part], x_t, alpha, sigma).sum() / len(x)
