@@ -45,6 +45,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "parameters": price.parameters,
         "flops_per_item": price.flops_per_item,
         "items_per_second_expected": price.items_per_second,
+        "augment": list(config.plan.augment),
         "flops_of_training": 3 * price.flops_per_item * config.plan.batch * config.plan.steps,
         "steps_done": config.plan.steps if end else _steps_done(folder),
         "steps_planned": config.plan.steps,

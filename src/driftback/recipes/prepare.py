@@ -198,7 +198,7 @@ def prepare(
 
             def measured(one: Config) -> float:
                 shown, law = _ready(one, x0, label, device), training_times(one)
-                return seconds_per_step(shown, x0, label, law, one.plan, device=device)
+                return seconds_per_step(shown, x0, label, law, one.plan, device=device, budget=1.0)
 
             config, per_step, reason = within_budget(config, choice, measured, budget, minutes=given)
             said.append(reason)
