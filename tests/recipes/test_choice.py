@@ -1,5 +1,6 @@
 """The preset that a budget bears: by made-up speeds the choice is known, and so are its words."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def test_the_reason_is_told() -> None:
     assert chosen(20)[0].reason == "preset c: 125 things a second measured, 2,500 in 20 seconds, and none is larger"
 
 
-def pictures(side: int, n: int = 7_000) -> np.ndarray:
+def pictures(side: int, n: int = 6_300) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (n, side, side), dtype=np.uint8)
 
 
@@ -80,7 +81,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_more_minutes_choose_a_larger_preset(machine: list[int]) -> None:
-    rungs, x, found = ladder("unet", (1, 28, 28), 5_600).rungs, pictures(28), []
+    rungs, x, found = ladder("unet", (1, 16, 16), 5_040).rungs, pictures(16), []
     for minutes in (0.1, 10, 100, 2000):
         job = prepare(x, minutes=minutes, held_out=0.2)
         found.append(job.config.network)
@@ -89,6 +90,17 @@ def test_more_minutes_choose_a_larger_preset(machine: list[int]) -> None:
     names = [next(name for name, rung in rungs.items() if rung.widths == spec.widths) for spec in found]
     assert names == ["tiny", "small", "large", "huge"]
     assert machine[0] == min(machine)
+
+
+@pytest.mark.parametrize("network", [None, "dit"])
+def test_what_is_said_to_repeat_it_repeats_it(machine: list[int], network: str | None) -> None:
+    x = pictures(28, 200)
+    timed = prepare(x, minutes=0.1, network=network)
+    words = next(line for line in timed.said if "repeats them exactly" in line)
+    found = re.search(r"--steps (\d+) --network (\S+) repeats", words)
+    assert found is not None
+    again = prepare(x, steps=int(found[1]), network=found[2])
+    assert (again.config.network, again.config.plan) == (timed.config.network, timed.config.plan)
 
 
 def test_steps_measure_nothing_and_keep_the_default(machine: list[int]) -> None:

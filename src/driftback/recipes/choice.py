@@ -12,15 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
-
-from driftback.networks.ladder import Asked
-from driftback.networks.presets import cost
-from driftback.recipes.assembly import untrained
-from driftback.recipes.budget import Judging
-from driftback.recipes.config import Config
-from driftback.recipes.pace import most_steps
-
 ITEMS_PER_PARAMETER = 0.1
 """Half a million parameters are known to do well on the 100,000 Fashion-MNIST pictures that five minutes on two cores
 show them, a fifth of a picture for each; half of that leaves room for a slower machine.
@@ -92,42 +83,3 @@ def choose(
 
 def _refused(rung: Rung, verb: str, seen: int) -> str:
     return f"; {rung.name} {verb} {seen:,}, below the {rung.wants:,} it wants"
-
-
-Planned = Callable[[float], tuple[int, Judging]]
-"""Seconds per step -> how many steps a budget bears, and how much is judged besides."""
-
-
-def within_budget(
-    config: Config, network: Asked, measured: Callable[[Config], float], planned: Planned, *, minutes: float
-) -> tuple[Config, float, str]:
-    """`config` with the preset that `minutes` bear, its measured seconds per step, and the reason in words.
-
-    `measured` gives a config's seconds per step. A network that a person chose is measured alone and kept.
-    """
-    made = {name: config.model_copy(update={"network": spec}) for name, spec in network.rungs.items()}
-    size = config.plan.batch
-
-    def sees(rung: Rung, per_step: float) -> int:
-        return min(planned(per_step)[0], most_steps(made[rung.name])) * size
-
-    def within(rung: Rung, per_step: float) -> str:
-        if planned(per_step)[0] > most_steps(made[rung.name]):
-            return f"{sees(rung, per_step) / config.items:.0f} passes, as many as so few items bear"
-        return f"{minutes:g} minute{'' if minutes == 1 else 's'}"
-
-    chosen = choose(
-        [_rung(name, one) for name, one in made.items()],
-        lambda rung: measured(made[rung.name]),
-        sees,
-        batch=size,
-        items=config.preprocessing.kind,
-        within=within,
-    )
-    return made[chosen.rung.name], chosen.per_step, chosen.reason
-
-
-def _rung(name: str, config: Config) -> Rung:
-    denoiser, event = untrained(config), config.preprocessing.internal_event
-    price = cost(denoiser.network, denoiser.parametrisation.channels(event[0])[0], event, cores=torch.get_num_threads())
-    return Rung(name, price.parameters, price.flops_per_item)

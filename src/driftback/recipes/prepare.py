@@ -12,7 +12,6 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,20 +30,19 @@ from driftback.data.split import split
 from driftback.errors import BadInput, DamagedModel
 from driftback.files import write_text
 from driftback.networks.ladder import asked as network_asked
-from driftback.networks.presets import NetworkSpec, cost
+from driftback.networks.presets import NetworkSpec
 from driftback.randomness import Rng
 from driftback.recipes import config as configs
 from driftback.recipes import folder as folders
 from driftback.recipes.assembly import signal_warning, training_times, untrained
-from driftback.recipes.budget import plan_within
-from driftback.recipes.choice import within_budget
 from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
 from driftback.recipes.job import LOG, Job, preview_evaluations, read_log
 from driftback.recipes.methods import METHODS, default_method, method_named
 from driftback.recipes.model import WEIGHTS
-from driftback.recipes.pace import MOST_PASSES, most_steps, paced
+from driftback.recipes.pace import paced
 from driftback.recipes.start import fill_bias
+from driftback.recipes.timed import timed
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
 from driftback.training import checkpoint, ema
@@ -183,48 +181,20 @@ def prepare(
     if (signal := signal_warning(config)) is not None:
         findings = (*findings, Finding("warning", signal))
     said, per_step = [], None
-    denoiser = _ready(config, x0, label, device)
     if not old:
         if steps is None:
-            given = 5.0 if minutes is None else minutes
-            budget = partial(
-                plan_within,
-                60 * given,
-                batch=config.plan.batch,
-                held_out=len(held),
-                preview=0 if folder is None else preview_evaluations(event),
-                bound=isinstance(denoiser.parametrisation, Levels),
-            )
 
             def measured(one: Config) -> float:
                 shown, law = _ready(one, x0, label, device), training_times(one)
                 return seconds_per_step(shown, x0, label, law, one.plan, device=device, budget=1.0)
 
-            config, per_step, reason = within_budget(config, choice, measured, budget, minutes=given)
-            said.append(reason)
-            denoiser = _ready(config, x0, label, device)
-            steps, judging = budget(per_step)
-            config = config.model_copy(update={"judging": judging})
-            most = most_steps(config)
-            if steps > most:
-                said.append(
-                    f"{steps} steps would fit, but so few items would be learned by heart: {MOST_PASSES} passes are "
-                    f"enough; --steps {steps} overrides this"
-                )
-                steps = most
-            said.append(
-                f"{steps} steps of {config.plan.batch} items, planned from {per_step * 1e3:.0f} ms per step "
-                f"measured here; --steps {steps} repeats them exactly"
-            )
-            expected = config.plan.batch / _expected_rate(denoiser, config)
-            if per_step > BUSY * expected:
-                said.append(
-                    f"a step takes {per_step / expected:.0f} times as long as this network's operations should: "
-                    "other programs may be using the machine, and fewer steps fit"
-                )
+            preview = 0 if folder is None else preview_evaluations(event)
+            given = 5.0 if minutes is None else minutes
+            budget = timed(config, choice, measured, minutes=given, held_out=len(held), preview=preview)
+            config, steps, per_step = budget.config, budget.steps, budget.per_step
+            said += budget.said
         config = paced(config, steps, fixed=choice.own is not None)
-        denoiser = _ready(config, x0, label, device)
-    state = State.start(denoiser, config.plan)
+    state = State.start(_ready(config, x0, label, device), config.plan)
     job = Job(config, folder, findings, state, x0, label, held, device, said=said, per_step=per_step)
     if ema.trails(config.plan.steps, config.plan.ema):
         said.append(f"{config.plan.steps} steps are few for averaged weights; samples may trail the training")
@@ -280,17 +250,6 @@ def _batch(event: Sequence[int]) -> int:
     if len(event) == 1:
         return 512
     return next((batch for numbers, batch in BATCHES if math.prod(event) <= numbers), 4)
-
-
-BUSY = 5.0
-"""A step so many times slower than expected is worth a word."""
-
-
-def _expected_rate(denoiser: LearnedDenoiser, config: Config) -> float:
-    """Items per second that the network should train at on this machine's cores."""
-    event = config.preprocessing.internal_event
-    shown = denoiser.parametrisation.channels(event[0])[0]
-    return cost(denoiser.network, shown, event, cores=torch.get_num_threads()).items_per_second
 
 
 def _ready(config: Config, x0: Tensor, label: Tensor | None, device: str) -> LearnedDenoiser:

@@ -165,7 +165,7 @@ def _attempt(state: State, batch: _Batch, plan: Plan) -> tuple[Tensor, Tensor]:
     for group in state.optimiser.param_groups:
         group["lr"] = plan.rate(batch.step)
     rng = Rng(plan.seed).child("dropout", batch.step)
-    loss = _gradients(state, batch, rng)
+    loss = _gradients(state, batch.x, batch.y, batch.t, batch.noise, rng, batch.told)
     return loss, torch.nn.utils.clip_grad_norm_(state.denoiser.network.parameters(), plan.clip)
 
 
@@ -206,9 +206,11 @@ def precision(device: torch.device) -> AbstractContextManager[object]:
     return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
 
 
-def _gradients(state: State, batch: _Batch, rng: Rng) -> Tensor:
+def _gradients(
+    state: State, x: Tensor, y: Tensor | None, t: Tensor, noise: Tensor, rng: Rng, told: Tensor | None = None
+) -> Tensor:
     """Fill the gradients of the batch, in `state.parts` parts; halve the parts for good when memory runs out."""
-    denoiser, x, y, t, noise, told = state.denoiser, batch.x, batch.y, batch.t, batch.noise, batch.told
+    denoiser = state.denoiser
     while True:
         try:
             state.optimiser.zero_grad(set_to_none=True)
