@@ -200,6 +200,17 @@ def test_fitting_drawing_and_scoring_stay_on_the_device(gpu, kind, method, run) 
     assert (summary.bits_per_dim is None) == (kind == "points" or method != "levels")
 
 
+def test_an_augmented_transformer_stays_on_the_device(gpu) -> None:
+    x, y = data("pictures")
+    options = {"steps": 2, "batch": 8, "network": "dit-tiny", "augment": "flip,shift", "held_out": 0.0}
+    losses = []
+    for device in (gpu, "cpu"):
+        job = preparing.prepare(x, y, device=device, **options)
+        losses.append([step.loss for step in job.run()])
+        assert {t.device for t in job.state.average.network.state_dict().values()} == {torch.device(device)}
+    assert len(losses[0]) == len(losses[1]) == 2
+
+
 def test_a_budget_is_planned_on_the_device(gpu, monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(preparing, "seconds_per_step", lambda *args, **options: 0.01)

@@ -4,16 +4,29 @@ from torch import Tensor, nn
 
 from driftback.networks.backbone import Backbone
 from driftback.networks.embedding import ClassBias, Conditioning
+from driftback.networks.ladder import preset
 from driftback.networks.mlp import MLP
-from driftback.networks.presets import NetworkSpec, build, cost, preset
+from driftback.networks.presets import NetworkSpec, build, cost, dropout_of
 from driftback.networks.unet import UNet
 
 EVENTS = [(2,), (30,), (1, 8, 8), (3, 13, 10), (1, 28, 28), (3, 45, 54)]
 
 
-def backbone(event: tuple[int, ...], classes: int = 3, discrete: bool = False) -> Backbone:
-    after = 2 * event[0]
-    return build(preset(event, 1000, discrete=discrete), event[0], after, event, classes, seed=1)
+def small_dit(patch: int) -> NetworkSpec:
+    return NetworkSpec(kind="dit", widths=(64,), depth=2, patch=patch, dropout=0.1)
+
+
+CASES = [(preset(event, 1000), event) for event in EVENTS] + [
+    (small_dit(1), (1, 8, 8)),
+    (small_dit(2), (3, 13, 10)),
+    (small_dit(4), (1, 28, 28)),
+    (small_dit(8), (3, 45, 54)),
+]
+"""Every kind of network, on every kind of item that it is for."""
+
+
+def backbone(spec: NetworkSpec, event: tuple[int, ...], classes: int = 3) -> Backbone:
+    return build(spec, event[0], 2 * event[0], event, classes, seed=1)
 
 
 def woken(network: nn.Module) -> nn.Module:
@@ -29,37 +42,37 @@ def noise(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(2))
 
 
-@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize(("spec", "event"), CASES)
 class TestContract:
-    def test_shape_and_start(self, event: tuple[int, ...]) -> None:
-        network = backbone(event).eval()
+    def test_shape_and_start(self, spec: NetworkSpec, event: tuple[int, ...]) -> None:
+        network = backbone(spec, event).eval()
         out = network(noise(3, *event), torch.zeros(3), torch.tensor([0, 1, 3]))
         assert out.shape == (3, 2 * event[0], *event[1:])
         assert torch.equal(out, torch.zeros_like(out))
 
-    def test_number_and_class_matter(self, event: tuple[int, ...]) -> None:
-        network, x = woken(backbone(event)), noise(1, *event).expand(4, *event)
+    def test_number_and_class_matter(self, spec: NetworkSpec, event: tuple[int, ...]) -> None:
+        network, x = woken(backbone(spec, event)), noise(1, *event).expand(4, *event)
         out = network(x, torch.tensor([0.0, 1.0, 0.0, 0.0]), torch.tensor([0, 0, 1, 3]))
         for i in (1, 2, 3):
             assert not torch.allclose(out[0], out[i])
         # No label is the class behind the last.
         assert torch.allclose(out[3], network(x[:1], torch.zeros(1), None)[0], atol=1e-5)
 
-    def test_items_do_not_see_each_other(self, event: tuple[int, ...]) -> None:
-        network, x = woken(backbone(event)), noise(3, *event)
+    def test_items_do_not_see_each_other(self, spec: NetworkSpec, event: tuple[int, ...]) -> None:
+        network, x = woken(backbone(spec, event)), noise(3, *event)
         alone = network(x[1:2], torch.ones(1), torch.tensor([2]))
         together = network(x, torch.ones(3), torch.tensor([0, 2, 1]))
         assert torch.allclose(alone[0], together[1], atol=1e-4)
 
-    def test_same_seed_same_weights(self, event: tuple[int, ...]) -> None:
+    def test_same_seed_same_weights(self, spec: NetworkSpec, event: tuple[int, ...]) -> None:
         before = torch.random.get_rng_state()
-        one, two = backbone(event), backbone(event)
+        one, two = backbone(spec, event), backbone(spec, event)
         assert torch.equal(before, torch.random.get_rng_state()), "building must not touch global randomness"
         for a, b in zip(one.parameters(), two.parameters(), strict=True):
             assert torch.equal(a, b)
 
-    def test_every_weight_learns(self, event: tuple[int, ...]) -> None:
-        network = woken(backbone(event)).train()
+    def test_every_weight_learns(self, spec: NetworkSpec, event: tuple[int, ...]) -> None:
+        network = woken(backbone(spec, event)).train()
         network(noise(4, *event), torch.ones(4), torch.tensor([0, 1, 2, 3])).square().sum().backward()
         idle = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
         assert idle == []
@@ -104,6 +117,8 @@ def test_larger_pictures_are_folded() -> None:
 
 def test_few_items_get_dropout() -> None:
     assert preset((1, 8, 8), 1000).dropout > preset((1, 8, 8), 60_000).dropout
+    assert dropout_of((1, 8, 8), 1000, passes=200) == 2 * dropout_of((1, 8, 8), 1000)
+    assert dropout_of((2,), 1000, passes=200) == 0
 
 
 def test_unet_sees_the_whole_padded_picture() -> None:

@@ -22,6 +22,13 @@ EXAMPLES = (
     "driftback fit photos/ --size 32 --out runs/photos --minutes 30",
     "driftback fit photos/ --out runs/photos --resume",
 )
+NETWORKS = (
+    "unet, dit or mlp; tiny, small, medium, large or huge; or both: dit-small. Default: the largest that sees enough "
+    "within --minutes, by the speed measured here."
+)
+AUGMENT = (
+    "Train on pictures that are also flipped or shifted, draw none such: flip, shift, or flip,shift. Default: none."
+)
 METHODS = "levels, corrected, edm, ddpm, score-sde-vp, score-sde-sub-vp, score-sde-ve, flow"
 
 
@@ -37,6 +44,8 @@ def fit(
     held_out: Annotated[float | None, typer.Option(help="The share of items kept to judge by. Default: 0.2.")] = None,
     batch: Annotated[int | None, typer.Option(help="Items per step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
+    network: Annotated[str | None, typer.Option(help=NETWORKS)] = None,
+    augment: Annotated[str | None, typer.Option(help=AUGMENT)] = None,
     size: options.Size = None,
     channels: options.Channels = None,
     aspect: options.Aspect = None,
@@ -68,6 +77,8 @@ def fit(
         force=force,
         batch=batch,
         learning_rate=learning_rate,
+        network=network,
+        augment=augment,
         device=device,
         **options.reading(size, channels, columns, label, n, aspect=aspect, caption=caption, numbers=numbers),
     )
@@ -122,6 +133,7 @@ def forecast(job: Job) -> None:
     """Say what will be trained, and how long it will take."""
     import torch
 
+    from driftback.networks.ladder import named
     from driftback.networks.presets import cost
     from driftback.training.memory import memory_of
 
@@ -129,8 +141,10 @@ def forecast(job: Job) -> None:
     denoiser = job.state.average  # its weights ask for no gradients, which the counter of operations could not bear
     price = cost(denoiser.network, denoiser.parametrisation.channels(event[0])[0], event, cores=torch.get_num_threads())
     say(f"data: {config.name}, {config.items} items to learn from, {config.held_out} held out")
+    preset = named(config.network, event, config.items)
+    shape = " ".join(filter(None, (config.network.kind, preset, "-".join(map(str, config.network.widths)))))
     say(
-        f"method: {config.method}; network: {config.network.kind} {'-'.join(map(str, config.network.widths))}, "
+        f"method: {config.method}; network: {shape}, "
         f"{price.parameters:,} parameters, {price.flops_per_item / 1e6:.3g} MFLOP per item, on {job.device}"
     )
     size = config.plan.batch / job.state.parts

@@ -17,6 +17,8 @@ from driftback.networks.embedding import ClassBias, Conditioning
 class Backbone(nn.Module):
     """`body(x, conditioning(number, label)) + bias(label)` for x (n, *before), number (n,), label (n,) or None; where
     there is a closed form, `offset + scale * body([x, known], ...)`.
+
+    Where the conditioning was made for it, `augmented` (n, numbers) or None says how an item was augmented.
     """
 
     def __init__(
@@ -34,9 +36,12 @@ class Backbone(nn.Module):
         """The number of classes it knows; 0 when it is not conditional."""
         return self.conditioning.classes
 
-    def forward(self, x: Tensor, number: Tensor, label: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, number: Tensor, label: Tensor | None = None, augmented: Tensor | None = None
+    ) -> Tensor:
+        c = self.conditioning(number, label, augmented)
         if self.closed_form is not None:
             known, offset, scale = self.closed_form(x, number, label)
-            return offset + scale * self.body(torch.cat([x, known], 1), self.conditioning(number, label))
-        out = self.body(x, self.conditioning(number, label))
+            return offset + scale * self.body(torch.cat([x, known], 1), c)
+        out = self.body(x, c)
         return out if self.bias is None else out + self.bias(label, len(x))

@@ -12,24 +12,34 @@ from torch import Tensor, nn
 
 
 class Conditioning(nn.Module):
-    """A number (n,) and, when `classes` > 0, a class (n,) in [0, classes] become a vector (n, width)."""
+    """A number (n,) and, when `classes` > 0, a class (n,) in [0, classes] become a vector (n, width).
+
+    When `augment` > 0, so may as many numbers that say how an item was augmented, (n, augment): they are added by a
+    matrix without an offset, so that none of them is the same as all of them at 0.
+    """
 
     frequencies: Tensor
 
-    def __init__(self, width: int, classes: int = 0, waves: int = 16) -> None:
+    def __init__(self, width: int, classes: int = 0, waves: int = 16, augment: int = 0) -> None:
         super().__init__()
         self.classes = classes
         self.register_buffer("frequencies", torch.logspace(0, 1.5, waves), persistent=False)
         self.number = nn.Sequential(nn.Linear(2 * waves + 1, width), nn.SiLU(), nn.Linear(width, width))
         self.label = nn.Embedding(classes + 1, width) if classes else None
+        # A stream of its own lets all other weights start as they do without it. From zeros a short training learns it
+        # too late: of 8 tiny ones, 2 drew a quarter and a half of their pictures mirrored, and none did from these.
+        stream = torch.Generator().manual_seed(torch.initial_seed())
+        self.augmented = nn.Parameter(torch.randn(width, augment, generator=stream)) if augment else None
 
-    def forward(self, number: Tensor, label: Tensor | None = None) -> Tensor:
+    def forward(self, number: Tensor, label: Tensor | None = None, augmented: Tensor | None = None) -> Tensor:
         angles = number[:, None] * self.frequencies
         features = self.number(torch.cat([number[:, None], angles.sin(), angles.cos()], 1))
         if self.label is not None:
             if label is None:
                 label = torch.full((len(number),), self.classes, device=number.device)
             features = features + self.label(label)
+        if augmented is not None and self.augmented is not None:
+            features = features + augmented @ self.augmented.T
         return nn.functional.silu(features)
 
 

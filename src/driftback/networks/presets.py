@@ -1,4 +1,4 @@
-"""Presets: networks of known size, chosen by the shape of an item, that say what they cost before they are trained.
+"""Networks by their numbers, built from them, that say what they cost before they are trained.
 
 The cost of one item is counted by running the network once under torch's counter of floating-point operations (a
 multiply-add counts as two); training costs three times as much (one pass forward, two back).
@@ -7,7 +7,7 @@ multiply-add counts as two); training costs three times as much (one pass forwar
 from __future__ import annotations
 
 import copy
-import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from driftback.networks.backbone import Backbone
 from driftback.networks.closed_form import ClosedForm, ClosedFormSpec
+from driftback.networks.dit import DiT
 from driftback.networks.embedding import ClassBias, Conditioning
 from driftback.networks.mlp import MLP
 from driftback.networks.unet import UNet
@@ -27,10 +28,10 @@ class NetworkSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["mlp", "unet"]
-    widths: tuple[PositiveInt, ...] = Field(min_length=1, description="U-Net: channels per resolution; MLP: one width")
-    depth: int = Field(ge=1, description="U-Net: blocks per resolution; MLP: layers")
-    patch: int = Field(default=1, ge=1, description="U-Net: pixels folded into channels, per side")
+    kind: Literal["mlp", "unet", "dit"]
+    widths: tuple[PositiveInt, ...] = Field(min_length=1, description="U-Net: channels per resolution; else one width")
+    depth: int = Field(ge=1, description="U-Net: blocks per resolution; MLP: layers; DiT: blocks")
+    patch: int = Field(default=1, ge=1, description="U-Net, DiT: pixels folded into channels, per side")
     attention: bool = Field(default=False, description="U-Net: attention at the lowest resolution")
     dropout: float = Field(default=0.0, ge=0, lt=1)
     conditioning: int = Field(default=128, ge=2, description="width of the vector made from noise level and class")
@@ -47,13 +48,15 @@ def build(
     seed: int = 0,
     closed_form: ClosedFormSpec | None = None,
     spread: float = 1.0,
+    augment: int = 0,
 ) -> Backbone:
     """The network for items of shape `event`, (d,) or (c, h, w), with `before` and `after` channels; weights follow
     from `seed`. With a `closed_form`, for data of standard deviation `spread`, it corrects a mixture's posterior mean.
+    It can be told by `augment` numbers how an item was augmented.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        conditioning = Conditioning(spec.conditioning, classes)
+        conditioning = Conditioning(spec.conditioning, classes, augment=augment)
         bias = ClassBias((after, *event[1:]), classes) if spec.bias else None
         known = None if closed_form is None else ClosedForm(closed_form, event, spread)
         body = _BODIES[spec.kind](spec, before + (event[0] if known else 0), after, event)
@@ -78,35 +81,35 @@ def _unet(spec: NetworkSpec, before: int, after: int, event: tuple[int, ...]) ->
     )
 
 
-_BODIES = {"mlp": _mlp, "unet": _unet}
+def _dit(spec: NetworkSpec, before: int, after: int, event: tuple[int, ...]) -> nn.Module:
+    return DiT(
+        before,
+        after,
+        (event[1], event[2]),
+        spec.conditioning,
+        width=spec.widths[0],
+        depth=spec.depth,
+        patch=spec.patch,
+        dropout=spec.dropout,
+    )
+
+
+_BODIES = {"mlp": _mlp, "unet": _unet, "dit": _dit}
 
 
 FEW_ITEMS = 5_000
 MANY_PASSES = 150
 """After so many passes over the data a network starts to know the items by heart."""
+WIDE = 16
+"""Points of at most so many coordinates get a network too small to know its items by heart."""
 
 
-def preset(event: tuple[int, ...], items: int, *, passes: float = 0.0, discrete: bool = False) -> NetworkSpec:
-    """The preset for `items` items of shape `event`: an MLP for points (d,), a U-Net for pictures (c, h, w).
-
-    `discrete` adds the table of outputs that a histogram fills. Fewer items, and more `passes` over them, mean more
-    dropout; larger pictures are folded, so that a laptop's step stays under a second.
-    """
+def dropout_of(event: tuple[int, ...], items: int, passes: float = 0.0) -> float:
+    """The dropout for `passes` over `items` items of shape `event`: the fewer items and the more passes, the more."""
+    if len(event) == 1 and event[0] <= WIDE:
+        return 0.0
     dropout = 0.2 if items < FEW_ITEMS else 0.1 if items < 50_000 else 0.0
-    if passes > MANY_PASSES:
-        dropout = min(0.4, 2 * dropout)
-    if len(event) == 1:
-        wide = event[0] > 16
-        return NetworkSpec(
-            kind="mlp", widths=(384 if wide else 128,), depth=4, dropout=dropout if wide else 0.0, bias=discrete
-        )
-    side = max(event[1:])
-    if side <= 12:
-        return NetworkSpec(kind="unet", widths=(48,), depth=2, dropout=dropout, bias=discrete)
-    patch = 1 if side <= 16 else 2 ** max(1, math.ceil(math.log2(side / 32)))
-    return NetworkSpec(
-        kind="unet", widths=(64, 128), depth=2, patch=patch, attention=True, dropout=dropout, bias=discrete
-    )
+    return min(0.4, 2 * dropout) if passes > MANY_PASSES else dropout
 
 
 class Cost(BaseModel):
@@ -129,12 +132,22 @@ it.
 """
 
 
+def _attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], *more: object, **options: object) -> int:
+    """The operations of attention by its shapes (n, heads, places, width): q k^T, and the weights times v."""
+    n, heads, rows, width = query
+    return 2 * n * heads * rows * key[2] * (width + value[3])
+
+
+COUNTED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
+"""What torch's counter passes over: it knows the attention of GPUs only."""
+
+
 def cost(network: nn.Module, before: int, event: tuple[int, ...], *, cores: int) -> Cost:
     """The cost of `network` for one item of shape `event` shown in `before` channels, expected on `cores` cores."""
     device = next(network.parameters()).device
     x: Tensor = torch.zeros(1, before, *event[1:], device=device)
     network = copy.deepcopy(network).requires_grad_(False).eval()  # the counter stumbles over gradients
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=COUNTED) as counter:
         network(x, torch.zeros(1, device=device))
     flops = counter.get_total_flops()
     return Cost(

@@ -12,6 +12,7 @@ from driftback.processes.diffusion import Diffusion
 from driftback.recipes.config import Config
 from driftback.recipes.methods import METHODS
 from driftback.scores.learned import LearnedDenoiser
+from driftback.training.augment import numbers
 from driftback.training.times import TimeLaw
 
 
@@ -31,6 +32,7 @@ def untrained(config: Config) -> LearnedDenoiser:
         seed=config.plan.seed,
         closed_form=config.closed_form,
         spread=config.spread,
+        augment=numbers(config.plan.augment),
     )
     process = Diffusion(method.schedule(config.spread), event, config.spread)
     return LearnedDenoiser(process, network, parametrisation)

@@ -9,6 +9,7 @@ import torch
 
 from driftback.errors import DamagedModel
 from driftback.files import read_tensors
+from driftback.networks.ladder import named
 from driftback.networks.presets import cost
 from driftback.recipes import config as configs
 from driftback.recipes.assembly import remaining_signal, untrained
@@ -40,9 +41,12 @@ def describe(folder: Path) -> dict[str, Any]:
         "method": config.method,
         "about": METHODS[config.method].about,
         "network": f"{config.network.kind} {'-'.join(map(str, config.network.widths))}",
+        "preset": named(config.network, event, config.items) or None,
         "parameters": price.parameters,
         "flops_per_item": price.flops_per_item,
         "items_per_second_expected": price.items_per_second,
+        "augment": list(config.plan.augment),
+        "flops_of_training": 3 * price.flops_per_item * config.plan.batch * config.plan.steps,
         "steps_done": config.plan.steps if end else _steps_done(folder),
         "steps_planned": config.plan.steps,
         "seed": config.plan.seed,

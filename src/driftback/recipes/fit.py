@@ -30,7 +30,8 @@ def fit(
     held_out: float | None = None,
     batch: int | None = None,
     learning_rate: float | None = None,
-    network: NetworkSpec | None = None,
+    network: NetworkSpec | str | None = None,
+    augment: str | Sequence[str] | None = None,
     device: str | None = None,
     size: int | tuple[int, int] | None = None,
     channels: int | None = None,
@@ -48,10 +49,13 @@ def fit(
     fractions too; `steps` fixes the number of steps instead, which repeats exactly. `method` is a name of
     `driftback.recipes.methods.METHODS` (default: chosen from the data). `out` is the folder to keep it in (default:
     memory only); `resume` goes on where that folder's training ended and keeps to its plan, `force` replaces what is
-    there. `seed` >= 0 (default 0); `held_out` in [0, 1) is the share kept for judging (default 0.2). `batch`,
-    `learning_rate`, `network` and `device` override what is chosen; `size`, `channels`, `aspect`, `columns`, `caption`,
-    `numbers`, `n` are passed to `driftback.data.load`. `progress` is called after every step. Raises BadInput,
-    DamagedModel, NotFinite or TrainingStopped.
+    there. `network` is a kind (unet, dit, mlp), a preset (tiny, small, medium, large, huge), both (dit-small), or a
+    spec of your own; without one, minutes choose the preset by the speed measured here. `augment` names changes that
+    pictures are trained with and samples are not: "flip", "shift" or both (default: none). `seed` >= 0 (default 0);
+    `held_out` in [0, 1) is the share kept for judging (default 0.2). `batch`, `learning_rate` and `device` override
+    what is chosen; `size`, `channels`, `columns`, `n` are passed to `driftback.data.load`. `progress` is called after
+    every step. Raises BadInput, DamagedModel, NotFinite or
+    TrainingStopped.
     """
     job = prepare(
         source,
@@ -67,6 +71,7 @@ def fit(
         batch=batch,
         learning_rate=learning_rate,
         network=network,
+        augment=augment,
         device=device,
         size=size,
         channels=channels,

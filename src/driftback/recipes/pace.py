@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from driftback.networks.presets import FEW_ITEMS, preset
+from driftback.networks.presets import FEW_ITEMS, dropout_of
 from driftback.recipes.config import Config
 
 MOST_PASSES = 62
@@ -30,7 +30,6 @@ def paced(config: Config, steps: int, *, fixed: bool) -> Config:
     if fixed:
         return config.model_copy(update={"plan": plan})
     passes = steps * plan.batch / config.items
-    event, bias = config.preprocessing.internal_event, config.network.bias
-    return config.model_copy(
-        update={"plan": plan, "network": preset(event, config.items, passes=passes, discrete=bias)}
-    )
+    dropout = dropout_of(config.preprocessing.internal_event, config.items, passes)
+    network = config.network.model_copy(update={"dropout": dropout})
+    return config.model_copy(update={"plan": plan, "network": network})

@@ -27,22 +27,22 @@ from driftback.data.preprocessing import Preprocessing
 from driftback.data.split import split
 from driftback.errors import BadInput, DamagedModel
 from driftback.files import write_text
-from driftback.networks.presets import NetworkSpec, cost, preset
+from driftback.networks.ladder import asked as network_asked
+from driftback.networks.presets import NetworkSpec
 from driftback.randomness import Rng
 from driftback.recipes import config as configs
 from driftback.recipes import folder as folders
 from driftback.recipes.assembly import signal_warning, training_times
-from driftback.recipes.budget import plan_within
 from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
 from driftback.recipes.job import LOG, Job, preview_evaluations, read_log
 from driftback.recipes.methods import METHODS, default_method, method_named
 from driftback.recipes.model import WEIGHTS
-from driftback.recipes.pace import MOST_PASSES, most_steps, paced
+from driftback.recipes.pace import paced
 from driftback.recipes.start import closed_form_for, filled, ready
-from driftback.scores.learned import LearnedDenoiser
-from driftback.scores.parametrisation import Levels
+from driftback.recipes.timed import timed
 from driftback.training import checkpoint, ema
+from driftback.training.augment import augmentations
 from driftback.training.items import Items
 from driftback.training.loop import State
 from driftback.training.plan import Plan
@@ -64,7 +64,8 @@ def prepare(
     force: bool = False,
     batch: int | None = None,
     learning_rate: float | None = None,
-    network: NetworkSpec | None = None,
+    network: NetworkSpec | str | None = None,
+    augment: str | Sequence[str] | None = None,
     device: str | None = None,
     size: int | tuple[int, int] | None = None,
     channels: int | None = None,
@@ -119,6 +120,7 @@ def prepare(
     seen, held = dataset.take(train_index), dataset.take(held_index)
     prepared = old.preprocessing if old else Preprocessing.fit(dataset)
     label = torch.from_numpy(seen.y) if seen.y is not None and len(dataset.classes) > 1 else None
+    transforms = None if augment is None else augmentations(augment, prepared.internal_event)
     items = Items.encoded(seen.x, prepared.encode, label)
     mark = items.fingerprint()
     if old:
@@ -126,7 +128,7 @@ def prepare(
             raise BadInput(
                 f"{folder} was fitted on other data than {dataset.name}; give the same source, or another --out"
             )
-        asked = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "seed": seed}
+        asked = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "seed": seed, "augment": transforms}
         planned = old.plan.model_dump() | {"method": old.method, "held_out": old.held_out_share}
         for name, value in (asked | {"method": method, "held_out": held_out}).items():
             if value is not None and value != planned[name]:
@@ -134,6 +136,11 @@ def prepare(
                     f"the training in {folder} was planned with {name} {planned[name]}, not {value}: leave "
                     f"--{name.replace('_', '-')} out to go on, or start anew with --force"
                 )
+        if network is not None and not network_asked(network, prepared.internal_event, len(items)).agrees(old.network):
+            raise BadInput(
+                f"the training in {folder} was planned with a network of kind {old.network.kind} and widths "
+                f"{'-'.join(map(str, old.network.widths))}: leave --network out to go on, or start anew with --force"
+            )
         config = old
     else:
         if folder is not None:
@@ -149,6 +156,7 @@ def prepare(
         name = method or default_method(prepared.levels, items.event, len(items))
         spread = items.spread()
         counts = () if label is None else tuple(label.bincount(minlength=len(dataset.classes)).tolist())
+        choice = network_asked(network, items.event, len(items), discrete=_discrete(name, prepared.levels))
         config = Config(
             library=version("driftback"),
             name=dataset.name,
@@ -156,12 +164,13 @@ def prepare(
             reading=reading | ({"y": y} if isinstance(y, str) else {}),
             method=name,
             preprocessing=prepared,
-            network=network or preset(prepared.internal_event, len(items), discrete=_discrete(name, prepared.levels)),
+            network=choice.spec,
             plan=Plan(
                 steps=steps or 1,
                 batch=batch or _batch(prepared.internal_event),
                 seed=seed or 0,
                 learning_rate=learning_rate or 2e-3,
+                augment=transforms or (),
             ),
             closed_form=(
                 closed_form_for(len(items), math.prod(items.event), len(counts)) if METHODS[name].closed_form else None
@@ -182,36 +191,17 @@ def prepare(
         spent = filled(denoiser, items, config.plan.seed)
     if not old:
         if steps is None:
-            law = training_times(config)
-            per_step = seconds_per_step(denoiser, items, law, config.plan, device=device)
-            steps, judging = plan_within(
-                60 * (5.0 if minutes is None else minutes),
-                per_step,
-                config.plan.batch,
-                held_out=len(held),
-                preview=0 if folder is None else preview_evaluations(prepared.internal_event),
-                bound=isinstance(denoiser.parametrisation, Levels),
-                spent=spent,
-            )
-            config = config.model_copy(update={"judging": judging})
-            most = most_steps(config)
-            if steps > most:
-                said.append(
-                    f"{steps} steps would fit, but so few items would be learned by heart: {MOST_PASSES} passes are "
-                    f"enough; --steps {steps} overrides this"
-                )
-                steps = most
-            said.append(
-                f"{steps} steps of {config.plan.batch} items, planned from {per_step * 1e3:.0f} ms per step "
-                f"measured here; --steps {steps} repeats them exactly"
-            )
-            expected = config.plan.batch / _expected_rate(denoiser, config)
-            if per_step > BUSY * expected:
-                said.append(
-                    f"a step takes {per_step / expected:.0f} times as long as this network's operations should: "
-                    "other programs may be using the machine, and fewer steps fit"
-                )
-        config = paced(config, steps, fixed=network is not None)
+
+            def measured(one: Config) -> float:
+                shown, law = ready(one, items, device, denoiser), training_times(one)
+                return seconds_per_step(shown, items, law, one.plan, device=device, budget=1.0)
+
+            preview = 0 if folder is None else preview_evaluations(items.event)
+            given = 5.0 if minutes is None else minutes
+            budget = timed(config, choice, measured, minutes=given, held_out=len(held), preview=preview, spent=spent)
+            config, steps, per_step = budget.config, budget.steps, budget.per_step
+            said += budget.said
+        config = paced(config, steps, fixed=choice.own is not None)
         denoiser = ready(config, items, device, denoiser)
     state = State.start(denoiser, config.plan)
     job = Job(config, folder, findings, state, items, held, device, said=said, per_step=per_step)
@@ -268,17 +258,6 @@ def _batch(event: Sequence[int]) -> int:
     if len(event) == 1:
         return 512
     return next((batch for numbers, batch in BATCHES if math.prod(event) <= numbers), 4)
-
-
-BUSY = 5.0
-"""A step so many times slower than expected is worth a word."""
-
-
-def _expected_rate(denoiser: LearnedDenoiser, config: Config) -> float:
-    """Items per second that the network should train at on this machine's cores."""
-    event = config.preprocessing.internal_event
-    shown = denoiser.parametrisation.channels(event[0])[0]
-    return cost(denoiser.network, shown, event, cores=torch.get_num_threads()).items_per_second
 
 
 def _trim(path: Path, step: int, *, finished: bool) -> None:

@@ -32,6 +32,8 @@ class LearnedDenoiser(Denoiser):
     network: Backbone
     parametrisation: Parametrisation
     label: int | Tensor | None = None
+    augmented: Tensor | None = None
+    """What was done to each item in training, (n, numbers); None is nothing, which samples are drawn with."""
 
     def denoised(self, x: Tensor, t: float | Tensor) -> Tensor:
         level = self._level(t, x)
@@ -64,7 +66,10 @@ class LearnedDenoiser(Denoiser):
         label = self.label
         if label is not None:
             label = torch.broadcast_to(torch.as_tensor(label, device=x.device), (len(x),))
-        return self.network(self.parametrisation.shown(x, alpha, sigma), number, label)
+        shown = self.parametrisation.shown(x, alpha, sigma)
+        if self.augmented is None:
+            return self.network(shown, number, label)
+        return self.network(shown, number, label, self.augmented)
 
     def given(self, label: int | Tensor) -> Self:
         classes = self.network.classes

@@ -22,6 +22,7 @@ from driftback.randomness import Rng
 from driftback.scores.learned import LearnedDenoiser
 from driftback.shapes import per_item
 from driftback.training import ema
+from driftback.training.augment import augmented
 from driftback.training.items import Items
 from driftback.training.order import batch_indices
 from driftback.training.plan import Plan
@@ -130,6 +131,8 @@ class _Batch:
     y: Tensor | None
     t: Tensor
     noise: Tensor
+    told: Tensor | None
+    """What augmentation did to each item, which the network is told."""
 
 
 def _batch(
@@ -146,6 +149,7 @@ def _batch(
     generator = rng.child("step", k).torch_generator(device)
     x, y = items.take(index)
     x, y = x.to(device, non_blocking=True), None if y is None else y.to(device, non_blocking=True)
+    x, told = augmented(x, plan.augment, rng.child("augment", k).torch_generator())
     t = law.quantile(stratified(plan.batch, generator), state.denoiser.process)
     # The strata are sorted, the batch is shuffled: no item is tied to a noise level.
     noise = torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype)
@@ -154,7 +158,7 @@ def _batch(
     if y is not None:
         drop = torch.rand(plan.batch, generator=generator, device=device) < plan.label_drop
         y = torch.where(drop, state.denoiser.network.classes, y)
-    return _Batch(k, index, x, y, t, noise)
+    return _Batch(k, index, x, y, t, noise, told)
 
 
 def _attempt(state: State, batch: _Batch, plan: Plan) -> tuple[Tensor, Tensor]:
@@ -162,7 +166,7 @@ def _attempt(state: State, batch: _Batch, plan: Plan) -> tuple[Tensor, Tensor]:
     for group in state.optimiser.param_groups:
         group["lr"] = plan.rate(batch.step)
     rng = Rng(plan.seed).child("dropout", batch.step)
-    loss = _gradients(state, batch.x, batch.y, batch.t, batch.noise, rng)
+    loss = _gradients(state, batch.x, batch.y, batch.t, batch.noise, rng, batch.told)
     return loss, torch.nn.utils.clip_grad_norm_(state.denoiser.network.parameters(), plan.clip)
 
 
@@ -203,7 +207,9 @@ def precision(device: torch.device) -> AbstractContextManager[object]:
     return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
 
 
-def _gradients(state: State, x: Tensor, y: Tensor | None, t: Tensor, noise: Tensor, rng: Rng) -> Tensor:
+def _gradients(
+    state: State, x: Tensor, y: Tensor | None, t: Tensor, noise: Tensor, rng: Rng, told: Tensor | None = None
+) -> Tensor:
     """Fill the gradients of the batch, in `state.parts` parts; halve the parts for good when memory runs out."""
     denoiser = state.denoiser
     while True:
@@ -219,6 +225,7 @@ def _gradients(state: State, x: Tensor, y: Tensor | None, t: Tensor, noise: Tens
                     alpha, sigma = denoiser.process.alpha(t[part]), denoiser.process.sigma(t[part])
                     x_t = per_item(alpha, x) * x[part] + per_item(sigma, x) * noise[part]
                     given = denoiser if y is None else replace(denoiser, label=y[part])
+                    given = given if told is None else replace(given, augmented=told[part])
                     with precision(x.device):
                         output = given.output(x_t, t[part])
                     loss = denoiser.loss(x[part], x_t, t[part], output.float()).sum() / len(x)

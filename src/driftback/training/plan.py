@@ -5,7 +5,9 @@ The number of steps is part of it, so that a plan, once made, gives the same wei
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from driftback.training.augment import AUGMENTATIONS
 
 
 class Plan(BaseModel):
@@ -23,6 +25,14 @@ class Plan(BaseModel):
     ema: float = Field(default=0.998, ge=0, lt=1, description="decay of the averaged weights")
     label_drop: float = Field(default=0.1, ge=0, le=1, description="share of items trained without their class")
     seed: int = Field(default=0, ge=0)
+    augment: tuple[str, ...] = Field(default=(), description="names of driftback.training.augment, in their order")
+
+    @field_validator("augment")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := set(names) - set(AUGMENTATIONS):
+            raise ValueError(f"there is no augmentation {min(unknown)}")
+        return names
 
     def rate(self, step: int) -> float:
         """The learning rate at step `step`: linear warm-up, constant, then linear to zero at the end."""
