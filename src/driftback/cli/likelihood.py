@@ -29,6 +29,7 @@ def likelihood(
     label: options.LabelColumn = None,
     n: options.Items = None,
     checkpoint: options.Weights = options.Checkpoint.last,
+    ema: options.Ema = None,
     device: options.Device = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -38,7 +39,7 @@ def likelihood(
     from driftback.recipes.evaluate import like, original
     from driftback.recipes.model import load
 
-    model = load(run, device=device, checkpoint=checkpoint.value)
+    model = load(run, device=device, checkpoint=checkpoint.value, ema=ema)
     prepared = model.config.preprocessing
     reading = options.reading(size, channels, columns, label, n)
     items = original(model.config).held if data is None else like(model.config, data, **reading)

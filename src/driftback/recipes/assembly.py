@@ -13,14 +13,14 @@ from driftback.recipes.config import Config
 from driftback.recipes.methods import METHODS
 from driftback.scores.learned import LearnedDenoiser
 from driftback.training.times import TimeLaw
+from driftback.training.weightings import WEIGHTINGS
 
 
 def untrained(config: Config) -> LearnedDenoiser:
     """The denoiser that `config` describes, with the weights that its seed starts from."""
     method, prepared = METHODS[config.method], config.preprocessing
-    start, step, count = encoded_levels(config)
-    parametrisation = method.parametrisation(config.spread, start, step, count)
     event = prepared.internal_event
+    parametrisation = method.parametrisation(config.spread, *encoded_levels(config), event)
     before, after = parametrisation.channels(event[0])
     network = build(config.network, before, after, event, len(config.class_counts), seed=config.plan.seed)
     process = Diffusion(method.schedule(config.spread), event, config.spread)
@@ -29,7 +29,9 @@ def untrained(config: Config) -> LearnedDenoiser:
 
 def training_times(config: Config) -> TimeLaw:
     """The law of the noise levels that the model of `config` is trained on."""
-    return METHODS[config.method].times(config.spread, config.preprocessing.internal_event)
+    method, event = METHODS[config.method], config.preprocessing.internal_event
+    process = Diffusion(method.schedule(config.spread), event, config.spread)
+    return WEIGHTINGS[config.plan.weighting].law(method.times(config.spread, event), process)
 
 
 def encoded_levels(config: Config) -> tuple[float, float, int]:

@@ -36,6 +36,9 @@ def fit(
     channels: int | None = None,
     columns: Sequence[str] | None = None,
     n: int | None = None,
+    weighting: str | None = None,
+    times: str | None = None,
+    snapshots: bool | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Model:
     """Fit a model to `source`: a built-in name, an array, tensor or data frame (n, *event), a file, or a folder of
@@ -47,7 +50,9 @@ def fit(
     memory only); `resume` goes on where that folder's training ended and keeps to its plan, `force` replaces what is
     there. `seed` >= 0 (default 0); `held_out` in [0, 1) is the share kept for judging (default 0.2). `batch`,
     `learning_rate`, `network` and `device` override what is chosen; `size`, `channels`, `columns`, `n` are passed to
-    `driftback.data.load`. `progress` is called after every step. Raises BadInput, DamagedModel, NotFinite or
+    `driftback.data.load`. `weighting` and `times` are names of `driftback.training.weightings.WEIGHTINGS` and
+    `driftback.training.drawing.DRAWINGS` (default: the method's own); `snapshots` are kept for averages of any length
+    (default: of pictures). `progress` is called after every step. Raises BadInput, DamagedModel, NotFinite or
     TrainingStopped.
     """
     job = prepare(
@@ -69,6 +74,9 @@ def fit(
         channels=channels,
         columns=columns,
         n=n,
+        weighting=weighting,
+        times=times,
+        snapshots=snapshots,
     )
     for step in job.run():
         if progress:

@@ -29,7 +29,7 @@ from driftback.recipes.budget import MEASUREMENTS
 from driftback.recipes.config import Config
 from driftback.recipes.model import WEIGHTS, Model, block
 from driftback.scores.parametrisation import Levels
-from driftback.training import checkpoint
+from driftback.training import checkpoint, snapshots
 from driftback.training.health import Measurement, Verdict, verdict
 from driftback.training.levels import level_losses
 from driftback.training.loop import State, Step, train
@@ -131,6 +131,7 @@ class Job:
                 if _falls(step.number, plan.steps, MEASUREMENTS):
                     self._measure(step, sum(losses) / len(losses))
                     losses.clear()
+                self._snapshot(step.number)
                 if _falls(step.number, plan.steps, self.config.judging.previews):
                     self._preview(step.number)
                 halted = stop()
@@ -223,6 +224,11 @@ class Job:
             }
         )
         self._log(self.state.history[-1])
+
+    def _snapshot(self, step: int) -> None:
+        plan, averages = self.config.plan, self.state.averages
+        if self.folder is not None and averages is not None and _falls(step, plan.steps, plan.snapshots):
+            snapshots.write(self.folder, averages, step)
 
     def _preview(self, step: int) -> None:
         if self.folder is not None:

@@ -35,5 +35,12 @@ class GuidedDenoiser(Denoiser):
             return towards
         return towards + self.weight * (towards - self.unconditional.denoised(x, t))
 
+    def denoised_and_share(self, x: Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
+        """The guided mean, with the conditional's widths."""
+        towards, share = self.conditional.denoised_and_share(x, t)
+        if self.weight == 0:
+            return towards, share
+        return towards + self.weight * (towards - self.unconditional.denoised(x, t)), share
+
     def given(self, label: int | Tensor) -> Self:
         return replace(self, conditional=self.unconditional.given(label))

@@ -18,6 +18,7 @@ from driftback.errors import BadInput
 from driftback.networks.backbone import Backbone
 from driftback.processes.diffusion import Diffusion
 from driftback.scores.denoiser import Denoiser
+from driftback.scores.learned_variance import LearnedVariance
 from driftback.scores.parametrisation import Parametrisation
 from driftback.shapes import as_time
 
@@ -36,6 +37,14 @@ class LearnedDenoiser(Denoiser):
     def denoised(self, x: Tensor, t: float | Tensor) -> Tensor:
         level = self._level(t, x)
         return self.parametrisation.denoised(self._output(x, *level), x, level[0], level[1])
+
+    def denoised_and_share(self, x: Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
+        if not isinstance(self.parametrisation, LearnedVariance):
+            return super().denoised_and_share(x, t)
+        level = self._level(t, x)
+        output = self._output(x, *level)
+        denoised = self.parametrisation.denoised(output, x, level[0], level[1])
+        return denoised, self.parametrisation.share(output, x)
 
     def output(self, x: Tensor, t: float | Tensor) -> Tensor:
         """The network's bare output for `x` (n, *event) at times `t`, () or (n,)."""

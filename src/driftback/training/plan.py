@@ -23,6 +23,9 @@ class Plan(BaseModel):
     ema: float = Field(default=0.998, ge=0, lt=1, description="decay of the averaged weights")
     label_drop: float = Field(default=0.1, ge=0, le=1, description="share of items trained without their class")
     seed: int = Field(default=0, ge=0)
+    weighting: str = Field(default="simple", description="how much each noise level counts (training/weightings.py)")
+    times: str = Field(default="stratified", description="how noise levels are drawn (training/drawing.py)")
+    snapshots: int = Field(default=0, ge=0, description="how often averages are kept for others (training/posthoc.py)")
 
     def rate(self, step: int) -> float:
         """The learning rate at step `step`: linear warm-up, constant, then linear to zero at the end."""
