@@ -8,6 +8,7 @@ import pytest
 
 import driftback as db
 from driftback.recipes import config as configs
+from driftback.recipes.assembly import cells
 from driftback.recipes.job import Job
 from driftback.recipes.methods import METHODS
 from driftback.recipes.prepare import prepare
@@ -121,3 +122,32 @@ def test_names_that_there_are_not() -> None:
     for wrong in ({"weighting": "snr"}, {"times": "even"}, {"method": "vdn"}):
         with pytest.raises(db.BadInput, match="choose one of"):
             db.fit("two-moons", steps=2, **wrong)
+
+
+def test_vdm_bounds_the_probability_of_levels() -> None:
+    """Pictures of 8 levels, all alike but for noise of one level up or down, which is worth log2(3) bits.
+
+    A network that says 0 costs (13.3 + 5) / 2 nats, 13.2 bits, and a little training takes a good part of that away.
+    """
+    rng = np.random.default_rng(0)
+    x = 4 + rng.integers(-1, 2, (400, 4, 4))
+    x[0, 0, :2] = 0, 7  # all eight levels are there
+    job = prepare(x, method="vdm", steps=60, batch=64, learning_rate=5e-3)
+    for _ in job.run():
+        pass
+    model, summary = job.finish()
+    found = model.log_likelihood(x[:100])
+    assert found.method == "variational bound, 32 draws"
+    assert found.evaluations == 32
+    bits = model.bits_per_dim(found.mean)
+    assert np.log2(3) < bits < 10
+    assert summary.bits_per_dim == pytest.approx(bits, rel=0.1)
+    assert set(np.unique(model.sample(8, steps=4))) <= set(range(8))
+    points = db.fit("two-gaussians", method="vdm", **FEW)
+    assert "ODE" in points.log_likelihood(points.sample(3, steps=3)).method
+
+
+def test_vdm_is_trained_on_the_levels_themselves() -> None:
+    """As its bound asks for them; other methods see them spread over their cells, for their likelihood is a density."""
+    for method, spread in (("vdm", False), ("levels", False), ("edm", True)):
+        assert (cells(prepare("digits", n=50, method=method, steps=1, batch=8).config) is not None) == spread

@@ -24,11 +24,10 @@ from driftback.files import write_tensors
 from driftback.pictures.preview import preview
 from driftback.randomness import Rng
 from driftback.recipes import folder as folders
-from driftback.recipes.assembly import cells, training_times
+from driftback.recipes.assembly import bounded, cells, training_times
 from driftback.recipes.budget import MEASUREMENTS
 from driftback.recipes.config import Config
 from driftback.recipes.model import WEIGHTS, Model, block
-from driftback.scores.parametrisation import Levels
 from driftback.training import checkpoint, snapshots
 from driftback.training.health import Measurement, Verdict, verdict
 from driftback.training.levels import level_losses
@@ -169,7 +168,7 @@ class Job:
         model = Model(self.config, replace(self.state.average, network=network), self.state.step)
         bits = error = None
         # Other likelihoods cost thousands of evaluations per item: they wait for `driftback likelihood`.
-        if len(self.held) and isinstance(self.state.denoiser.parametrisation, Levels):
+        if len(self.held) and bounded(self.config):
             some = self.held.take(_chosen(len(self.held), self.config.judging.judged, "held-out"))
             found = model.log_likelihood(some.x, _names(some) if model.classes else None)
             bits = model.bits_per_dim(found.mean)

@@ -37,6 +37,8 @@ class Method:
     """Whether data on few levels are treated as such (see `driftback.scores.parametrisation.Levels`)."""
     draws: str = "stratified"
     """How noise levels are drawn from the law where nothing is said (`driftback.training.drawing.DRAWINGS`)."""
+    bounds: bool = False
+    """Whether it is trained on a bound, for data on levels as they are: they are not spread over their cells."""
     waves: bool = False
     """Whether the network is shown waves of a picture (see `driftback.scores.fourier`)."""
 
@@ -111,6 +113,7 @@ METHODS: dict[str, Method] = {
         predict_noise,
         lambda spread, event: UniformTimes(1e-6),
         draws="importance",
+        bounds=True,
         waves=True,
     ),
     "flow": Method(

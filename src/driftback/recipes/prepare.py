@@ -33,7 +33,7 @@ from driftback.networks.presets import NetworkSpec, cost, preset
 from driftback.randomness import Rng
 from driftback.recipes import config as configs
 from driftback.recipes import folder as folders
-from driftback.recipes.assembly import signal_warning, training_times, untrained
+from driftback.recipes.assembly import bounded, signal_warning, training_times, untrained
 from driftback.recipes.budget import plan_within
 from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
@@ -194,7 +194,7 @@ def prepare(
                 config.plan.batch,
                 held_out=len(held),
                 preview=0 if folder is None else preview_evaluations(prepared.internal_event),
-                bound=isinstance(denoiser.parametrisation, Levels),
+                bound=bounded(config),
             )
             config = config.model_copy(update={"judging": judging})
             most = most_steps(config)
