@@ -217,3 +217,14 @@ def test_what_is_observed_is_the_loss_itself(monkeypatch: pytest.MonkeyPatch) ->
     # 1,000 losses and more on either side, of mean 1 and deviation 1: 5 standard errors are .2.
     assert abs(float(low - high)) < 0.2
     assert len(u) == 12 * 512
+
+
+def test_the_averages_count_the_steps() -> None:
+    """After the first step both are its weights; nothing of the start is left."""
+    plan = PLAN.model_copy(update={"steps": 2})
+    state = State.start(fresh(), plan)
+    next(train(state, data(), None, LAW, plan))
+    assert state.averages is not None
+    now = [p.detach() for p in state.denoiser.network.parameters()]
+    assert all(map(torch.equal, state.averages.values[0], now))
+    assert all(map(torch.equal, state.averages.values[1], now))
