@@ -211,6 +211,30 @@ def test_an_augmented_transformer_stays_on_the_device(gpu) -> None:
     assert len(losses[0]) == len(losses[1]) == 2
 
 
+@pytest.mark.parametrize(
+    ("kind", "method", "options"),
+    [
+        ("points", "iddpm", {"times": "importance", "snapshots": True}),
+        pytest.param("pictures", "vdm", {"weighting": "min-snr"}, marks=pytest.mark.slow),
+    ],
+)
+def test_learned_times_weights_and_averages_stay_on_the_device(gpu, kind, method, options, run) -> None:
+    x, y = data(kind)
+    job = preparing.prepare(x, y, out=run, steps=3, batch=16, method=method, device=gpu, **options)
+    assert {value.device for value in job.state.averages.tensors().values()} == {GPU}
+    for _ in job.run():
+        pass
+    model, _ = job.finish()
+    preparing.prepare(x, y, out=run, resume=True, device=gpu)
+    again = db.load(run, device=gpu, ema=0.1)
+    label = {} if y is None else {"label": 1}
+    same(db.load(run, device="cpu", ema=0.1).sample(4, steps=2, **label), again.sample(4, steps=2, **label))
+    if method == "iddpm":
+        same(db.load(run, device="cpu").sample(4, steps=2, sampler="iddpm"), model.sample(4, steps=2, sampler="iddpm"))
+    else:
+        same(db.load(run, device="cpu").log_likelihood(x[:4], y[:4]).nats, model.log_likelihood(x[:4], y[:4]).nats)
+
+
 def test_a_budget_is_planned_on_the_device(gpu, monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(preparing, "seconds_per_step", lambda *args, **options: 0.01)

@@ -22,6 +22,7 @@ from driftback.cli.app import _run
 from driftback.files import read_tensors
 
 FIT = ["two-moons", "--n", "60", "--batch", "16", "--steps", "3", "--quiet", "--checkpoint-seconds", "0"]
+FIT += ["--snapshots", "--times", "importance"]  # with all that a state may hold
 RESUME = ["two-moons", "--quiet", "--checkpoint-seconds", "0", "--resume"]
 SEEN = {"open", "os.rename", "os.remove", "os.mkdir", "os.fsync", "shutil.rmtree"}
 HOME = Path(sys.argv[1])
@@ -52,13 +53,15 @@ def child(words: list[str], out: Path, last: int | None = None) -> tuple[int, li
 
 
 def ended(out: Path) -> dict:
-    """What a fit came to: weights, best step, the kinds in its log, its files."""
+    """What a fit came to: weights, best step, snapshots, the kinds in its log, its files."""
     tensors, _ = read_tensors(out / "weights.safetensors")
     best, about = read_tensors(out / "training" / "best.safetensors")
+    kept = [read_tensors(path)[0] for path in sorted((out / "training" / "snapshots").iterdir())]
     log = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return {
         "weights": [sha256(t.numpy().tobytes()).hexdigest() for t in [*tensors.values(), *best.values()]],
         "best": about,
+        "snapshots": [sha256(t.numpy().tobytes()).hexdigest() for one in kept for t in one.values()],
         "log": [(record["kind"], record.get("step")) for record in log],
         "files": sorted(str(path.relative_to(out)) for path in out.rglob("*")),
     }
@@ -89,11 +92,14 @@ def main() -> None:
     if sys.argv[2] == "all":
         pairs = [(k, None) for k in range(1, total + 1)] + [(k, 5 + k % 23) for k in range(1, total + 1, 3)]
     else:
-        # Inside a write of the state, between it and the weights, in a measurement, in finish, and again in a resume.
+        # Inside a write of the state, between it and the weights, in a measurement, in a snapshot, in finish, and again
+        # in a resume.
         state = [k for k, what in enumerate(operations, 1) if "os.rename" in what and "state" in what]
         weights = [k for k, what in enumerate(operations, 1) if "open .weights" in what]
         measured = [k for k, what in enumerate(operations, 1) if what == "open metrics.jsonl"]
-        pairs = [(state[1] - 1, None), (weights[1], None), (measured[2], None), (total, None), (state[0] + 1, 9)]
+        snapshot = [k for k, what in enumerate(operations, 1) if "os.rename" in what and "snapshots" in what]
+        pairs = [(state[1] - 1, None), (weights[1], None), (measured[2], None), (snapshot[1], None), (total, None)]
+        pairs.append((state[0] + 1, 9))
     bad = {f"{k} {operations[k - 1]} {again}": said for k, again in pairs if (said := killed(k, again, expected))}
     died = [operations[k - 1] for k, _ in pairs]
     print(json.dumps({"code": code, "operations": total, "kills": len(pairs), "bad": bad, "died": died}))

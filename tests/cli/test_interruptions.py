@@ -177,7 +177,8 @@ def test_killed_at_any_operation_on_its_files(tmp_path, which) -> None:
     found = json.loads(done.stdout)
     assert found["code"] == 0
     assert found["bad"] == {}
-    assert found["kills"] >= (5 if which == "few" else found["operations"])
+    assert found["kills"] >= (6 if which == "few" else found["operations"])
     assert any("metrics.jsonl" in where for where in found["died"])
     assert any("weights" in where for where in found["died"])
     assert any("state" in where for where in found["died"])
+    assert any("snapshots" in where for where in found["died"])

@@ -325,3 +325,32 @@ def test_the_command_line_alone_imports_nothing_heavy() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_averages_of_any_length_from_the_command_line(cli, moons, tmp_path) -> None:
+    words = (
+        "two-moons",
+        "--n",
+        100,
+        "--steps",
+        20,
+        "--batch",
+        32,
+        "--quiet",
+        "--weighting",
+        "min-snr",
+        "--method",
+        "vdm",
+    )
+    assert cli("fit", *words, "--snapshots", "--out", tmp_path / "run").code == 0
+    for name, more in (("a.npy", ()), ("b.npy", ("--ema", 0.05)), ("c.npy", ("--ema", 0.2))):
+        assert cli("sample", tmp_path / "run", "-n", 3, "--steps", 2, "--out", tmp_path / name, *more).code == 0
+    drawn = [np.load(tmp_path / name, allow_pickle=False) for name in ("a.npy", "b.npy", "c.npy")]
+    assert not np.array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[1], drawn[2])
+    refused = cli("sample", moons, "-n", 3, "--ema", 0.1, "--out", tmp_path / "d.npy")
+    assert refused.code == 2
+    assert "no snapshots" in refused.error
+    told = cli("sample", tmp_path / "run", "-n", 3, "--sampler", "iddpm", "--out", tmp_path / "d.npy")
+    assert "learned no variances" in told.error
+    assert "counts squared errors" in cli("fit", "digits", "--weighting", "min-snr", "--out", tmp_path / "x").error

@@ -137,8 +137,8 @@ def test_bound_is_tight_for_the_exact_denoiser(monkeypatch: pytest.MonkeyPatch) 
     # 4 standard errors of the mean gap are a false alarm in 15,000.
     assert abs(mean) < 4 * noise
     # Planted fault: an integral that is a tenth too large.
-    exact = bound._integrand
-    monkeypatch.setattr(bound, "_integrand", lambda *given: 1.1 * exact(*given))
+    exact = bound.integrand
+    monkeypatch.setattr(bound, "integrand", lambda *given: 1.1 * exact(*given))
     mean, noise = gap()
     assert abs(mean) > 4 * noise
 
@@ -206,15 +206,15 @@ def test_what_the_far_end_costs_is_the_textbooks() -> None:
     normal = torch.distributions.Normal
     narrow, wide = (torch.full_like(x0, deviation) for deviation in (1.7, math.hypot(spread, 1.7)))
     exact = torch.distributions.kl_divergence(normal(x0, narrow), normal(torch.zeros_like(x0), wide)).sum(1)
-    assert torch.allclose(bound._terminal_kl(x0, top, spread), exact, rtol=1e-12)
-    assert not torch.allclose(bound._terminal_kl(x0, top, 1.1 * spread), exact, rtol=1e-3)
+    assert torch.allclose(bound.terminal_kl(x0, top, spread), exact, rtol=1e-12)
+    assert not torch.allclose(bound.terminal_kl(x0, top, 1.1 * spread), exact, rtol=1e-3)
 
 
 def test_strata_of_the_bound_integrate_without_bias(monkeypatch: pytest.MonkeyPatch) -> None:
     """int log r dlog r, an integrand that is known: within 4 standard errors, which four left ends miss by far."""
     denoiser, _ = independent()
-    monkeypatch.setattr(bound, "_integrand", lambda denoiser, x0, clock, rng: clock)
-    monkeypatch.setattr(bound, "_terminal_kl", lambda *given: 0.0)
+    monkeypatch.setattr(bound, "integrand", lambda denoiser, x0, clock, rng: clock)
+    monkeypatch.setattr(bound, "terminal_kl", lambda *given: 0.0)
     monkeypatch.setattr(bound, "_reconstruction", lambda *given: 0.0)
     found = variational_bound(denoiser, torch.zeros(400, 3), spread=0.65, draws=4, rng=0).nats
     low, high = math.log(0.4 / 12), math.log(200 * 0.65)
@@ -227,7 +227,7 @@ def test_the_decoder_sums_over_the_coordinates() -> None:
     """At noise of the levels' own width, where it costs something: the log-probability of each coordinate's level."""
     denoiser, log_p = independent()
     x0, clock = LEVELS.values(torch.zeros(1))[torch.tensor([[0, 1, 2], [5, 3, 4]])], math.log(LEVELS.step)
-    noisy, t = bound._noised(denoiser, x0, torch.full((2,), clock, dtype=torch.float64), Rng(3))
+    noisy, t = bound.noised(denoiser, x0, torch.full((2,), clock, dtype=torch.float64), Rng(3))
     assert torch.allclose(denoiser.process.sigma(t), torch.full((2,), LEVELS.step, dtype=torch.float64))
     values = LEVELS.values(torch.zeros(1)).double()
     joint = log_p - (noisy.double()[..., None] - values) ** 2 / (2 * LEVELS.step**2)

@@ -13,8 +13,11 @@ from driftback.processes.schedules import EDM, VP, Straight
 from driftback.randomness import Rng
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import predict_edm
+from driftback.training.loop import _weight
+from driftback.training.plan import Plan
 
 EVENT, SPREAD = (2, 4, 4), 0.6
+UNET = NetworkSpec(kind="unet", widths=(8,), depth=1)
 SPEC = ClosedFormSpec(rank=3, components=4, shared=False, classes=2)
 
 
@@ -34,8 +37,7 @@ def mixture() -> LowRankMixture:
 
 
 def learned(schedule, *, fill: bool = True) -> LearnedDenoiser:
-    spec = NetworkSpec(kind="unet", widths=(8,), depth=1)
-    network = build(spec, EVENT[0], EVENT[0], EVENT, 2, closed_form=SPEC, spread=SPREAD).eval()
+    network = build(UNET, EVENT[0], EVENT[0], EVENT, 2, closed_form=SPEC, spread=SPREAD).eval()
     if fill:
         network.closed_form.fill(mixture(), *items(600), rng=Rng(0))
     return LearnedDenoiser(Diffusion(schedule, EVENT, SPREAD), network, predict_edm(SPREAD))
@@ -85,13 +87,17 @@ def test_the_loss_is_that_of_what_is_left() -> None:
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(6))
     x = x0 + ratio.float().view(-1, 1, 1, 1) * noise
     given = denoiser.given(label)
-    loss = given.loss(x0, x, t, given.output(x, t))
+    natural = given.parametrisation.loss(given.output(x, t), x0, x, torch.ones_like(t), ratio)
+    loss = natural * _weight(denoiser, t, None, Plan(steps=1))
     left = denoiser.network.closed_form._left(ratio)
     error = mixture().denoised(x.flatten(1), ratio.float(), label) - x0.flatten(1)
     assert torch.allclose(loss.float(), error.square().mean(1) / left**2, rtol=1e-2)
     assert abs(float(loss.mean()) - 1) < 0.1
-    natural = given.parametrisation.loss(given.output(x, t), x0, x, torch.ones_like(t), ratio)
     assert float(natural.mean()) < 0.8
+    # Another weighting is what it is without the mixture.
+    plan = Plan(steps=1, weighting="min-snr")
+    plain = LearnedDenoiser(denoiser.process, build(UNET, 2, 2, EVENT, 2), denoiser.parametrisation)
+    assert torch.equal(_weight(denoiser, t, None, plan), _weight(plain, t, None, plan))
 
 
 def test_its_numbers_are_kept_with_the_weights() -> None:

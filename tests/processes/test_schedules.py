@@ -15,6 +15,7 @@ from driftback.processes import (
     Cosine,
     Diffusion,
     DiscreteChain,
+    LogSNR,
     Schedule,
     SolvedSchedule,
     SubVP,
@@ -108,7 +109,16 @@ def test_cosine_is_nichol_and_dhariwals():
     assert schedule.sigma(torch.from_numpy(t)).numpy() ** 2 == pytest.approx(1 - kept, rel=1e-10)
 
 
-@pytest.mark.parametrize("name", ["edm", "straight", "cosine"])
+def test_log_snr_is_linear_in_time():
+    """gamma(t) = -13.3 + 18.3 t, and alpha^2 + sigma^2 = 1 up to the factor that makes alpha(0) = 1."""
+    schedule, t = LogSNR(), TIMES[2:]
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    assert torch.allclose(-2 * torch.log(alpha / sigma), -13.3 + 18.3 * t, atol=1e-12)
+    assert torch.allclose(alpha**2 + sigma**2, torch.full_like(t, 1 + math.exp(-13.3)), rtol=0, atol=1e-12)
+    assert not torch.allclose(alpha**2 + sigma**2, torch.ones_like(t), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["edm", "straight", "cosine", "vdm"])
 def test_g_is_the_growth_of_the_ratio(name):
     """g^2 = alpha^2 d(r^2)/dt for every schedule; here by central differences."""
     schedule = ALL[name]()
@@ -129,6 +139,7 @@ def test_g_is_the_growth_of_the_ratio(name):
         lambda: VE(10, 1),
         lambda: EDM(0),
         lambda: EDM(math.nan),
+        lambda: LogSNR(5.0, -13.3),
     ],
 )
 def test_numbers_that_make_no_schedule_are_refused(make):

@@ -11,6 +11,7 @@ from driftback.networks.presets import NetworkSpec, build
 from driftback.processes import VP, Diffusion
 from driftback.scores.denoiser import Denoiser
 from driftback.scores.exact import ExactDenoiser
+from driftback.scores.fourier import Fourier
 from driftback.scores.guided import GuidedDenoiser
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import (
@@ -133,6 +134,7 @@ PARAMETRISATIONS = {
     "edm": predict_edm(0.7),
     "flow": predict_flow(0.7),
     "levels": Levels(-1.0, 0.5, 4, spread=0.7),
+    "fourier": Fourier(predict_noise(0.7)),
 }
 
 

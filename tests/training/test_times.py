@@ -1,15 +1,19 @@
 """Every law of training times on every schedule: one contract. A new law joins by a line in LAWS."""
 
+import math
+
 import pytest
 import torch
 
 from driftback.processes import SCHEDULES, Diffusion, DiscreteChain, linear_betas
 from driftback.recipes.methods import METHODS
-from driftback.training.times import LogNormalRatio, UniformTimes
+from driftback.training.times import ChainTimes, LogNormalRatio, UniformLogRatio, UniformTimes
 
 LAWS = {
     "uniform": UniformTimes(),
     "log-normal": LogNormalRatio(),
+    "uniform in log ratio": UniformLogRatio(0.02, 9.0),
+    "chain": ChainTimes(100),
     **{f"{name}'s": method.times(0.5, (1, 8, 8)) for name, method in METHODS.items()},
 }
 ALL = {**SCHEDULES, "ddpm": lambda: DiscreteChain(linear_betas())}
@@ -58,3 +62,18 @@ def test_a_law_keeps_its_contract(name, schedule):
 def test_a_faulty_law_is_refused(faulty):
     with pytest.raises(AssertionError):
         keeps_its_contract(faulty(), Diffusion(SCHEDULES["vp"](), (1,)))
+
+
+def test_a_chains_times_are_its_steps():
+    """Each of k / T equally often, from 1 / T to 1."""
+    u = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
+    t, counts = ChainTimes(50).quantile(u, Diffusion(SCHEDULES["vp"](), (1,))).unique(return_counts=True)
+    assert torch.allclose(t, torch.arange(1, 51, dtype=torch.float64) / 50)
+    assert (counts == 20).all()
+
+
+def test_a_law_uniform_in_the_logarithm_of_the_ratio():
+    process = Diffusion(SCHEDULES["vp"](), (1,))
+    t = UniformLogRatio(0.02, 9.0).quantile(torch.linspace(0, 1, 5, dtype=torch.float64), process)
+    assert torch.allclose(process.ratio(t).log().diff(), torch.full((4,), math.log(450) / 4).double())
+    assert float(process.ratio(t[0])) == pytest.approx(0.02)

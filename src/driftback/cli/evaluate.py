@@ -30,6 +30,7 @@ def evaluate(
     caption: options.Caption = None,
     numbers: options.Numbers = None,
     checkpoint: options.Weights = options.Checkpoint.last,
+    ema: options.Ema = None,
     device: options.Device = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -39,7 +40,7 @@ def evaluate(
     from driftback.recipes.model import load
     from driftback.recipes.report import REPORT, write_report
 
-    model = load(run, device=device, checkpoint=checkpoint.value)
+    model = load(run, device=device, checkpoint=checkpoint.value, ema=ema)
     reading = options.reading(size, channels, columns, label, aspect=aspect, caption=caption, numbers=numbers)
     other = None if data is None else recipe.like(model.config, data, **reading)
     real = recipe.real_items(model.config, other)
@@ -49,7 +50,9 @@ def evaluate(
         say(f"{real.left_out} items of {data} were trained on and are left out")
     with progress("drawing", quiet=quiet) as update:
         found = recipe.evaluate(model, real, n=n, seed=seed, progress=lambda done, total: update(done, total, ""))
-    bits = recipe.recorded_bits(run) if other is None and checkpoint is options.Checkpoint.last else None
+    bits = (
+        recipe.recorded_bits(run) if other is None and checkpoint is options.Checkpoint.last and ema is None else None
+    )
     metrics = found.metrics if bits is None else (*found.metrics, bits)
     found = replace(found, metrics=metrics)
     recipe.write_evaluation(run, metrics)

@@ -29,7 +29,7 @@ NETWORKS = (
 AUGMENT = (
     "Train on pictures that are also flipped or shifted, draw none such: flip, shift, or flip,shift. Default: none."
 )
-METHODS = "levels, corrected, edm, ddpm, score-sde-vp, score-sde-sub-vp, score-sde-ve, flow"
+METHODS = "levels, corrected, edm, ddpm, iddpm, score-sde-vp, score-sde-sub-vp, score-sde-ve, vdm, flow"
 
 
 def fit(
@@ -38,6 +38,21 @@ def fit(
     minutes: Annotated[float | None, typer.Option(help="How long it may take; fractions too. Default: 5.")] = None,
     steps: Annotated[int | None, typer.Option(help="How many steps instead, which repeats exactly.")] = None,
     method: Annotated[str | None, typer.Option(help=f"{METHODS}. Default: chosen from the data.")] = None,
+    weighting: Annotated[
+        str | None, typer.Option(metavar="NAME", help="How much each noise level counts: simple, min-snr, likelihood.")
+    ] = None,
+    times: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="How noise levels are drawn: stratified, independent, importance."),
+    ] = None,
+    snapshots: Annotated[
+        bool | None,
+        typer.Option(
+            "--snapshots/--no-snapshots",
+            help="Keep what sample --ema needs, at most 256 MiB. Default: of pictures.",
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the training in --out ended.")] = False,
     force: options.Force = False,
     seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same model. Default: 0.")] = None,
@@ -79,6 +94,9 @@ def fit(
         learning_rate=learning_rate,
         network=network,
         augment=augment,
+        weighting=weighting,
+        times=times,
+        snapshots=snapshots,
         device=device,
         **options.reading(size, channels, columns, label, n, aspect=aspect, caption=caption, numbers=numbers),
     )

@@ -32,6 +32,7 @@ def likelihood(
     numbers: options.Numbers = None,
     n: options.Items = None,
     checkpoint: options.Weights = options.Checkpoint.last,
+    ema: options.Ema = None,
     device: options.Device = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -41,7 +42,7 @@ def likelihood(
     from driftback.recipes.evaluate import like, original
     from driftback.recipes.model import load
 
-    model = load(run, device=device, checkpoint=checkpoint.value)
+    model = load(run, device=device, checkpoint=checkpoint.value, ema=ema)
     prepared = model.config.preprocessing
     reading = options.reading(size, channels, columns, label, n, aspect=aspect, caption=caption, numbers=numbers)
     items = original(model.config).held if data is None else like(model.config, data, **reading)

@@ -82,6 +82,15 @@ class Checkpoint(StrEnum):
 
 Weights = Annotated[Checkpoint, typer.Option("--checkpoint", help="The last weights, or those best on held-out items.")]
 
+Ema = Annotated[
+    float | None,
+    typer.Option(
+        "--ema",
+        metavar="LENGTH",
+        help="Average the weights over another length, 0.02 to 0.25: its deviation in shares of the training.",
+    ),
+]
+
 
 def reading(
     size: str | None = None,

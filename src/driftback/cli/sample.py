@@ -55,6 +55,7 @@ def sample(
     guidance: Annotated[float, typer.Option(help="Push towards the class; 0 is none.")] = 0.0,
     batch_size: Annotated[int | None, typer.Option(help=BATCH)] = None,
     checkpoint: options.Weights = options.Checkpoint.last,
+    ema: options.Ema = None,
     force: options.Force = False,
     device: options.Device = None,
     quiet: options.Quiet = False,
@@ -71,7 +72,7 @@ def sample(
     from driftback.recipes.solver import TOLERANCE
     from driftback.recipes.way_back import Asked
 
-    model = load(run, device=device, checkpoint=checkpoint.value)
+    model = load(run, device=device, checkpoint=checkpoint.value, ema=ema)
     prepared = model.config.preprocessing
     target = _target(out, prepared, force)
     began = time.perf_counter()

@@ -17,6 +17,7 @@ from torch import Tensor
 from driftback.errors import BadInput
 from driftback.evaluation.likelihood import LogLikelihood
 from driftback.randomness import Rng, as_rng
+from driftback.scores.denoiser import Denoiser
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
 from driftback.shapes import per_item, sum_event
@@ -42,8 +43,8 @@ def variational_bound(
     terms = torch.zeros(draws, len(x0), dtype=torch.float64, device=x0.device)
     for k in range(draws):
         clock = bottom + (top - bottom) * ((shift + k) / draws)
-        terms[k] = _integrand(denoiser, x0, clock, rng.child("noise", k)) * (top - bottom)
-    prior = _terminal_kl(x0, top, spread)
+        terms[k] = integrand(denoiser, x0, clock, rng.child("noise", k)) * (top - bottom)
+    prior = terminal_kl(x0, top, spread)
     nats = -(terms.mean(0) + prior + _reconstruction(denoiser, levels, x0, bottom, rng.child("decoder")))
     return LogLikelihood(nats, stratified_error(terms), f"variational bound, {draws} draws", draws + 1)
 
@@ -60,18 +61,21 @@ def stratified_error(terms: Tensor) -> Tensor:
     return (terms.diff(n=order, dim=0) ** 2).mean(0).div(share * len(terms)).sqrt()
 
 
-def _noised(denoiser: LearnedDenoiser, x0: Tensor, clock: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+def noised(denoiser: Denoiser, x0: Tensor, clock: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+    """x_t and t where log(sigma / alpha) is `clock` (n,), for `x0` (n, *event)."""
     t = denoiser.process.time_of(clock.exp())
     y = x0 + per_item(clock.exp(), x0) * rng.normal(x0.shape, dtype=x0.dtype, device=x0.device)
     return per_item(denoiser.process.alpha(t), x0) * y, t
 
 
-def _integrand(denoiser: LearnedDenoiser, x0: Tensor, clock: Tensor, rng: Rng) -> Tensor:
-    x, t = _noised(denoiser, x0, clock, rng)
+def integrand(denoiser: Denoiser, x0: Tensor, clock: Tensor, rng: Rng) -> Tensor:
+    """|x_0 - D|^2 / r^2 at log r = `clock` (n,), by one draw of the noise: (n,)."""
+    x, t = noised(denoiser, x0, clock, rng)
     return sum_event((x0 - denoiser.denoised(x, t)) ** 2).double() * torch.exp(-2 * clock)
 
 
-def _terminal_kl(x0: Tensor, top: float, spread: float) -> Tensor:
+def terminal_kl(x0: Tensor, top: float, spread: float) -> Tensor:
+    """KL(q(y | x_0) || N(0, spread^2 + r^2)) at log r = `top`, (n,) nats."""
     ratio = math.exp(2 * top) / (spread**2 + math.exp(2 * top))
     squares = sum_event(x0.double() ** 2) / (spread**2 + math.exp(2 * top))
     return (squares + math.prod(x0.shape[1:]) * (ratio - 1 - math.log(ratio))) / 2
@@ -79,7 +83,7 @@ def _terminal_kl(x0: Tensor, top: float, spread: float) -> Tensor:
 
 def _reconstruction(denoiser: LearnedDenoiser, levels: Levels, x0: Tensor, bottom: float, rng: Rng) -> Tensor:
     clock = torch.full((len(x0),), bottom, dtype=torch.float64, device=x0.device)
-    x, t = _noised(denoiser, x0, clock, rng)
+    x, t = noised(denoiser, x0, clock, rng)
     alpha, sigma = denoiser.process.alpha(t), denoiser.process.sigma(t)
     loss = levels.loss(denoiser.output(x, t), x0, x, alpha, sigma)
     return loss.double() * math.prod(x0.shape[1:])

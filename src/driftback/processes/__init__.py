@@ -6,7 +6,7 @@ from driftback.processes.fokker_planck import Recording, axis, record
 from driftback.processes.linear import LinearSDE
 from driftback.processes.nonlinear import Isotropic, ItoReverse, ItoSDE, NonlinearSDE, divergence
 from driftback.processes.protocols import Process
-from driftback.processes.schedules import EDM, SCHEDULES, VE, VP, Cosine, Schedule, Straight, SubVP
+from driftback.processes.schedules import EDM, SCHEDULES, VE, VP, Cosine, LogSNR, Schedule, Straight, SubVP
 from driftback.processes.sde import SDE, Reverse
 from driftback.processes.solved_schedule import SolvedSchedule
 from driftback.processes.terminal import (
@@ -32,6 +32,7 @@ __all__ = [
     "ItoReverse",
     "ItoSDE",
     "LinearSDE",
+    "LogSNR",
     "Mismatch",
     "NonlinearSDE",
     "Process",

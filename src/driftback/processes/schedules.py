@@ -175,6 +175,38 @@ class Straight:
         return 1 / (1 + 1 / ratio)
 
 
+@dataclass(frozen=True)
+class LogSNR:
+    """Variance preserving, with gamma = -log SNR = low + (high - low) t, so alpha^2 = 1 / (1 + e^gamma).
+
+    The ends are those of Kingma et al. 2021 (arXiv 2107.00630, their code): some noise is left at t = 0. alpha and
+    sigma are both divided by alpha(0), by a millionth less than 1, so that alpha(0) = 1 as everywhere here; no ratio
+    changes.
+    """
+
+    low: float = -13.3
+    high: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not -math.inf < self.low < self.high < math.inf:
+            raise BadInput(f"gamma goes from {self.low} to {self.high}; give numbers low < high")
+
+    def _gamma(self, t: Tensor) -> Tensor:
+        return self.low + (self.high - self.low) * t
+
+    def _start(self, t: Tensor) -> Tensor:
+        return torch.sqrt(torch.sigmoid(-self._gamma(torch.zeros_like(t))))
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return torch.sqrt(torch.sigmoid(-self._gamma(t))) / self._start(t)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return torch.sqrt(torch.sigmoid(self._gamma(t))) / self._start(t)
+
+    def time_of(self, ratio: Tensor) -> Tensor:
+        return (2 * torch.log(ratio) - self.low) / (self.high - self.low)
+
+
 SCHEDULES: dict[str, type[Schedule]] = {
     "vp": VP,
     "sub-vp": SubVP,
@@ -182,4 +214,5 @@ SCHEDULES: dict[str, type[Schedule]] = {
     "cosine": Cosine,
     "edm": EDM,
     "straight": Straight,
+    "vdm": LogSNR,
 }

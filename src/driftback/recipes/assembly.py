@@ -14,14 +14,14 @@ from driftback.recipes.methods import METHODS
 from driftback.scores.learned import LearnedDenoiser
 from driftback.training.augment import numbers
 from driftback.training.times import TimeLaw
+from driftback.training.weightings import WEIGHTINGS
 
 
 def untrained(config: Config) -> LearnedDenoiser:
     """The denoiser that `config` describes, with the weights that its seed starts from."""
     method, prepared = METHODS[config.method], config.preprocessing
-    start, step, count = encoded_levels(config)
-    parametrisation = method.parametrisation(config.spread, start, step, count)
     event = prepared.internal_event
+    parametrisation = method.parametrisation(config.spread, *encoded_levels(config), event)
     before, after = parametrisation.channels(event[0])
     network = build(
         config.network,
@@ -40,13 +40,21 @@ def untrained(config: Config) -> LearnedDenoiser:
 
 def training_times(config: Config) -> TimeLaw:
     """The law of the noise levels that the model of `config` is trained on."""
-    return METHODS[config.method].times(config.spread, config.preprocessing.internal_event)
+    method, event = METHODS[config.method], config.preprocessing.internal_event
+    process = Diffusion(method.schedule(config.spread), event, config.spread)
+    return WEIGHTINGS[config.plan.weighting].law(method.times(config.spread, event), process)
 
 
 def encoded_levels(config: Config) -> tuple[float, float, int]:
     """First level, step and number of levels of the encoded data; (0, 0, 0) when it is continuous."""
     values = config.preprocessing.level_values
     return (0.0, 0.0, 0) if values is None else (float(values[0]), float(values[1] - values[0]), len(values))
+
+
+def bounded(config: Config) -> bool:
+    """Whether the model's likelihood is a variational bound on the probability of levels."""
+    method = METHODS[config.method]
+    return config.preprocessing.levels is not None and (method.on_levels or method.bounds)
 
 
 WHOLE = 0.25
@@ -59,8 +67,7 @@ def cells(config: Config) -> Tensor | None:
     """
     prepared = config.preprocessing
     if prepared.levels is not None:
-        knows = METHODS[config.method].on_levels
-        return None if knows else torch.tensor(encoded_levels(config)[1])
+        return None if bounded(config) else torch.tensor(encoded_levels(config)[1])
     # A column that never changes has scale 0, and is put back whatever is drawn there.
     discrete = [j in prepared.whole or s == 0 for j, s in enumerate(prepared.scale)]
     if not any(discrete):
@@ -75,6 +82,8 @@ def raw_units(config: Config) -> tuple[float, str]:
     summand in nats, and words that say so.
     """
     prepared, cell = config.preprocessing, cells(config)
+    if bounded(config):
+        return 0.0, ""  # the bound is on a probability already
     if cell is None:
         return prepared.log_det, ""
     if cell.ndim == 0:
@@ -97,7 +106,8 @@ def lowest_ratio(config: Config) -> float:
 
 MOST_SIGNAL = 1e-3
 """More signal than this at the end of the way forward is worth a warning: the way back starts from none. The methods
-here leave at most 1e-4; 0.005 is known to spoil brightness and contrast (Lin et al. 2023, arXiv 2305.08891, table 1).
+here leave at most 1e-4, but vdm up to 0.007, as published; 0.005 is known to spoil brightness and contrast (Lin et al.
+2023, arXiv 2305.08891, table 1).
 """
 
 

@@ -40,6 +40,9 @@ def fit(
     caption: str | None = None,
     numbers: Sequence[str] | None = None,
     n: int | None = None,
+    weighting: str | None = None,
+    times: str | None = None,
+    snapshots: bool | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Model:
     """Fit a model to `source`: a built-in name, an array, tensor or data frame (n, *event), a file, or a folder of
@@ -53,8 +56,10 @@ def fit(
     spec of your own; without one, minutes choose the preset by the speed measured here. `augment` names changes that
     pictures are trained with and samples are not: "flip", "shift" or both (default: none). `seed` >= 0 (default 0);
     `held_out` in [0, 1) is the share kept for judging (default 0.2). `batch`, `learning_rate` and `device` override
-    what is chosen; `size`, `channels`, `columns`, `n` are passed to `driftback.data.load`. `progress` is called after
-    every step. Raises BadInput, DamagedModel, NotFinite or
+    what is chosen; `size`, `channels`, `aspect`, `columns`, `caption`, `numbers`, `n` are passed to
+    `driftback.data.load`. `weighting` and `times` are names of `driftback.training.weightings.WEIGHTINGS` and
+    `driftback.training.drawing.DRAWINGS` (default: the method's own); `snapshots` are kept for averages of any length
+    (default: of pictures). `progress` is called after every step. Raises BadInput, DamagedModel, NotFinite or
     TrainingStopped.
     """
     job = prepare(
@@ -80,6 +85,9 @@ def fit(
         caption=caption,
         numbers=numbers,
         n=n,
+        weighting=weighting,
+        times=times,
+        snapshots=snapshots,
     )
     for step in job.run():
         if progress:

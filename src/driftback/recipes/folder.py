@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from driftback.errors import BadInput
+from driftback.errors import BadInput, DamagedModel
 from driftback.files import PART
 
 CONFIG = "config.json"
@@ -88,6 +88,16 @@ def refuse(folder: Path, *, force: bool) -> None:
         raise BadInput(f"{folder} holds a model; go on with --resume, replace it with --force, or give another --out")
 
 
+def refuse_to_retrain(folder: Path) -> None:
+    """Raise DamagedModel where there are weights but not the state that a resume needs: it would train them away."""
+    state = folder / "training" / "state.safetensors"
+    if (folder / "weights.safetensors").is_file() and not state.is_file():
+        raise DamagedModel(
+            f"{state} is missing, without which no training goes on; use the model in {folder} as it is, or start "
+            "again with --force"
+        )
+
+
 def begun(folder: Path) -> bool:
     """Whether a training has left anything in `folder`."""
     return folder.is_dir() and any(path.name in OURS or PART.fullmatch(path.name) for path in folder.iterdir())
@@ -109,5 +119,5 @@ def sweep(folder: Path) -> None:
 
 
 def _parts(folder: Path) -> list[Path]:
-    places = (folder, folder / "training", folder / "previews")
+    places = (folder, folder / "training", folder / "training" / "snapshots", folder / "previews")
     return [path for place in places if place.is_dir() for path in place.iterdir() if _is_stale(path)]

@@ -24,12 +24,11 @@ from driftback.files import write_tensors
 from driftback.pictures.preview import preview
 from driftback.randomness import Rng
 from driftback.recipes import folder as folders
-from driftback.recipes.assembly import cells, training_times
+from driftback.recipes.assembly import bounded, cells, training_times
 from driftback.recipes.budget import MEASUREMENTS
 from driftback.recipes.config import Config
 from driftback.recipes.model import WEIGHTS, Model, block
-from driftback.scores.parametrisation import Levels
-from driftback.training import checkpoint
+from driftback.training import checkpoint, snapshots
 from driftback.training.health import Measurement, Verdict, verdict
 from driftback.training.items import Items
 from driftback.training.levels import level_losses
@@ -131,6 +130,7 @@ class Job:
                 if _falls(step.number, plan.steps, MEASUREMENTS):
                     self._measure(step, sum(losses) / len(losses))
                     losses.clear()
+                self._snapshot(step.number)
                 if _falls(step.number, plan.steps, self.config.judging.previews):
                     self._preview(step.number)
                 halted = stop()
@@ -168,7 +168,7 @@ class Job:
         model = Model(self.config, replace(self.state.average, network=network), self.state.step)
         bits = error = None
         # Other likelihoods cost thousands of evaluations per item: they wait for `driftback likelihood`.
-        if len(self.held) and isinstance(self.state.denoiser.parametrisation, Levels):
+        if len(self.held) and bounded(self.config):
             some = self.held.take(_chosen(len(self.held), self.config.judging.judged, "held-out"))
             found = model.log_likelihood(some.x, _names(some) if model.classes else None)
             bits = model.bits_per_dim(found.mean)
@@ -225,6 +225,11 @@ class Job:
             }
         )
         self._log(self.state.history[-1])
+
+    def _snapshot(self, step: int) -> None:
+        plan, averages = self.config.plan, self.state.averages
+        if self.folder is not None and averages is not None and _falls(step, plan.steps, plan.snapshots):
+            snapshots.write(self.folder, averages, step)
 
     def _preview(self, step: int) -> None:
         if self.folder is not None:

@@ -11,16 +11,18 @@ from dataclasses import dataclass
 
 from driftback.data.levels import Levels as Grid
 from driftback.errors import BadInput
-from driftback.processes.schedules import EDM, VE, VP, Schedule, Straight, SubVP
+from driftback.processes.ddpm import DiscreteChain, betas_of
+from driftback.processes.schedules import EDM, VE, VP, Cosine, LogSNR, Schedule, Straight, SubVP
+from driftback.scores.fourier import Fourier
+from driftback.scores.learned_variance import LearnedVariance
 from driftback.scores.parametrisation import (
     Levels,
-    Linear,
     Parametrisation,
     predict_edm,
     predict_flow,
     predict_noise,
 )
-from driftback.training.times import LogNormalRatio, TimeLaw, UniformTimes
+from driftback.training.times import ChainTimes, LogNormalRatio, TimeLaw, UniformTimes
 
 
 @dataclass(frozen=True)
@@ -29,23 +31,37 @@ class Method:
 
     about: str
     schedule: Callable[[float], Schedule]
-    predicts: Callable[[float], Linear]
+    predicts: Callable[[float], Parametrisation]
     times: Callable[[float, Sequence[int]], TimeLaw]
     on_levels: bool = False
     """Whether data on few levels are treated as such (see `driftback.scores.parametrisation.Levels`)."""
     closed_form: bool = False
     """Whether the network corrects a mixture's posterior mean (see `driftback.networks.closed_form`)."""
+    draws: str = "stratified"
+    """How noise levels are drawn from the law where nothing is said (`driftback.training.drawing.DRAWINGS`)."""
+    bounds: bool = False
+    """Whether it is trained on a bound, for data on levels as they are: they are not spread over their cells."""
+    waves: bool = False
+    """Whether the network is shown waves of a picture (see `driftback.scores.fourier`)."""
 
-    def parametrisation(self, spread: float, start: float = 0.0, step: float = 0.0, count: int = 0) -> Parametrisation:
-        """What the network predicts; `start`, `step` and `count` are the encoded levels of discrete data, if any."""
+    def parametrisation(
+        self, spread: float, start: float = 0.0, step: float = 0.0, count: int = 0, event: Sequence[int] = ()
+    ) -> Parametrisation:
+        """What the network predicts; `start`, `step` and `count` are the encoded levels of discrete data, if any, and
+        `event` the shape of an item.
+        """
         if self.on_levels and count:
             return Levels(start, step, count, spread)
-        return self.predicts(spread)
+        return Fourier(self.predicts(spread)) if self.waves and len(event) > 1 else self.predicts(spread)
 
 
 def _edm_times(spread: float, event: Sequence[int]) -> TimeLaw:
     """EDM's law for pictures; a wider one for points, whose structure may be of any size (measured on eight shapes)."""
     return LogNormalRatio(-1.2 + math.log(2 * spread), 1.2 if len(event) > 1 else 1.6)
+
+
+CHAIN = DiscreteChain(betas_of(Cosine(), 4000))
+"""Improved DDPM's chain: the cosine schedule in 4,000 steps, its last betas cut at .999 (section 3 of the paper)."""
 
 
 METHODS: dict[str, Method] = {
@@ -75,6 +91,13 @@ METHODS: dict[str, Method] = {
         predict_noise,
         lambda spread, event: UniformTimes(1e-3),
     ),
+    "iddpm": Method(
+        "noise prediction with learned variances and the hybrid loss, 4,000 cosine steps (Nichol and Dhariwal 2021, "
+        "arXiv 2102.09672)",
+        lambda spread: CHAIN,
+        lambda spread: LearnedVariance(predict_noise(spread), CHAIN),
+        lambda spread, event: ChainTimes(4000),
+    ),
     "score-sde-vp": Method(
         "denoising score matching, weighted by sigma^2, on VP (Song et al. 2021, arXiv 2011.13456)",
         lambda spread: VP(),
@@ -92,6 +115,15 @@ METHODS: dict[str, Method] = {
         lambda spread: VE(0.02 * spread, 100 * spread),
         predict_noise,
         lambda spread, event: UniformTimes(1e-5),
+    ),
+    "vdm": Method(
+        "the continuous-time bound, its schedule learned for the least variance (Kingma et al. 2021, arXiv 2107.00630)",
+        lambda spread: LogSNR(),
+        predict_noise,
+        lambda spread, event: UniformTimes(1e-6),
+        draws="importance",
+        bounds=True,
+        waves=True,
     ),
     "flow": Method(
         "flow matching along straight lines (Lipman et al. 2023, arXiv 2210.02747; Liu et al. 2023, arXiv 2209.03003)",

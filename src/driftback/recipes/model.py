@@ -16,16 +16,16 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from driftback.arguments import whole
+from driftback.arguments import real, whole
 from driftback.errors import BadInput, DamagedModel
-from driftback.evaluation.bound import variational_bound
 from driftback.evaluation.likelihood import LogLikelihood, ode_log_likelihood
 from driftback.files import checksum, read_tensors, write_tensors
 from driftback.randomness import Rng, as_rng
 from driftback.recipes import classes
 from driftback.recipes import config as configs
 from driftback.recipes import folder as folders
-from driftback.recipes.assembly import cells, lowest_ratio, raw_units, untrained
+from driftback.recipes.assembly import bounded, cells, lowest_ratio, raw_units, untrained
+from driftback.recipes.bounds import bound_of
 from driftback.recipes.classes import Label
 from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
@@ -34,7 +34,7 @@ from driftback.recipes.shown import shown
 from driftback.recipes.way_back import Asked, Drawn, Make, Ways
 from driftback.samplers.frame import Frame, last
 from driftback.scores.learned import LearnedDenoiser
-from driftback.scores.parametrisation import Levels
+from driftback.training.snapshots import averaged
 
 WEIGHTS = "weights.safetensors"
 
@@ -200,9 +200,9 @@ class Model:
 
         A data frame's columns are taken by the names that the model was fitted on, and its label column, where it has
         one, is `y`; other columns are left out.
-        For data on few levels (method `levels`) it is a lower bound on the log-probability; for other discrete data a
-        lower bound too, by uniform dequantisation (Theis et al. 2016, arXiv 1511.01844, section 3.1); for continuous
-        data the log-density. Columns of whole numbers, or of one value, beside others are dequantised too: then it is a
+        For data on levels (methods `levels` and `vdm`) it is a lower bound on the log-probability; for other discrete
+        data one too, by uniform dequantisation (Theis et al. 2016, arXiv 1511.01844, section 3.1); for continuous data
+        the log-density. Columns of whole numbers, or of one value, beside others are dequantised too: then it is a
         lower bound on the logarithm of their probability times the density of the rest. `method` says which. Raises
         BadInput for data that the model cannot have made, and NotFinite where the network gives no numbers.
         """
@@ -212,7 +212,6 @@ class Model:
         if not len(z):
             raise BadInput("there are no items to score: give at least one")
         labels = None if y is None else torch.from_numpy(classes.numbers(self.config, y, len(z)))
-        bounded = isinstance(self.denoiser.parametrisation, Levels)
         cell = cells(self.config)
         low = max(1e-3, lowest_ratio(self.config) / self.config.spread)
         self.denoiser.network.eval()
@@ -221,8 +220,8 @@ class Model:
             some = slice(first, first + self.block)
             part, key = z[some].to(self.device), rng.item(first)
             given = self.denoiser if labels is None else self.denoiser.given(labels[some].to(self.device))
-            if bounded:
-                parts.append(variational_bound(given, part, spread=self.config.spread, draws=draws, rng=key))
+            if bounded(self.config):
+                parts.append(bound_of(self.config, given, part, draws=draws, rng=key))
             else:
                 if cell is not None:
                     part = part + cell.to(part) * (key.child("dequantise").uniform(part.shape).to(part) - 0.5)
@@ -232,8 +231,7 @@ class Model:
                 progress(min(first + self.block, len(z)), len(z))
         # The bound is on a probability already; a density of the encoded data turns into one per raw unit or level.
         shift, words = raw_units(self.config)
-        method = parts[0].method + ("" if bounded else words)
-        nats = torch.cat([p.nats for p in parts]).cpu() + (0.0 if bounded else shift)
+        method, nats = parts[0].method + words, torch.cat([p.nats for p in parts]).cpu() + shift
         return LogLikelihood(nats, torch.cat([p.error for p in parts]).cpu(), method, parts[0].evaluations)
 
     def score_samples(self, X: Any, y: Any = None) -> np.ndarray:
@@ -262,18 +260,26 @@ class Model:
         configs.write(self.config, folder)
 
 
-def load(folder: str | Path, *, device: str | None = None, checkpoint: str = "last") -> Model:
+def load(folder: str | Path, *, device: str | None = None, checkpoint: str = "last", ema: float | None = None) -> Model:
     """The model in `folder`, on `device` (by default a GPU where there is one). Raises DamagedModel in one line.
 
-    `checkpoint` is "last", or "best" for the weights with the lowest held-out loss.
+    `checkpoint` is "last", or "best" for the weights with the lowest held-out loss. `ema` averages the weights over
+    another length, 0.02 to 0.25, the standard deviation of the average in shares of the training: BadInput where no
+    snapshots were kept (`driftback.training.posthoc`).
     """
+    length = None if ema is None else real(ema, "ema")
     folder = Path(folder).expanduser()
     config = configs.read(folder)
     denoiser = untrained(config)
     path = {"last": folder / WEIGHTS, "best": folder / "training" / "best.safetensors"}[checkpoint]
     if checkpoint == "best" and config.held_out == 0:
         raise BadInput("nothing was held out, so no checkpoint is known to be the best; use the last one")
+    if length is not None and checkpoint != "last":
+        raise BadInput("an average of another length is made of the whole training; leave ema or checkpoint out")
     weights, about = read_tensors(path)
+    if length is not None:
+        other, step = averaged(folder, length)
+        weights, about = weights | other, {"step": step}
     try:
         denoiser.network.load_state_dict(weights)
     except RuntimeError as error:

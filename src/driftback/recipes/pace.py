@@ -1,11 +1,14 @@
-"""How many steps a set of items bears, and what follows from their number: warm-up, averaging, dropout."""
+"""How many steps a set of items bears, and what follows from their number: warm-up, averaging, dropout, snapshots."""
 
 from __future__ import annotations
 
 import sys
 
+from torch import nn
+
 from driftback.networks.presets import FEW_ITEMS, dropout_of
 from driftback.recipes.config import Config
+from driftback.training.snapshots import affordable
 
 MOST_PASSES = 62
 """So often a small set of items is passed over in a time budget: held-out digits had 1.745 bits per dimension after 62
@@ -33,3 +36,12 @@ def paced(config: Config, steps: int, *, fixed: bool) -> Config:
     dropout = dropout_of(config.preprocessing.internal_event, config.items, passes)
     network = config.network.model_copy(update={"dropout": dropout})
     return config.model_copy(update={"plan": plan, "network": network})
+
+
+def with_snapshots(config: Config, network: nn.Module, asked: bool | None) -> Config:
+    """The plan with as many snapshots of `network` as are kept: where they are `asked` for, and of pictures when
+    nothing is said.
+    """
+    wanted = len(config.preprocessing.internal_event) > 1 if asked is None else asked
+    count = affordable(network) if wanted else 0
+    return config.model_copy(update={"plan": config.plan.model_copy(update={"snapshots": count})})

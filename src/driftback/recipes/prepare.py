@@ -25,7 +25,7 @@ from driftback.data.levels import Levels as Grid
 from driftback.data.loading import load as load_data
 from driftback.data.preprocessing import Preprocessing
 from driftback.data.split import split
-from driftback.errors import BadInput, DamagedModel
+from driftback.errors import BadInput
 from driftback.files import write_text
 from driftback.networks.ladder import asked as network_asked
 from driftback.networks.presets import NetworkSpec
@@ -37,16 +37,17 @@ from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
 from driftback.recipes.job import LOG, Job, preview_evaluations, read_log
 from driftback.recipes.methods import METHODS, default_method, method_named
-from driftback.recipes.model import WEIGHTS
-from driftback.recipes.pace import paced
+from driftback.recipes.pace import paced, with_snapshots
 from driftback.recipes.start import closed_form_for, filled, ready
 from driftback.recipes.timed import timed
 from driftback.training import checkpoint, ema
 from driftback.training.augment import augmentations
+from driftback.training.drawing import refuse_unknown
 from driftback.training.items import Items
 from driftback.training.loop import State
 from driftback.training.plan import Plan
 from driftback.training.speed import seconds_per_step
+from driftback.training.weightings import refuse_not_squared, weighting_named
 
 
 @told
@@ -74,6 +75,9 @@ def prepare(
     caption: str | None = None,
     numbers: Sequence[str] | None = None,
     n: int | None = None,
+    weighting: str | None = None,
+    times: str | None = None,
+    snapshots: bool | None = None,
 ) -> Job:
     """Everything before the first step; see `fit` for the arguments. Raises BadInput and DamagedModel in one line."""
     asked_reading = {"size": size, "channels": channels, "aspect": aspect, "columns": columns, "n": n}
@@ -99,12 +103,16 @@ def prepare(
         Rng(seed)
     if method is not None:
         method_named(method)
+    if weighting is not None:
+        weighting_named(weighting)
+    if times is not None:
+        refuse_unknown(times)
     begun = time.perf_counter()
     folder = None if out is None else Path(out).expanduser()
     device = device_named(device)
     old = configs.read(folder) if resume and folder is not None and (folder / "config.json").is_file() else None
     if old and folder is not None:
-        _refuse_to_retrain(folder)
+        folders.refuse_to_retrain(folder)
     if old and y is None and not reading:
         reading = {name: tuple(v) if isinstance(v, list) else v for name, v in old.reading.items()}
         y = reading.pop("y", None)
@@ -128,8 +136,10 @@ def prepare(
             raise BadInput(
                 f"{folder} was fitted on other data than {dataset.name}; give the same source, or another --out"
             )
-        asked = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "seed": seed, "augment": transforms}
+        asked: dict[str, Any] = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "seed": seed}
+        asked |= {"weighting": weighting, "times": times, "snapshots": snapshots, "augment": transforms}
         planned = old.plan.model_dump() | {"method": old.method, "held_out": old.held_out_share}
+        planned |= {"snapshots": bool(old.plan.snapshots)}
         for name, value in (asked | {"method": method, "held_out": held_out}).items():
             if value is not None and value != planned[name]:
                 raise BadInput(
@@ -171,6 +181,8 @@ def prepare(
                 seed=seed or 0,
                 learning_rate=learning_rate or 2e-3,
                 augment=transforms or (),
+                weighting=weighting or "simple",
+                times=times or METHODS[name].draws,
             ),
             closed_form=(
                 closed_form_for(len(items), math.prod(items.event), len(counts)) if METHODS[name].closed_form else None
@@ -186,10 +198,12 @@ def prepare(
         findings = (*findings, Finding("warning", signal))
     said, per_step = [], None
     denoiser = ready(config, items, device)
+    refuse_not_squared(config.plan.weighting, denoiser.parametrisation)
     kept = None if old is None or folder is None else folder / "training" / "state.safetensors"
     if kept is None or not kept.is_file():  # else the mixture is in the checkpoint
         spent = filled(denoiser, items, config.plan.seed)
     if not old:
+        config = with_snapshots(config, denoiser.network, snapshots)
         if steps is None:
 
             def measured(one: Config) -> float:
@@ -203,6 +217,7 @@ def prepare(
             said += budget.said
         config = paced(config, steps, fixed=choice.own is not None)
         denoiser = ready(config, items, device, denoiser)
+        config = with_snapshots(config, denoiser.network, snapshots)
     state = State.start(denoiser, config.plan)
     job = Job(config, folder, findings, state, items, held, device, said=said, per_step=per_step)
     if ema.trails(config.plan.steps, config.plan.ema):
@@ -227,16 +242,6 @@ def prepare(
 
 SHARE = 0.2
 """The share of the items that is held out when nothing is said."""
-
-
-def _refuse_to_retrain(folder: Path) -> None:
-    """Raise DamagedModel where there are weights but not the state that a resume needs: it would train them away."""
-    state = folder / "training" / "state.safetensors"
-    if (folder / WEIGHTS).is_file() and not state.is_file():
-        raise DamagedModel(
-            f"{state} is missing, without which no training goes on; use the model in {folder} as it is, or start "
-            "again with --force"
-        )
 
 
 def _discrete(method: str, levels: Grid | None) -> bool:

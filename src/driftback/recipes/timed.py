@@ -14,12 +14,11 @@ import torch
 
 from driftback.networks.ladder import Asked, kinds_for
 from driftback.networks.presets import Cost, cost
-from driftback.recipes.assembly import untrained
+from driftback.recipes.assembly import bounded, untrained
 from driftback.recipes.budget import plan_within
 from driftback.recipes.choice import Rung, choose
 from driftback.recipes.config import Config
 from driftback.recipes.pace import MOST_PASSES, most_steps
-from driftback.scores.parametrisation import Levels
 
 BUSY = 5.0
 """A step so many times slower than expected is worth a word."""
@@ -53,7 +52,7 @@ def timed(
     size = config.plan.batch
     made = {name: config.model_copy(update={"network": spec}) for name, spec in network.rungs.items()}
     prices = {name: _price(one) for name, one in made.items()}
-    bound = isinstance(untrained(config).parametrisation, Levels)
+    bound = bounded(config)
     plan = partial(plan_within, 60 * minutes, batch=size, held_out=held_out, preview=preview, bound=bound, spent=spent)
 
     def steps(rung: Rung, per_step: float) -> int:

@@ -27,7 +27,7 @@ from driftback.samplers.frame import Frame, Sampler, denoised_end
 from driftback.samplers.grids import GRIDS, uniform
 from driftback.samplers.heun import Heun
 from driftback.samplers.multistep import Multistep
-from driftback.samplers.published import SAMPLERS
+from driftback.samplers.published import LEARNED, SAMPLERS
 from driftback.scores.denoiser import Denoiser
 from driftback.scores.guided import GuidedDenoiser
 from driftback.scores.learned import LearnedDenoiser
@@ -35,6 +35,9 @@ from driftback.scores.parametrisation import Levels
 
 Make = Callable[[Denoiser], Sampler]
 """What makes a sampler of a denoiser."""
+
+NAMED = SAMPLERS | LEARNED
+"""All that `sampler` may name."""
 
 WAYS = 768, 48
 """So many ways of points, or of pictures, a solver is fitted to and judged by."""
@@ -73,10 +76,10 @@ class Asked:
             if value is not None and not real(value, name) >= 0:
                 raise BadInput(f"{name} must be at least 0, not {value:g}")
         if isinstance(self.sampler, str):
-            if self.sampler not in SAMPLERS:
-                raise BadInput(f"there is no sampler '{self.sampler}'; choose one of {', '.join(SAMPLERS)}")
+            if self.sampler not in NAMED:
+                raise BadInput(f"there is no sampler '{self.sampler}'; choose one of {', '.join(NAMED)}")
             for name in ("steps", "grid"):
-                if getattr(self, name) is not None and SAMPLERS[self.sampler].adaptive:
+                if getattr(self, name) is not None and NAMED[self.sampler].adaptive:
                     raise BadInput(f"'{self.sampler}' chooses its steps by itself; leave {name} out")
         elif self.sampler is not None and not callable(self.sampler):
             raise BadInput(f"sampler is a name or a function of a denoiser, not {self.sampler!r}")
@@ -167,7 +170,7 @@ class Ways:
             return fitted, fitted.times
         spread, process = self.config.spread, self.denoiser.process
         if isinstance(asked.sampler, str):
-            named = SAMPLERS[asked.sampler]
+            named = NAMED[asked.sampler]
             if named.adaptive:
                 return named.make(denoiser), adaptive_times(denoiser, low=self._range[0] / process.spread)
             return named.make(denoiser), self._times(asked)
@@ -180,9 +183,10 @@ class Ways:
 
     def _times(self, asked: Asked) -> Tensor:
         (low, high), process, steps = self._range, self.denoiser.process, self._count(asked)
-        if asked.grid == "uniform":  # equal steps in t itself end at t = 0, whatever ratio is there
+        grid = asked.grid or (NAMED[asked.sampler].grid if isinstance(asked.sampler, str) else "karras")
+        if grid == "uniform":  # equal steps in t itself end at t = 0, whatever ratio is there
             return uniform(process, steps, start=float(process.time_of(high)))
-        return GRIDS[asked.grid or "karras"](process, steps, low=low, high=high)
+        return GRIDS[grid](process, steps, low=low, high=high)
 
     def back(self, n: int, labels: Tensor | None, asked: Asked, rng: Rng) -> Iterator[Frame]:
         """The frames of `n` items whose noise is that of `rng`, the last one denoised."""

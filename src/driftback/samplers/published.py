@@ -18,6 +18,7 @@ from driftback.samplers.exponential import NOISE, log_ratio, plain_ratio
 from driftback.samplers.frame import Sampler
 from driftback.samplers.heun import Heun, euler
 from driftback.samplers.langevin import Langevin, PredictorCorrector
+from driftback.samplers.learned_variance import LearnedAncestral
 from driftback.samplers.multistep import Multistep
 from driftback.samplers.runge_kutta import RungeKutta
 from driftback.samplers.singlestep import SingleStep
@@ -65,6 +66,8 @@ class Named:
     """Evaluations per step."""
     adaptive: bool = False
     noisy: bool = False
+    grid: str = "karras"
+    """The grid that it takes where none is asked for (`driftback.samplers.GRIDS`)."""
 
 
 SAMPLERS: dict[str, Named] = {
@@ -124,3 +127,10 @@ SAMPLERS: dict[str, Named] = {
         lambda d: PredictorCorrector(Ancestral(d), Langevin(d)), 1, "Song et al. 2021, arXiv 2011.13456", 2, noisy=True
     ),
 }
+
+LEARNED: dict[str, Named] = {
+    "iddpm": Named(
+        LearnedAncestral, None, "Nichol and Dhariwal 2021, arXiv 2102.09672, equation 15", noisy=True, grid="uniform"
+    ),
+}
+"""Those that need more of a model than every denoiser has: here the variances that `--method iddpm` learns."""

@@ -31,6 +31,14 @@ class Denoiser(ABC):
         """The denoiser conditioned on a class, one number or one per item (n,). Here: not conditional."""
         raise BadInput(f"{type(self).__name__} knows no labels; fit a model on labelled data to condition on one")
 
+    def denoised_and_share(self, x: Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
+        """`denoised`, and how wide the step back from there is, as `scores.learned_variance` has it. Here: not
+        known.
+        """
+        raise BadInput(
+            "this model has learned no variances of its steps; use --sampler ddpm, or fit one with --method iddpm"
+        )
+
     @final
     def noise(self, x: Tensor, t: float | Tensor) -> Tensor:
         """E[eps | x_t = x], the shape of `x`; `t` in (0, 1]."""

@@ -35,5 +35,9 @@ class GuidedDenoiser(Denoiser):
             return towards
         return towards + self.weight * (towards - self.unconditional.denoised(x, t))
 
+    def denoised_and_share(self, x: Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
+        """The guided mean, with the conditional's widths, which cost an evaluation more."""
+        return self.denoised(x, t), self.conditional.denoised_and_share(x, t)[1]
+
     def given(self, label: int | Tensor) -> Self:
         return replace(self, conditional=self.unconditional.given(label))

@@ -18,6 +18,7 @@ from driftback.errors import BadInput
 from driftback.networks.backbone import Backbone
 from driftback.processes.diffusion import Diffusion
 from driftback.scores.denoiser import Denoiser
+from driftback.scores.learned_variance import LearnedVariance
 from driftback.scores.parametrisation import Parametrisation
 from driftback.shapes import as_time
 
@@ -39,18 +40,17 @@ class LearnedDenoiser(Denoiser):
         level = self._level(t, x)
         return self.parametrisation.denoised(self._output(x, *level), x, level[0], level[1])
 
+    def denoised_and_share(self, x: Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
+        if not isinstance(self.parametrisation, LearnedVariance):
+            return super().denoised_and_share(x, t)
+        level = self._level(t, x)
+        output = self._output(x, *level)
+        denoised = self.parametrisation.denoised(output, x, level[0], level[1])
+        return denoised, self.parametrisation.share(output, x)
+
     def output(self, x: Tensor, t: float | Tensor) -> Tensor:
         """The network's bare output for `x` (n, *event) at times `t`, () or (n,)."""
         return self._output(x, *self._level(t, x))
-
-    def loss(self, x0: Tensor, x: Tensor, t: Tensor, output: Tensor) -> Tensor:
-        """The loss (n,) of the network's `output` for `x` at times `t` (n,), made of items `x0` (n, *event): what is
-        natural to the parametrisation, or, where a closed form is corrected, to what it leaves.
-        """
-        alpha, sigma, _ = self._level(t, x)
-        natural = self.parametrisation.loss(output, x0, x, alpha, sigma)
-        known = self.network.closed_form
-        return natural if known is None else natural * known.weight(sigma / alpha)
 
     def _level(self, t: float | Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """alpha, sigma and the number that the network is told, each in the shape of `t`."""

@@ -49,6 +49,10 @@ class Parametrisation(Protocol):
         """The loss that is natural to this parametrisation, a mean over the event: (n,)."""
         ...
 
+    def natural(self, alpha: Tensor, sigma: Tensor) -> Tensor | None:
+        """The weight of |x_0 - D|^2 in `loss`, in the shape of `alpha`; None where the loss is none of its squares."""
+        ...
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -78,6 +82,9 @@ class Linear:
         skip, out = self.c_skip(alpha, sigma, self.spread), self.c_out(alpha, sigma, self.spread)
         target = (x0 - per_item(skip, x) * x) / per_item(out, x)
         return sum_event((output - target) ** 2) / math.prod(x.shape[1:])
+
+    def natural(self, alpha: Tensor, sigma: Tensor) -> Tensor | None:
+        return self.c_out(alpha, sigma, self.spread) ** -2
 
 
 @lru_cache(maxsize=4096)
@@ -175,3 +182,6 @@ class Levels:
         log_probability = self.log_probability(output, x, alpha, sigma).flatten(0, 1)
         entropy = F.nll_loss(log_probability, self.index(x0).flatten(0, 1), reduction="none")
         return sum_event(entropy.unflatten(0, x.shape[:2])) / math.prod(x.shape[1:])
+
+    def natural(self, alpha: Tensor, sigma: Tensor) -> Tensor | None:
+        return None

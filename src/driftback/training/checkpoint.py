@@ -1,8 +1,8 @@
 """Checkpoints: one safetensors file that holds all that a resume needs, replaced at once or not at all.
 
-It holds the weights being trained, their average, the optimiser's moments, and, in its header, the step, the cut of the
-batch and the measurements. There is no random state and no position in the data to keep: both follow from the step (see
-`driftback.training.loop`).
+It holds the weights being trained, their averages, the optimiser's moments, what the drawing of times has learned, and,
+in its header, the step, the cut of the batch and the measurements. There is no random state and no position in the data
+to keep: both follow from the step (see `driftback.training.loop`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ def save(state: State, path: Path, *, seconds: float = 0.0) -> None:
         tensors |= {f"{part}/{name}": value for name, value in denoiser.network.state_dict().items()}
     for index, moments in state.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser/{index}/{name}": torch.as_tensor(value) for name, value in moments.items()}
+    tensors |= {f"drawing/{name}": value for name, value in state.drawing.tensors().items()}
+    if state.averages is not None:
+        tensors |= {f"averages/{name}": value for name, value in state.averages.tensors().items()}
     write_tensors(
         path, tensors, {"step": state.step, "parts": state.parts, "history": state.history, "seconds": seconds}
     )
@@ -35,7 +38,7 @@ def restore(state: State, path: Path) -> float:
     """
     tensors, about = read_tensors(path)
     moments: dict[int, dict[str, Tensor]] = {}
-    weights: dict[str, dict[str, Tensor]] = {"weights": {}, "average": {}}
+    weights: dict[str, dict[str, Tensor]] = {"weights": {}, "average": {}, "drawing": {}, "averages": {}}
     for name, tensor in tensors.items():
         part, rest = name.split("/", 1)
         if part == "optimiser":
@@ -49,6 +52,9 @@ def restore(state: State, path: Path) -> float:
         optimiser = state.optimiser.state_dict()
         state.optimiser.load_state_dict({"state": moments, "param_groups": optimiser["param_groups"]})
         _laid_out(state.optimiser)
+        if state.averages is not None:
+            state.averages.restore(weights["averages"])
+        state.drawing.restore(weights["drawing"])
         state.step, state.parts, state.history = about["step"], about["parts"], about["history"]
         return float(about["seconds"])
     except (RuntimeError, LookupError, ValueError) as error:

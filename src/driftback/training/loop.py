@@ -23,10 +23,13 @@ from driftback.scores.learned import LearnedDenoiser
 from driftback.shapes import per_item
 from driftback.training import ema
 from driftback.training.augment import augmented
+from driftback.training.drawing import DRAWINGS, Drawing
 from driftback.training.items import Items
 from driftback.training.order import batch_indices
 from driftback.training.plan import Plan
-from driftback.training.times import TimeLaw, stratified
+from driftback.training.posthoc import PowerAverages
+from driftback.training.times import TimeLaw
+from driftback.training.weightings import WEIGHTINGS
 
 
 @dataclass
@@ -43,6 +46,12 @@ class State:
     """Into how many parts a batch is cut to fit the memory."""
     history: list[dict] = field(default_factory=list)
     """The measurements of `driftback.training.health` so far."""
+    drawing: Drawing = field(default_factory=DRAWINGS["stratified"])
+    """How noise levels are drawn, and what it has learned of the losses."""
+    averages: PowerAverages | None = None
+    """The averages that snapshots are taken of, where the plan wants them."""
+    losses: Tensor | None = None
+    """The losses of the last batch, (n,), as they were counted."""
 
     @classmethod
     def start(cls, denoiser: LearnedDenoiser, plan: Plan) -> State:
@@ -53,7 +62,8 @@ class State:
         vectors = [p for p in denoiser.network.parameters() if p.ndim <= 1]
         groups = [{"params": matrices, "weight_decay": plan.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
         optimiser = torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.99), fused=True)
-        return cls(denoiser, average, optimiser)
+        averages = PowerAverages(denoiser.network) if plan.snapshots else None
+        return cls(denoiser, average, optimiser, drawing=DRAWINGS[plan.times](), averages=averages)
 
 
 @dataclass(frozen=True)
@@ -104,6 +114,10 @@ def train(
             good = _copy(state)
         state.optimiser.step()
         ema.update(state.average.network, network, k, plan.ema)
+        if state.averages is not None:
+            state.averages.update(network, k + 1)
+        if batch.factor is not None and state.losses is not None:
+            state.drawing.observe(batch.u, state.losses / batch.factor)
         state.step = k + 1
         if state.step == plan.steps and _spoilt(state, batch, plan):
             before = _batch(state, items, law, plan, k - 1, cell, device) if k else batch
@@ -133,6 +147,12 @@ class _Batch:
     noise: Tensor
     told: Tensor | None
     """What augmentation did to each item, which the network is told."""
+    u: Tensor
+    """The uniform numbers behind `t`."""
+    factor: Tensor | None
+    """What each loss counts because its time was likelier than its law has it, (n,); None for 1."""
+    weight: Tensor | None
+    """What each loss is multiplied by, (n,): that and the plan's weighting; None for 1."""
 
 
 def _batch(
@@ -150,7 +170,8 @@ def _batch(
     x, y = items.take(index)
     x, y = x.to(device, non_blocking=True), None if y is None else y.to(device, non_blocking=True)
     x, told = augmented(x, plan.augment, rng.child("augment", k).torch_generator())
-    t = law.quantile(stratified(plan.batch, generator), state.denoiser.process)
+    u, factor = state.drawing(plan.batch, generator)
+    t = law.quantile(u, state.denoiser.process)
     # The strata are sorted, the batch is shuffled: no item is tied to a noise level.
     noise = torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype)
     if cell is not None:
@@ -158,7 +179,20 @@ def _batch(
     if y is not None:
         drop = torch.rand(plan.batch, generator=generator, device=device) < plan.label_drop
         y = torch.where(drop, state.denoiser.network.classes, y)
-    return _Batch(k, index, x, y, t, noise, told)
+    return _Batch(k, index, x, y, t, noise, told, u, factor, _weight(state.denoiser, t, factor, plan))
+
+
+def _weight(denoiser: LearnedDenoiser, t: Tensor, factor: Tensor | None, plan: Plan) -> Tensor | None:
+    process = denoiser.process
+    alpha, sigma = process.alpha(t), process.sigma(t)
+    relative = WEIGHTINGS[plan.weighting].relative(denoiser.parametrisation, alpha, sigma, process.spread)
+    known = denoiser.network.closed_form
+    if known is not None and relative is None:
+        # Where a closed form is corrected, the error of what it leaves counts, which has unit variance.
+        relative = known.weight(sigma / alpha)
+    if factor is None or relative is None:
+        return factor if relative is None else relative
+    return factor * relative
 
 
 def _attempt(state: State, batch: _Batch, plan: Plan) -> tuple[Tensor, Tensor]:
@@ -166,7 +200,8 @@ def _attempt(state: State, batch: _Batch, plan: Plan) -> tuple[Tensor, Tensor]:
     for group in state.optimiser.param_groups:
         group["lr"] = plan.rate(batch.step)
     rng = Rng(plan.seed).child("dropout", batch.step)
-    loss = _gradients(state, batch.x, batch.y, batch.t, batch.noise, rng, batch.told)
+    weighted = {} if batch.weight is None else {"weight": batch.weight}
+    loss = _gradients(state, batch.x, batch.y, batch.t, batch.noise, rng, batch.told, **weighted)
     return loss, torch.nn.utils.clip_grad_norm_(state.denoiser.network.parameters(), plan.clip)
 
 
@@ -182,16 +217,20 @@ def _most(state: State) -> float:
     return EXPLODED * (1 + state.denoiser.process.spread**2)
 
 
-def _copy(state: State) -> tuple[int, dict, dict, dict]:
+_Copy = tuple[int, dict, dict, dict, Drawing, PowerAverages | None]
+
+
+def _copy(state: State) -> _Copy:
     networks = (state.denoiser.network.state_dict(), state.average.network.state_dict())
-    return state.step, *copy.deepcopy(networks), copy.deepcopy(state.optimiser.state_dict())
+    more = (state.optimiser.state_dict(), state.drawing, state.averages)
+    return state.step, *copy.deepcopy(networks), *copy.deepcopy(more)
 
 
-def _back(state: State, good: tuple[int, dict, dict, dict] | None) -> str:
+def _back(state: State, good: _Copy | None) -> str:
     """Bring `state` back to a copy, and say so."""
     if good is None:
         return "it was no better when this run began: start again with --force"
-    state.step, weights, average, moments = good
+    state.step, weights, average, moments, state.drawing, state.averages = good
     state.denoiser.network.load_state_dict(weights)
     state.average.network.load_state_dict(average)
     state.optimiser.load_state_dict(moments)
@@ -208,14 +247,25 @@ def precision(device: torch.device) -> AbstractContextManager[object]:
 
 
 def _gradients(
-    state: State, x: Tensor, y: Tensor | None, t: Tensor, noise: Tensor, rng: Rng, told: Tensor | None = None
+    state: State,
+    x: Tensor,
+    y: Tensor | None,
+    t: Tensor,
+    noise: Tensor,
+    rng: Rng,
+    told: Tensor | None = None,
+    *,
+    weight: Tensor | None = None,
 ) -> Tensor:
-    """Fill the gradients of the batch, in `state.parts` parts; halve the parts for good when memory runs out."""
+    """Fill the gradients of the batch, in `state.parts` parts; halve the parts for good when memory runs out.
+
+    The losses are multiplied by `weight` (n,), unless that is None, and kept in `state.losses`.
+    """
     denoiser = state.denoiser
     while True:
         try:
             state.optimiser.zero_grad(set_to_none=True)
-            total = torch.zeros((), device=x.device)
+            total, losses = torch.zeros((), device=x.device), []
             # Dropout draws from torch's own stream, which is lent a seed for this step and given back untouched.
             with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
                 torch.default_generator.set_state(rng.torch_generator().get_state())
@@ -228,9 +278,14 @@ def _gradients(
                     given = given if told is None else replace(given, augmented=told[part])
                     with precision(x.device):
                         output = given.output(x_t, t[part])
-                    loss = denoiser.loss(x[part], x_t, t[part], output.float()).sum() / len(x)
+                    each = denoiser.parametrisation.loss(output.float(), x[part], x_t, alpha, sigma)
+                    if weight is not None:
+                        each = each * weight[part].to(each)
+                    loss = each.sum() / len(x)
                     loss.backward()
                     total += loss.detach()
+                    losses.append(each.detach())
+            state.losses = torch.cat(losses)
             return total
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):

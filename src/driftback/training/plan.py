@@ -26,6 +26,9 @@ class Plan(BaseModel):
     label_drop: float = Field(default=0.1, ge=0, le=1, description="share of items trained without their class")
     seed: int = Field(default=0, ge=0)
     augment: tuple[str, ...] = Field(default=(), description="names of driftback.training.augment, in their order")
+    weighting: str = Field(default="simple", description="how much each noise level counts (training/weightings.py)")
+    times: str = Field(default="stratified", description="how noise levels are drawn (training/drawing.py)")
+    snapshots: int = Field(default=0, ge=0, description="how often averages are kept for others (training/posthoc.py)")
 
     @field_validator("augment")
     @classmethod

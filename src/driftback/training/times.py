@@ -46,6 +46,28 @@ class LogNormalRatio:
         return process.schedule.time_of(torch.exp(self.mean + self.deviation * z)).clamp(1e-9, 1.0)
 
 
+@dataclass(frozen=True)
+class UniformLogRatio:
+    """log(sigma / alpha) uniform between those of `low` and `high`, where 0 < low < high."""
+
+    low: float
+    high: float
+
+    def quantile(self, u: Tensor, process: Diffusion) -> Tensor:
+        ratio = self.low * torch.exp(u * math.log(self.high / self.low))
+        return process.schedule.time_of(ratio).clamp(1e-9, 1.0)
+
+
+@dataclass(frozen=True)
+class ChainTimes:
+    """t = k / `steps` with k uniform on 1 .. `steps`: the steps of a chain (Ho et al. 2020, arXiv 2006.11239)."""
+
+    steps: int
+
+    def quantile(self, u: Tensor, process: Diffusion) -> Tensor:
+        return (torch.floor(u * self.steps) + 1).clamp(max=self.steps) / self.steps
+
+
 def stratified(n: int, generator: torch.Generator) -> Tensor:
     """(n,) float64 in [0, 1), one in each n-th of the interval."""
     u = torch.rand(n, dtype=torch.float64, generator=generator, device=generator.device)

@@ -1,0 +1,153 @@
+"""Recipes from end to end: what is asked for is recorded and done, and what cannot be is told in one line."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import driftback as db
+from driftback.recipes import config as configs
+from driftback.recipes.assembly import cells
+from driftback.recipes.job import Job
+from driftback.recipes.methods import METHODS
+from driftback.recipes.prepare import prepare
+from driftback.scores.learned_variance import LearnedVariance
+
+FEW: dict[str, Any] = {"n": 200, "steps": 12, "batch": 64}
+
+
+def pictures(n: int = 60) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 200, (n, 4, 4, 3)).astype(np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def no_previews(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take longer than all that is tested here."""
+    monkeypatch.setattr(Job, "_preview", lambda self, step: None)
+
+
+@pytest.fixture(scope="module")
+def learned() -> db.Model:
+    return db.fit("two-gaussians", n=400, steps=100, batch=128, method="iddpm", seed=0)
+
+
+def test_iddpm_draws_by_its_own_sampler_and_by_every_other(learned: db.Model) -> None:
+    assert isinstance(learned.denoiser.parametrisation, LearnedVariance)
+    for options in (
+        {"sampler": "iddpm", "steps": 30},
+        {"sampler": "ddpm", "steps": 30},
+        {"steps": 8},
+        {"evaluations": 6},
+    ):
+        x = learned.sample(300, seed=0, **options)
+        assert np.isfinite(x).all()
+        assert np.abs(x.mean(0)).max() < 1.5, options
+    own = list(learned.frames(3, seed=0, sampler="iddpm", steps=4))
+    # Its steps are equal in t, as respaced steps of the paper's chain are, unless another grid is asked for.
+    assert np.allclose(np.diff([frame.t for frame in own]), own[1].t - own[0].t)
+    other = list(learned.frames(3, seed=0, sampler="iddpm", steps=4, grid="karras"))
+    assert not np.allclose(np.diff([frame.t for frame in other]), other[1].t - other[0].t)
+
+
+def test_models_without_variances_are_told() -> None:
+    model = db.fit("two-gaussians", method="ddpm", **FEW)
+    with pytest.raises(db.BadInput, match="learned no variances"):
+        model.sample(3, sampler="iddpm")
+    with pytest.raises(db.BadInput, match=r"no sampler 'idpm'; choose one of .*, iddpm"):
+        model.sample(3, sampler="idpm")
+
+
+def test_what_is_asked_for_is_in_the_config(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    job = prepare("two-moons", out=out, method="vdm", weighting="min-snr", snapshots=True, **FEW)
+    for _ in job.run():
+        pass
+    job.finish()
+    plan = configs.read(out).plan
+    assert (plan.times, plan.weighting, plan.snapshots) == ("importance", "min-snr", 16)
+    assert prepare("two-moons", method="vdm", times="stratified", **FEW).config.plan.times == "stratified"
+    assert (
+        prepare("two-moons", **FEW).config.plan.model_dump().items()
+        >= {
+            "times": "stratified",
+            "weighting": "simple",
+            "snapshots": 0,
+        }.items()
+    )
+    for wrong in ({"weighting": "simple"}, {"times": "stratified"}, {"snapshots": False}):
+        with pytest.raises(db.BadInput, match=f"planned with {next(iter(wrong))}"):
+            prepare("two-moons", out=out, resume=True, n=200, **wrong)
+
+
+def test_pictures_keep_snapshots_and_give_any_average(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    job = prepare(pictures(), out=out, method="edm", steps=20, batch=8)
+    for _ in job.run():
+        pass
+    model, _ = job.finish()
+    assert len(list((out / "training" / "snapshots").iterdir())) == 16
+    drawn = [db.load(out, ema=length).sample(2, seed=0, steps=3) for length in (None, 0.05, 0.2)]
+    assert np.array_equal(drawn[0], model.sample(2, seed=0, steps=3))
+    assert not np.array_equal(drawn[1], drawn[2])
+    for wrong, said in (({"ema": 0.5}, "give 0.02 to 0.25"), ({"ema": "long"}, "ema must be a number")):
+        with pytest.raises(db.BadInput, match=said):
+            db.load(out, **wrong)
+    with pytest.raises(db.BadInput, match="leave ema or checkpoint out"):
+        db.load(out, ema=0.1, checkpoint="best")
+    none = tmp_path / "none"
+    db.fit(pictures(), out=none, method="edm", steps=2, batch=8, snapshots=False)
+    assert not (none / "training" / "snapshots").exists()
+    with pytest.raises(db.BadInput, match="no snapshots"):
+        db.load(none, ema=0.1)
+
+
+@pytest.mark.parametrize("weighting", ["min-snr", "likelihood"])
+def test_data_on_few_levels_refuse_a_weighting(weighting: str) -> None:
+    with pytest.raises(db.BadInput, match=f"'{weighting}' counts squared errors of x_0"):
+        db.fit("digits", n=100, steps=2, batch=16, weighting=weighting)
+    db.fit("digits", n=100, steps=2, batch=16, weighting=weighting, method="flow")
+
+
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"levels"}))
+def test_every_method_bears_every_weighting_and_drawing(method: str) -> None:
+    for weighting, times in (("min-snr", "importance"), ("likelihood", "independent")):
+        job = prepare("two-moons", method=method, weighting=weighting, times=times, n=200, steps=15, batch=64)
+        steps = list(job.run())
+        assert all(np.isfinite(step.loss) for step in steps)
+        assert np.isfinite(job.finish()[0].sample(4, steps=3)).all()
+
+
+def test_names_that_there_are_not() -> None:
+    for wrong in ({"weighting": "snr"}, {"times": "even"}, {"method": "vdn"}):
+        with pytest.raises(db.BadInput, match="choose one of"):
+            db.fit("two-moons", steps=2, **wrong)
+
+
+def test_vdm_bounds_the_probability_of_levels() -> None:
+    """Pictures of 8 levels, all alike but for noise of one level up or down, which is worth log2(3) bits.
+
+    A network that says 0 costs (13.3 + 5) / 2 nats, 13.2 bits, and a little training takes a good part of that away.
+    """
+    rng = np.random.default_rng(0)
+    x = 4 + rng.integers(-1, 2, (400, 4, 4))
+    x[0, 0, :2] = 0, 7  # all eight levels are there
+    job = prepare(x, method="vdm", steps=60, batch=64, learning_rate=5e-3)
+    for _ in job.run():
+        pass
+    model, summary = job.finish()
+    found = model.log_likelihood(x[:100])
+    assert found.method == "variational bound, 32 draws"
+    assert found.evaluations == 32
+    bits = model.bits_per_dim(found.mean)
+    assert np.log2(3) < bits < 10
+    assert summary.bits_per_dim == pytest.approx(bits, rel=0.1)
+    assert set(np.unique(model.sample(8, steps=4))) <= set(range(8))
+    points = db.fit("two-gaussians", method="vdm", **FEW)
+    assert "ODE" in points.log_likelihood(points.sample(3, steps=3)).method
+
+
+def test_vdm_is_trained_on_the_levels_themselves() -> None:
+    """As its bound asks for them; other methods see them spread over their cells, for their likelihood is a density."""
+    for method, spread in (("vdm", False), ("levels", False), ("edm", True)):
+        assert (cells(prepare("digits", n=50, method=method, steps=1, batch=8).config) is not None) == spread
