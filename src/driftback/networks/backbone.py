@@ -27,7 +27,7 @@ class Backbone(nn.Module):
         return self.conditioning.classes
 
     def forward(
-        self, x: Tensor, number: Tensor, label: Tensor | None = None, augmented: Tensor | None = None
+        self, x: Tensor, number: Tensor, label: Tensor | None = None, *, augmented: Tensor | None = None
     ) -> Tensor:
-        out = self.body(x, self.conditioning(number, label, augmented))
+        out = self.body(x, self.conditioning(number, label, augmented=augmented))
         return out if self.bias is None else out + self.bias(label, len(x))

@@ -165,7 +165,8 @@ def _attempt(state: State, batch: _Batch, plan: Plan) -> tuple[Tensor, Tensor]:
     for group in state.optimiser.param_groups:
         group["lr"] = plan.rate(batch.step)
     rng = Rng(plan.seed).child("dropout", batch.step)
-    loss = _gradients(state, batch.x, batch.y, batch.t, batch.noise, rng, batch.told)
+    told = {} if batch.told is None else {"told": batch.told}
+    loss = _gradients(state, batch.x, batch.y, batch.t, batch.noise, rng, **told)
     return loss, torch.nn.utils.clip_grad_norm_(state.denoiser.network.parameters(), plan.clip)
 
 
@@ -207,9 +208,12 @@ def precision(device: torch.device) -> AbstractContextManager[object]:
 
 
 def _gradients(
-    state: State, x: Tensor, y: Tensor | None, t: Tensor, noise: Tensor, rng: Rng, told: Tensor | None = None
+    state: State, x: Tensor, y: Tensor | None, t: Tensor, noise: Tensor, rng: Rng, *, told: Tensor | None = None
 ) -> Tensor:
-    """Fill the gradients of the batch, in `state.parts` parts; halve the parts for good when memory runs out."""
+    """Fill the gradients of the batch, in `state.parts` parts; halve the parts for good when memory runs out.
+
+    `told` (n, numbers) says how the items were augmented, unless that is None.
+    """
     denoiser = state.denoiser
     while True:
         try:
