@@ -106,8 +106,8 @@ def test_without_a_change_the_network_is_the_one_that_knows_of_none(kind: str) -
         x, number, label = torch.randn(4, *EVENT, generator=random(7)), torch.ones(4), torch.tensor([0, 1, 2, 0])
         expected = plain.eval()(x, number, label)
         assert torch.equal(told.eval()(x, number, label), expected)
-        assert torch.equal(told(x, number, label, torch.zeros(4, 3)), expected)
-        assert not torch.allclose(told(x, number, label, torch.ones(4, 3)), expected)
+        assert torch.equal(told(x, number, label, augmented=torch.zeros(4, 3)), expected)
+        assert not torch.allclose(told(x, number, label, augmented=torch.ones(4, 3)), expected)
 
 
 def test_all_other_weights_start_as_they_do_without() -> None:

@@ -290,7 +290,7 @@ def test_every_step_has_its_own_noise_and_levels_and_rate(monkeypatch: pytest.Mo
     seen: list[tuple[Tensor, Tensor, float]] = []
     usual = loop._gradients
 
-    def spy(state: State, x: Tensor, y: None, t: Tensor, noise: Tensor, rng: Rng, told: None) -> Tensor:
+    def spy(state: State, x: Tensor, y: None, t: Tensor, noise: Tensor, rng: Rng) -> Tensor:
         seen.append((t.clone(), noise.clone(), state.optimiser.param_groups[0]["lr"]))
         return usual(state, x, y, t, noise, rng)
 

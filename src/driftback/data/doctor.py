@@ -82,9 +82,9 @@ def how_many(dataset: Dataset) -> Iterator[Finding]:
             "error", f"only {n} item{'s' * (n != 1)}: at least {FEWEST} are needed, and {FEW:,} or more are better", n
         )
     elif n < FEW:
-        yield Finding(
-            "warning", f"only {n} items: under {FEW:,} a model tends to memorise them; gather more, or stop early", n
-        )
+        hint = "augment them (--augment), " if dataset.kind == "pictures" else ""
+        what = f"under {FEW:,} a model tends to memorise them; gather more, {hint}or stop early"
+        yield Finding("warning", f"only {n} items: {what}", n)
 
 
 def constants(dataset: Dataset) -> Iterator[Finding]:

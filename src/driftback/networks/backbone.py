@@ -37,9 +37,9 @@ class Backbone(nn.Module):
         return self.conditioning.classes
 
     def forward(
-        self, x: Tensor, number: Tensor, label: Tensor | None = None, augmented: Tensor | None = None
+        self, x: Tensor, number: Tensor, label: Tensor | None = None, *, augmented: Tensor | None = None
     ) -> Tensor:
-        c = self.conditioning(number, label, augmented)
+        c = self.conditioning(number, label, augmented=augmented)
         if self.closed_form is not None:
             known, offset, scale = self.closed_form(x, number, label)
             return offset + scale * self.body(torch.cat([x, known], 1), c)

@@ -31,7 +31,7 @@ class Conditioning(nn.Module):
         stream = torch.Generator().manual_seed(torch.initial_seed())
         self.augmented = nn.Parameter(torch.randn(width, augment, generator=stream)) if augment else None
 
-    def forward(self, number: Tensor, label: Tensor | None = None, augmented: Tensor | None = None) -> Tensor:
+    def forward(self, number: Tensor, label: Tensor | None = None, *, augmented: Tensor | None = None) -> Tensor:
         angles = number[:, None] * self.frequencies
         features = self.number(torch.cat([number[:, None], angles.sin(), angles.cos()], 1))
         if self.label is not None:

@@ -69,7 +69,7 @@ class LearnedDenoiser(Denoiser):
         shown = self.parametrisation.shown(x, alpha, sigma)
         if self.augmented is None:
             return self.network(shown, number, label)
-        return self.network(shown, number, label, self.augmented)
+        return self.network(shown, number, label, augmented=self.augmented)
 
     def given(self, label: int | Tensor) -> Self:
         classes = self.network.classes

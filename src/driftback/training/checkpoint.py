@@ -50,8 +50,13 @@ def restore(state: State, path: Path) -> float:
         state.denoiser.network.load_state_dict(weights["weights"])
         state.average.network.load_state_dict(weights["average"])
         optimiser = state.optimiser.state_dict()
+        # A fused optimiser walks through memory: moments must lie as their weights do (channels last), not as files do.
+        parameters = [p for group in state.optimiser.param_groups for p in group["params"]]
+        for number, found in moments.items():
+            like = parameters[number]
+            for what, value in found.items():
+                found[what] = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
         state.optimiser.load_state_dict({"state": moments, "param_groups": optimiser["param_groups"]})
-        _laid_out(state.optimiser)
         if state.averages is not None:
             state.averages.restore(weights["averages"])
         state.drawing.restore(weights["drawing"])
@@ -60,13 +65,3 @@ def restore(state: State, path: Path) -> float:
     except (RuntimeError, LookupError, ValueError) as error:
         message = f"{path} does not belong to this model; start again without --resume"
         raise DamagedModel(message) from error
-
-
-def _laid_out(optimiser: torch.optim.Optimizer) -> None:
-    """Lay moments out in memory as their weights are: the fused optimiser pairs them by place, and a file keeps none of
-    the order that convolutions are quickest in.
-    """
-    for weight, moments in optimiser.state.items():
-        for name, moment in moments.items():
-            if moment.shape == weight.shape:
-                moments[name] = torch.empty_like(weight, requires_grad=False).copy_(moment)

@@ -200,8 +200,9 @@ def _attempt(state: State, batch: _Batch, plan: Plan) -> tuple[Tensor, Tensor]:
     for group in state.optimiser.param_groups:
         group["lr"] = plan.rate(batch.step)
     rng = Rng(plan.seed).child("dropout", batch.step)
-    weighted = {} if batch.weight is None else {"weight": batch.weight}
-    loss = _gradients(state, batch.x, batch.y, batch.t, batch.noise, rng, batch.told, **weighted)
+    options = {"told": batch.told, "weight": batch.weight}
+    given = {name: value for name, value in options.items() if value is not None}
+    loss = _gradients(state, batch.x, batch.y, batch.t, batch.noise, rng, **given)
     return loss, torch.nn.utils.clip_grad_norm_(state.denoiser.network.parameters(), plan.clip)
 
 
@@ -253,8 +254,8 @@ def _gradients(
     t: Tensor,
     noise: Tensor,
     rng: Rng,
-    told: Tensor | None = None,
     *,
+    told: Tensor | None = None,
     weight: Tensor | None = None,
 ) -> Tensor:
     """Fill the gradients of the batch, in `state.parts` parts; halve the parts for good when memory runs out.
