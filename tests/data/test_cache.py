@@ -65,6 +65,7 @@ def test_a_folder_is_decoded_once(folder, home, decoded):
     np.testing.assert_array_equal(again.x[:], X)
     assert again.findings == first.findings
     assert len(warnings(again)) == 1
+    assert home.stat().st_mode & 0o77 == 0, "private pictures stay private"
     (kept,) = home.iterdir()
     assert any(f"kept in {kept}" in found.what for found in again.findings)
 
