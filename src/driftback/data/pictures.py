@@ -89,7 +89,7 @@ def _decoded(folder: Path, pictures: list[Path], options: Options, name: str) ->
         channels = options.channels or (1 if all(h.grey for _, h in good) else 3)
         if channels not in (1, 3, 4):
             raise BadInput(f"channels must be 1 (grey), 3 (colour) or 4 (with transparency), not {channels}")
-        work = Work([f for f, _ in good], size, channels, FITS[options.aspect or "crop"])
+        work = Work([f for f, _ in good], size, channels, FITS[options.aspect or "crop"], options.progress)
         if work.nbytes > IN_MEMORY:
             try:
                 with cache.building(name, work.event, work.nbytes) as building:
