@@ -65,6 +65,7 @@ def test_a_folder_is_decoded_once(folder, home, decoded):
     np.testing.assert_array_equal(again.x[:], X)
     assert again.findings == first.findings
     assert len(warnings(again)) == 1
+    assert home.stat().st_mode & 0o77 == 0, "private pictures stay private"
     (kept,) = home.iterdir()
     assert any(f"kept in {kept}" in found.what for found in again.findings)
 
@@ -274,3 +275,21 @@ def test_the_bytes_in_memory_are_bounded(folder, monkeypatch):
     load(folder)
     assert max(seen) <= decoding.BLOCK
     assert sum(seen) == X.nbytes
+
+
+@pytest.mark.parametrize("limit", [-1, 1 << 20], ids=["on the disk", "in memory"])
+def test_decoding_says_how_far_it_is(limit, folder, monkeypatch):
+    monkeypatch.setattr(pictures, "IN_MEMORY", limit)
+    told = []
+    load(folder, progress=lambda done, total: told.append((done, total)))
+    assert told == [(5, 12), (10, 12), (12, 12)]
+    if limit < 0:
+        load(folder, progress=lambda done, total: told.append((done, total)))
+        assert len(told) == 3, "what is kept is not decoded"
+
+
+def test_names_that_are_no_text_are_kept(folder):
+    (folder / "00.png").rename(os.fsdecode(os.fsencode(folder) + b"/zz\xff.png"))
+    first, again = load(folder), load(folder)
+    np.testing.assert_array_equal(again.x[:], X[[*range(1, 12), 0]])
+    assert first.findings == again.findings

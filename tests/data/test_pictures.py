@@ -13,6 +13,7 @@ from PIL import Image
 
 from driftback import data
 from driftback.data import pictures
+from driftback.data.picture import DONE
 from driftback.data.rows import Rows
 from driftback.errors import BadInput
 
@@ -238,7 +239,7 @@ def test_another_aspect_is_cropped_padded_or_stretched(aspect, columns, tmp_path
     assert np.abs(dataset.x[0, 8, inside].astype(int) - columns[inside]).max() <= 12
     ground = dataset.x[0, [0, 5, 10, 15]]
     assert (ground == [10, 200, 90]).all() == (aspect == "pad")
-    assert _found(dataset, pictures.DONE[aspect]).count == 1
+    assert _found(dataset, DONE[aspect]).count == 1
 
 
 def test_padding_keeps_clear_ground_clear(tmp_path):
@@ -252,3 +253,15 @@ def test_an_unknown_aspect_gets_a_suggestion(tmp_path):
     _save(tmp_path / "a.png", GREY)
     with pytest.raises(BadInput, match=r"no aspect 'padd' \(did you mean pad\?\)"):
         data.load(tmp_path, aspect="padd")
+
+
+def test_a_size_that_is_no_square_is_proposed_where_it_loses_less(tmp_path):
+    for k, shape in enumerate([(60, 40)] * 8 + [(40, 40)] * 2):
+        _save(tmp_path / f"{k}.png", np.full(shape, k, np.uint8))
+    with pytest.raises(
+        BadInput, match=r"--size 32 .*, or --size 40x28, whose crop loses 10% of the area, not 27%; siz"
+    ):
+        data.load(tmp_path)
+    assert load(tmp_path, size=(40, 28)).x.shape == (10, 40, 28)
+    assert "loses 27% of the area" in _found(load(tmp_path, size=32), "cropped").what
+    assert "loses" not in _found(load(tmp_path, size=32, aspect="pad"), "bars").what

@@ -33,7 +33,6 @@ def folder(tmp_path, monkeypatch):
 def on_the_disk(monkeypatch):
     monkeypatch.setattr(pictures, "IN_MEMORY", -1)
     monkeypatch.setattr(rows, "SMALL", 0)
-    monkeypatch.setattr(items, "HELD", 0)
 
 
 def fitted(folder, run):

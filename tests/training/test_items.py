@@ -26,10 +26,9 @@ LABEL = torch.arange(90) % 4
 
 @pytest.fixture
 def stored(tmp_path, monkeypatch):
-    """The same items on the disk, and too many to be held."""
+    """The same items on the disk."""
     np.save(tmp_path / "x.npy", X)
     monkeypatch.setattr(rows, "SMALL", 0)
-    monkeypatch.setattr(module, "HELD", 0)
     monkeypatch.setattr(module, "BLOCK", 7 * 90)
     return Rows.of(tmp_path / "x.npy", X.shape)
 

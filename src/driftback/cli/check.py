@@ -8,6 +8,7 @@ import typer
 
 from driftback.cli import options
 from driftback.cli.output import emit, show
+from driftback.cli.progress import reading
 
 EXAMPLES = ("driftback check digits", "driftback check photos/ --size 32 --json")
 MARKS = {"error": "error  ", "warning": "warning", "note": "note   "}
@@ -25,6 +26,7 @@ def check(
     numbers: options.Numbers = None,
     n: options.Items = None,
     seed: options.Seed = 0,
+    quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Look at data before training: what is in it, what will be done to it, what looks wrong.
@@ -34,7 +36,7 @@ def check(
     from driftback.data.doctor import check as examine
     from driftback.data.loading import load
 
-    dataset = load(
+    dataset = reading(load, "progress", quiet=quiet)(
         source,
         seed=seed,
         **options.reading(size, channels, columns, label, n, aspect=aspect, caption=caption, numbers=numbers),

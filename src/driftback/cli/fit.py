@@ -11,7 +11,7 @@ import typer
 
 from driftback.cli import options
 from driftback.cli.output import amount, emit, say, show, span
-from driftback.cli.progress import progress
+from driftback.cli.progress import progress, reading
 from driftback.cli.stopping import stoppable
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def fit(
     """
     from driftback.recipes.fit import prepare
 
-    job = prepare(
+    job = reading(prepare, "reading_progress", quiet=quiet)(
         source,
         out=out,
         minutes=minutes,

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from driftback.cli.output import say, span
 
@@ -13,6 +14,7 @@ EVERY = 5.0
 """Seconds between two lines where there is no terminal."""
 
 Update = Callable[[int, int, str], None]
+Back = TypeVar("Back")
 
 
 class Forecast:
@@ -34,6 +36,16 @@ def progress(what: str, *, quiet: bool = False, start: int = 0) -> Iterator[Upda
     """Yields `update(done, total, text)`: how far `what` is and when it will end; `start` was done before."""
     with (_silent if quiet else _bar if sys.stderr.isatty() else _lines)(what, start) as update:
         yield update
+
+
+def reading(act: Callable[..., Back], option: str, *, quiet: bool = False) -> Callable[..., Back]:
+    """`act`, which shows how far it is with reading where that takes long; it is told by its `option`."""
+
+    def shown(*given: Any, **options: Any) -> Back:
+        with progress("reading", quiet=quiet) as update:
+            return act(*given, **options, **{option: lambda done, total: update(done, total, "")})
+
+    return shown
 
 
 @contextmanager

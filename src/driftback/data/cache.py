@@ -115,7 +115,7 @@ def building(name: str, event: tuple[int, ...], size: int) -> Iterator[Building]
     Raises OSError where the place cannot be written to, or has no room.
     """
     place = home()
-    place.mkdir(parents=True, exist_ok=True)
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)  # other people's pictures are nobody's business
     make_room(size)
     free = shutil.disk_usage(place).free
     if size > 0.95 * free:

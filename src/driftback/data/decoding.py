@@ -52,6 +52,8 @@ class Work:
     size: tuple[int, int]
     channels: int
     fit: Fit = crop
+    progress: Callable[[int, int], None] | None = None
+    """Called with the number of files that were decoded, and of all."""
 
     @property
     def event(self) -> tuple[int, ...]:
@@ -85,4 +87,6 @@ class Work:
             why = list(pool.map(lambda file, out: decode(file, out, self.size, self.channels, self.fit), some, x))
             failed += [(file, reason) for file, reason in zip(some, why, strict=True) if reason is not None]
             files += [file for file, reason in zip(some, why, strict=True) if reason is None]
+            if self.progress:
+                self.progress(len(files) + len(failed), len(self.files))
             yield x[[reason is None for reason in why]] if any(why) else x

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ def load(
     n: int | None = None,
     seed: int = 0,
     alike: Alike | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """The data behind `source`: a built-in name, an array, tensor, list or data frame, a file, or a folder of pictures.
 
@@ -61,8 +62,8 @@ def load(
     by name, in this order. `caption` names the text and `numbers` the numbers that stand beside each item in a folder's
     metadata or in an .npz. `n` is the number of points to draw from a built-in shape, and of items to keep, chosen by
     `seed`, from anything else. `alike` says what a model knows already: columns are then matched to its by name, others
-    are left out, and its label column is read where it is there. Raises BadInput, in one line, for everything that
-    cannot be read.
+    are left out, and its label column is read where it is there. `progress(done, all)` is called while pictures are
+    decoded. Raises BadInput, in one line, for everything that cannot be read.
     """
     n = None if n is None else whole(n, "n")
     options = Options(
@@ -76,6 +77,7 @@ def load(
         aspect,
         caption,
         None if numbers is None else (numbers,) if isinstance(numbers, str) else tuple(numbers),
+        progress,
     )
     source, reader = _find(source)
     _refuse_unheeded(reader, options)

@@ -23,9 +23,10 @@ from driftback.data.annotations import annotated
 from driftback.data.cache import Decoded
 from driftback.data.dataset import Dataset, Finding
 from driftback.data.decoding import Failed, Work, each, workers
-from driftback.data.picture import DONE, FITS, Head, look
+from driftback.data.picture import FITS, Head, look
 from driftback.data.reader import Options, Reader, is_path
 from driftback.data.rows import Rows
+from driftback.data.sizes import one_size
 from driftback.data.tree import walk
 from driftback.errors import BadInput
 
@@ -84,11 +85,11 @@ def _decoded(folder: Path, pictures: list[Path], options: Options, name: str) ->
                 f"none of the {len(bad)} pictures in {folder} can be read; the first, {bad[0][0].name}: {bad[0][1]}"
             )
         findings = _findings_of([h for _, h in good], options)
-        size = _size(good, folder, options, findings)
+        size = one_size(good, folder, options, findings)
         channels = options.channels or (1 if all(h.grey for _, h in good) else 3)
         if channels not in (1, 3, 4):
             raise BadInput(f"channels must be 1 (grey), 3 (colour) or 4 (with transparency), not {channels}")
-        work = Work([f for f, _ in good], size, channels, FITS[options.aspect or "crop"])
+        work = Work([f for f, _ in good], size, channels, FITS[options.aspect or "crop"], options.progress)
         if work.nbytes > IN_MEMORY:
             try:
                 with cache.building(name, work.event, work.nbytes) as building:
@@ -146,45 +147,6 @@ def _findings_of(heads: list[Head], options: Options) -> list[Finding]:
         if count:
             findings.append(Finding("note", what, count))
     return findings
-
-
-def _size(good: list[tuple[Path, Head]], folder: Path, options: Options, findings: list[Finding]) -> tuple[int, int]:
-    sizes = Counter(h.size for _, h in good)
-    common = ", ".join(f"{count} of {h} x {w}" for (h, w), count in sizes.most_common(5))
-    more = f" and {len(sizes) - 5} more sizes" if len(sizes) > 5 else ""
-    if options.size is None:
-        if len(sizes) > 1:
-            side = min(min(size) for size in sizes)
-            valid = [str(s) for s in (16, 32, 64, 128, 256) if s <= side] or ["16", "32"]
-            raise BadInput(
-                f"pictures differ in size (height x width): {common}{more}; choose one with --size {valid[-1]} "
-                f"(in Python size={valid[-1]}); sizes that enlarge none: {', '.join(valid)}"
-                if side >= 16
-                else f"pictures differ in size (height x width): {common}{more}; choose one with "
-                "--size 32 (in Python size=32)"
-            )
-        return next(iter(sizes))
-    if set(sizes) != {options.size}:
-        height, width = options.size
-        changed = len(good) - sizes[options.size]
-        findings.append(
-            Finding(
-                "note",
-                f"sizes (height x width) {common}{more}: {DONE[options.aspect or 'crop']} to {height} x {width}",
-                changed,
-            )
-        )
-        small = [f for f, h in good if h.size[0] < height or h.size[1] < width]
-        if small:
-            findings.append(
-                Finding(
-                    "warning",
-                    f"smaller than {height} x {width}: enlarged, which blurs",
-                    len(small),
-                    _names(small, folder),
-                )
-            )
-    return options.size
 
 
 SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"})

@@ -31,7 +31,7 @@ class Alike:
 @dataclass(frozen=True)
 class Options:
     """What a person may ask of a reader, as in `driftback.data.load`; `label` names the part that holds classes,
-    `caption` the one with a text, and `numbers` those with a number.
+    `caption` the one with a text, and `numbers` those with a number. `progress(done, all)` is called now and then.
     """
 
     size: tuple[int, int] | None = None
@@ -44,6 +44,7 @@ class Options:
     aspect: str | None = None
     caption: str | None = None
     numbers: tuple[str, ...] | None = None
+    progress: Callable[[int, int], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,12 @@ def prepare(
     weighting: str | None = None,
     times: str | None = None,
     snapshots: bool | None = None,
+    reading_progress: Callable[[int, int], None] | None = None,
 ) -> Job:
-    """Everything before the first step; see `fit` for the arguments. Raises BadInput and DamagedModel in one line."""
+    """Everything before the first step; see `fit` for the arguments. Raises BadInput and DamagedModel in one line.
+
+    `reading_progress(done, all)` is called while pictures are decoded.
+    """
     asked_reading = {"size": size, "channels": channels, "aspect": aspect, "columns": columns, "n": n}
     asked_reading |= {"caption": caption, "numbers": numbers}
     reading: dict[str, Any] = {name: value for name, value in asked_reading.items() if value is not None}
@@ -116,7 +120,7 @@ def prepare(
     if old and y is None and not reading:
         reading = {name: tuple(v) if isinstance(v, list) else v for name, v in old.reading.items()}
         y = reading.pop("y", None)
-    dataset = load_data(source, y, **reading)
+    dataset = load_data(source, y, **reading, progress=reading_progress)
     findings = check(dataset)
     errors = [f.what for f in findings if f.level == "error"]
     if errors:

@@ -1,4 +1,4 @@
-"""Encoded items to train on: held as one tensor where they are few, else read and encoded as they are asked for.
+"""Encoded items to train on: held as one tensor, or, where they lie on the disk, encoded as they are asked for.
 
 Either way `at(index)` gives the same numbers, so that a training does not depend on where its data lie.
 """
@@ -16,8 +16,6 @@ from torch import Tensor
 
 from driftback.data.rows import Rows, Stack
 
-HELD = 1 << 30
-"""Items of at most so many bytes, encoded, are held in memory."""
 BLOCK = 1 << 22
 """Numbers that are encoded at once where all items are gone through."""
 
@@ -46,11 +44,10 @@ class Items:
 
     @classmethod
     def encoded(cls, x: Stack, encode: Callable[[Stack], Tensor], label: Tensor | None = None) -> Self:
-        """The items that `encode` makes of `x` (n, *raw event); many that lie on the disk are left there."""
-        first = encode(x[:1])
-        if not isinstance(x, Rows) or len(x) * first.nbytes <= HELD:
+        """The items that `encode` makes of `x` (n, *raw event); those that lie on the disk are left there."""
+        if not isinstance(x, Rows):
             return cls.of(encode(x), label)
-        return cls(len(x), tuple(first.shape[1:]), lambda index: encode(x[index.numpy()]), label)
+        return cls(len(x), tuple(encode(x[:1]).shape[1:]), lambda index: encode(x[index.numpy()]), label)
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
         """Items (k, *event) and their classes (k,)."""
