@@ -11,9 +11,8 @@ from driftback.cli import options
 from driftback.cli.output import emit, number, say, show, table
 from driftback.cli.progress import progress
 
+FEATURES = ("auto", "efficientnet-lite0", "patches", "none")
 EXAMPLES = ("driftback evaluate runs/digits --report", "driftback evaluate runs/moons fresh.csv --json")
-
-PER_CLASS = ("label agreement: ", "held-out bits")
 
 
 def evaluate(
@@ -21,6 +20,9 @@ def evaluate(
     data: options.Data = None,
     n: Annotated[int | None, typer.Option("-n", "--n", help="Samples to judge. Default: 1000; 2000 points.")] = None,
     report: Annotated[bool, typer.Option("--report", help="Write RUN/report.html too, one offline file.")] = False,
+    features: Annotated[
+        str, typer.Option(metavar="NAME", help=f"What pictures are judged in: {', '.join(FEATURES)}. Default: auto.")
+    ] = "auto",
     seed: options.Seed = 0,
     size: options.Size = None,
     channels: options.Channels = None,
@@ -32,6 +34,7 @@ def evaluate(
     json: options.Json = False,
 ) -> None:
     """Judge a model: distances with intervals and floors, precision and recall, memorisation, labels."""
+    from driftback.evaluation.metric import PER_CLASS
     from driftback.recipes import evaluate as recipe
     from driftback.recipes.model import load
     from driftback.recipes.report import REPORT, write_report
@@ -45,7 +48,9 @@ def evaluate(
     if real.left_out:
         say(f"{real.left_out} items of {data} were trained on and are left out")
     with progress("drawing", quiet=quiet) as update:
-        found = recipe.evaluate(model, real, n=n, seed=seed, progress=lambda done, total: update(done, total, ""))
+        found = recipe.evaluate(
+            model, real, n=n, seed=seed, features=features, progress=lambda done, total: update(done, total, "")
+        )
     bits = recipe.recorded_bits(run) if other is None and checkpoint is options.Checkpoint.last else None
     metrics = found.metrics if bits is None else (*found.metrics, bits)
     found = replace(found, metrics=metrics)
@@ -73,7 +78,8 @@ def evaluate(
         ],
         right=(1, 2, 3, 4),
     )
-    drawn, least = len(found.samples), min(metric.n for metric in metrics if not metric.name.startswith(PER_CLASS))
+    apart = (*PER_CLASS, recipe.BITS)
+    drawn, least = len(found.samples), min(metric.n for metric in metrics if not metric.name.startswith(apart))
     show("The floor is where 95 of 100 such numbers fall when real data is compared with real data.")
     show("A small p is a distance that chance rarely gives; of ten, one below 0.1 is no surprise for a perfect model.")
     if least < drawn:

@@ -21,6 +21,7 @@ from driftback.data.dataset import Dataset
 from driftback.data.loading import load as load_data
 from driftback.data.split import repeats_by_chance, split
 from driftback.errors import BadInput, DriftbackError
+from driftback.evaluation.features.named import AUTO
 from driftback.evaluation.judge import judge
 from driftback.evaluation.memorisation import CLOSENESS, COPIES, ENOUGH
 from driftback.evaluation.metric import UNKNOWN, Metric
@@ -28,6 +29,7 @@ from driftback.evaluation.moments import diagnose
 from driftback.files import write_text
 from driftback.recipes import config as configs
 from driftback.recipes.config import Config
+from driftback.recipes.featured import Features, extractor_of, feature_metrics
 from driftback.recipes.job import last_summary
 from driftback.recipes.model import Model
 from driftback.recipes.prepare import fingerprint
@@ -139,11 +141,15 @@ def evaluate(
     *,
     n: int | None = None,
     seed: int = 0,
+    features: Features = AUTO,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Draw `n` samples (default 1,000, or 2,000 points) and judge them (`driftback.evaluation.judge`).
 
     `data` takes the place of the held-out items, which are the default: anything that `fit` takes, or `RealItems`.
+    Pictures are judged in `features` too: those called 'auto' (a network's with the extra `features`, else a
+    dictionary of patches) or by another name, or those of a function that gets items as the model draws them and
+    returns (n, d); None for none.
     Raises BadInput for fewer than 20 samples or 10 real items, and for items that the model does not know.
     """
     prepared, alike = model.config.preprocessing, model.config.alike
@@ -154,20 +160,20 @@ def evaluate(
     n = whole(n, "n", 1) if n is not None else (2000 if len(prepared.internal_event) == 1 else 1000)
     if n < 20:
         raise BadInput(f"{n} samples say nothing reliable; ask for at least 20, better 1000")
-    # Real items that the model cannot know are refused before any time is spent on drawing.
+    # Features and real items that cannot be had are refused before any time is spent on drawing.
+    make = extractor_of(features, prepared)
     held = None if real.held is None else _flat(model, real.held)
     samples = model.sample(n, seed=seed, progress=progress)
     labels = model.labels(n, seed=seed)
     drawn, known = prepared.encode(samples).flatten(1).numpy(), _flat(model, real.train)
-    metrics = judge(
-        drawn,
-        known,
-        held,
-        sample_labels=_names(model, labels),
-        train_labels=_names(model, prepared.labels(real.train)),
-        held_labels=None if real.held is None else _names(model, prepared.labels(real.held)),
-        rng=seed,
-    )
+    names = {
+        "sample_labels": _names(model, labels),
+        "train_labels": _names(model, prepared.labels(real.train)),
+        "held_labels": None if real.held is None else _names(model, prepared.labels(real.held)),
+    }
+    metrics = judge(drawn, known, held, **names, rng=seed)
+    if make is not None:
+        metrics += feature_metrics(make, prepared, drawn, known, held, labels=names, seed=seed)
     if not real.known:
         metrics = [_untold(metric) for metric in metrics]
     cause = diagnose(drawn.astype(np.float64), (known if held is None else held).astype(np.float64))

@@ -19,6 +19,7 @@ from jinja2 import Environment, StrictUndefined
 from driftback.data.dataset import Dataset
 from driftback.evaluation.memorisation import COPIES, nearest_two
 from driftback.evaluation.metric import ABOVE, INSIDE, MEMORISED, NOT_MEMORISED, Metric
+from driftback.evaluation.metric import PER_CLASS as CLASSES
 from driftback.files import write_text
 from driftback.randomness import Rng
 from driftback.recipes import figures
@@ -42,6 +43,9 @@ MEANINGS = {
     "sliced Wasserstein": "How far the new items must be moved, on average over directions, to become the real ones.",
     "energy distance": "A distance between the two clouds that sees any difference, given enough items.",
     "MMD": "The same question asked with a smooth kernel, more sensitive to fine detail.",
+    "Fréchet distance, endless": "The next number without what few items add to it; below 0 by chance.",
+    "Fréchet distance": "How far means and covariances of what the features see are apart; few items make it larger.",
+    "kernel distance": "The same question about features, to the third moment, without a bias; below 0 by chance.",
     "classifier": "How well a classifier tells new from real: 0.5 is not at all, 1 is always.",
     "precision": "The share of new items that lie where real items are.",
     "recall": "The share of real items that new items come near to.",
@@ -76,8 +80,8 @@ def write_report(folder: Path, model: Model, found: Evaluation, *, seed: int = 0
         health=health,
         healthy=health.text.startswith("healthy"),
         losses=figures.losses(history) if history else None,
-        metrics=[_row(m) for m in found.metrics if not m.name.startswith("label agreement: ")],
-        by_class=[_row(m) for m in found.metrics if m.name.startswith("label agreement: ")],
+        metrics=[_row(m) for m in found.metrics if not m.name.startswith(CLASSES)],
+        by_class=[_row(m) for m in found.metrics if m.name.startswith(CLASSES)],
         memorised=next((m for m in found.metrics if m.name.startswith(COPIES)), None),
         bits=_bits(model, found),
         folder=shlex.quote(str(folder)),
