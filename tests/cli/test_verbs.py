@@ -325,3 +325,28 @@ def test_the_command_line_alone_imports_nothing_heavy() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_evaluate_draws_a_gallery_and_judges_in_features(cli, digits, moons, tmp_path) -> None:
+    path = tmp_path / "nearest.png"
+    found = cli("evaluate", digits, "-n", 30, "--gallery", path, "--features", "none", "--json")
+    assert found.code == 0
+    assert not any("features" in metric["name"] for metric in found.json["metrics"])
+    with Image.open(path) as image:
+        assert image.width > 400
+    assert "wrote" in found.err
+    assert "pairs" in found.err
+    again = cli("evaluate", digits, "-n", 30, "--gallery", path)
+    assert "replace it with --force" in again.error
+    assert "let the name end in .png" in cli("evaluate", digits, "--gallery", tmp_path / "x.jpg").error
+    assert "a gallery shows pictures" in cli("evaluate", moons, "--gallery", tmp_path / "x.png").error
+    assert "did you mean patches" in cli("evaluate", digits, "--features", "pathces").error
+    assert "features of pictures" in cli("evaluate", moons, "--features", "patches").error
+
+
+def test_help_names_all_features() -> None:
+    from driftback.cli.evaluate import FEATURES
+    from driftback.evaluation.features.named import AUTO, NONE
+    from driftback.evaluation.features.named import FEATURES as KNOWN
+
+    assert (AUTO, *KNOWN, NONE) == FEATURES

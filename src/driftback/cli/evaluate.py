@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from driftback.cli import options
 from driftback.cli.output import emit, number, say, show, table
+from driftback.cli.places import free
 from driftback.cli.progress import progress
 
 FEATURES = ("auto", "efficientnet-lite0", "patches", "none")
-EXAMPLES = ("driftback evaluate runs/digits --report", "driftback evaluate runs/moons fresh.csv --json")
+EXAMPLES = (
+    "driftback evaluate runs/digits --report",
+    "driftback evaluate runs/digits --gallery nearest.png",
+    "driftback evaluate runs/moons fresh.csv --json",
+)
 
 
 def evaluate(
@@ -20,9 +26,13 @@ def evaluate(
     data: options.Data = None,
     n: Annotated[int | None, typer.Option("-n", "--n", help="Samples to judge. Default: 1000; 2000 points.")] = None,
     report: Annotated[bool, typer.Option("--report", help="Write RUN/report.html too, one offline file.")] = False,
+    gallery: Annotated[
+        Path | None, typer.Option(help="A .png to draw: samples beside their nearest training pictures, nearest first.")
+    ] = None,
     features: Annotated[
         str, typer.Option(metavar="NAME", help=f"What pictures are judged in: {', '.join(FEATURES)}. Default: auto.")
     ] = "auto",
+    force: options.Force = False,
     seed: options.Seed = 0,
     size: options.Size = None,
     channels: options.Channels = None,
@@ -37,9 +47,14 @@ def evaluate(
     from driftback.evaluation.metric import PER_CLASS
     from driftback.recipes import evaluate as recipe
     from driftback.recipes.model import load
+    from driftback.recipes.neighbours import refuse_points, write_gallery
     from driftback.recipes.report import REPORT, write_report
 
+    if gallery is not None:
+        free(gallery, (".png",), force=force)
     model = load(run, device=device, checkpoint=checkpoint.value)
+    if gallery is not None:
+        refuse_points(model)
     reading = options.reading(size, channels, columns, label)
     other = None if data is None else recipe.like(model.config, data, **reading)
     real = recipe.real_items(model.config, other)
@@ -58,6 +73,9 @@ def evaluate(
     if report:
         write_report(run, model, found)
         say(f"wrote {run / REPORT}")
+    if gallery is not None:
+        near = write_gallery(gallery, model, found)
+        say(f"wrote {gallery}: {len(near.samples)} pairs, {int(near.copies.sum())} of them copies")
     if found.diagnosis:
         say(f"warning: {found.diagnosis}")
     if json:

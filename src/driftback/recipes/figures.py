@@ -37,11 +37,6 @@ def pictures(x: np.ndarray, prepared: Preprocessing, *, columns: int, least: int
     return png(picture_grid(x, prepared, columns=columns, least=least))
 
 
-def pairs(left: np.ndarray, right: np.ndarray, prepared: Preprocessing) -> str:
-    """Raw pictures `left` (n, *event) in a row above their partners `right` (n, *event), as a `data:` address."""
-    return pictures(np.concatenate([left, right]), prepared, columns=len(left))
-
-
 def losses(history: Sequence[Measurement]) -> str:
     """Training and held-out loss: over the steps, and at the end per noise level, as a `data:` address."""
     figure = _figure(7.6, 3.2)
