@@ -350,3 +350,20 @@ def test_help_names_all_features() -> None:
     from driftback.evaluation.features.named import FEATURES as KNOWN
 
     assert (AUTO, *KNOWN, NONE) == FEATURES
+
+
+def test_fit_tells_tensorboard_when_asked(cli, tmp_path, monkeypatch) -> None:
+    from driftback.training import tensorboard
+
+    words = ("fit", "two-moons", "--n", 60, "--batch", 16, "--steps", 4, "--out", tmp_path / "a", "--tensorboard")
+    with monkeypatch.context() as patch:
+        patch.setattr(tensorboard, "find_spec", lambda name: None)
+        assert "driftback[track]" in cli(*words).error
+        assert not (tmp_path / "a").exists()
+    pytest.importorskip("tensorboard")
+    found = cli(*words)
+    assert found.code == 0
+    assert "watch it with: tensorboard --logdir" in found.err
+    assert list((tmp_path / "a" / "tensorboard").glob("events*"))
+    assert cli(*words, "--force").code == 0
+    assert len(list((tmp_path / "a" / "tensorboard").glob("events*"))) == 1

@@ -37,6 +37,9 @@ def fit(
     held_out: Annotated[float | None, typer.Option(help="The share of items kept to judge by. Default: 0.2.")] = None,
     batch: Annotated[int | None, typer.Option(help="Items per step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write losses, speed and previews for TensorBoard too.")
+    ] = False,
     size: options.Size = None,
     channels: options.Channels = None,
     columns: options.Columns = None,
@@ -53,6 +56,10 @@ def fit(
     """
     from driftback.recipes.fit import prepare
 
+    if tensorboard:
+        from driftback.training.tensorboard import refuse_without
+
+        refuse_without()
     job = prepare(
         source,
         out=out,
@@ -75,7 +82,15 @@ def fit(
     warn(job)
     if not quiet:
         forecast(job)
+    if tensorboard:
+        from driftback.training.logger import Loggers
+        from driftback.training.tensorboard import FOLDER, TensorBoard
+
+        board = TensorBoard(out.expanduser() / FOLDER, job.state.step)
+        job.loggers = Loggers.of(job.config.plan, [board], say)
+        say(f"watch it with: tensorboard --logdir {shlex.quote(str(out / FOLDER))}")
     go_on = f"driftback fit {shlex.quote(source)} --out {shlex.quote(str(out))} --resume"
+    go_on += " --tensorboard" if tensorboard else ""
     summary = trained(job, go_on, quiet=quiet, checkpoint_seconds=checkpoint_seconds)
     _tell(summary, out, json)
 

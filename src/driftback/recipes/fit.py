@@ -11,6 +11,7 @@ from driftback.networks.presets import NetworkSpec
 from driftback.recipes.job import Job, Progress, Summary
 from driftback.recipes.model import Model
 from driftback.recipes.prepare import prepare
+from driftback.training.logger import Logger, Loggers
 
 __all__ = ["Job", "Progress", "Summary", "fit", "prepare"]
 
@@ -37,6 +38,7 @@ def fit(
     columns: Sequence[str] | None = None,
     n: int | None = None,
     progress: Callable[[Progress], None] | None = None,
+    loggers: Sequence[Logger] = (),
 ) -> Model:
     """Fit a model to `source`: a built-in name, an array, tensor or data frame (n, *event), a file, or a folder of
     pictures.
@@ -47,7 +49,8 @@ def fit(
     memory only); `resume` goes on where that folder's training ended and keeps to its plan, `force` replaces what is
     there. `seed` >= 0 (default 0); `held_out` in [0, 1) is the share kept for judging (default 0.2). `batch`,
     `learning_rate`, `network` and `device` override what is chosen; `size`, `channels`, `columns`, `n` are passed to
-    `driftback.data.load`. `progress` is called after every step. Raises BadInput, DamagedModel, NotFinite or
+    `driftback.data.load`. `progress` is called after every step, and `loggers` (`driftback.training.logger.Logger`)
+    are told losses, speed and previews. Raises BadInput, DamagedModel, NotFinite or
     TrainingStopped.
     """
     job = prepare(
@@ -70,6 +73,7 @@ def fit(
         columns=columns,
         n=n,
     )
+    job.loggers = Loggers.of(job.config.plan, loggers)
     for step in job.run():
         if progress:
             progress(step)

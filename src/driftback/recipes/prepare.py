@@ -37,10 +37,11 @@ from driftback.recipes.assembly import signal_warning, training_times, untrained
 from driftback.recipes.budget import plan_within
 from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
-from driftback.recipes.job import LOG, Job, preview_evaluations, read_log
+from driftback.recipes.job import LOG, Job, read_log
 from driftback.recipes.methods import METHODS, default_method, method_named
 from driftback.recipes.model import WEIGHTS
 from driftback.recipes.pace import MOST_PASSES, most_steps, paced
+from driftback.recipes.previews import preview_evaluations
 from driftback.recipes.start import fill_bias
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
