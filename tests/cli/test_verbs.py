@@ -367,3 +367,20 @@ def test_fit_tells_tensorboard_when_asked(cli, tmp_path, monkeypatch) -> None:
     assert list((tmp_path / "a" / "tensorboard").glob("events*"))
     assert cli(*words, "--force").code == 0
     assert len(list((tmp_path / "a" / "tensorboard").glob("events*"))) == 1
+
+
+def test_info_tells_the_health_of_a_training(cli, digits) -> None:
+    found = cli("info", digits, "--health")
+    assert found.code == 0
+    for told in (
+        "verdict: ",
+        "loss on training items: ",
+        "loss on held-out items: ",
+        "noise level",
+        "held-out at step",
+    ):
+        assert told in found.out
+    record = cli("info", digits, "--health", "--json").json
+    assert len(record["health"]["levels"]) == 8
+    assert record["health"]["verdict"] == record["verdict"]
+    assert "health" not in cli("info", digits, "--json").json

@@ -176,6 +176,8 @@ def _tell(summary: Summary, out: Path, json: bool) -> None:
     seen = f"{summary.samples_seen:,} samples seen"
     show(f"fitted {out}: {summary.items:,} {summary.kind} in {span(summary.seconds)}, {seen}")
     show(f"verdict: {summary.verdict}")
+    if "best checkpoint" in summary.verdict:
+        show(f"      the weights of that step: driftback sample {shlex.quote(str(out))} --checkpoint best")
     if summary.bits_per_dim is not None:
         error = "" if summary.bits_per_dim_se is None else f" ± {summary.bits_per_dim_se:.3f}"
         given = "a variational bound, given the class where the data has classes"

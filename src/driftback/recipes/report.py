@@ -80,6 +80,7 @@ def write_report(folder: Path, model: Model, found: Evaluation, *, seed: int = 0
         seconds=None if end is None else end.seconds,
         health=health,
         healthy=health.text.startswith("healthy"),
+        film=figures.film(folder / "previews"),
         losses=figures.losses(history) if history else None,
         metrics=[_row(m) for m in found.metrics if not m.name.startswith(CLASSES)],
         by_class=[_row(m) for m in found.metrics if m.name.startswith(CLASSES)],
