@@ -13,7 +13,7 @@ from driftback.cli.output import emit, number, say, show, table
 from driftback.cli.places import free
 from driftback.cli.progress import progress
 
-FEATURES = ("auto", "efficientnet-lite0", "patches", "none")
+FEATURES = ("auto", "efficientnet-lite0", "patches", "inception", "none")
 EXAMPLES = (
     "driftback evaluate runs/digits --report",
     "driftback evaluate runs/digits --gallery nearest.png",
@@ -32,6 +32,9 @@ def evaluate(
     features: Annotated[
         str, typer.Option(metavar="NAME", help=f"What pictures are judged in: {', '.join(FEATURES)}. Default: auto.")
     ] = "auto",
+    fid_weights: Annotated[
+        Path | None, typer.Option(help="A file with Inception's weights: tells FID and KID by torch-fidelity.")
+    ] = None,
     force: options.Force = False,
     seed: options.Seed = 0,
     size: options.Size = None,
@@ -64,7 +67,13 @@ def evaluate(
         say(f"{real.left_out} items of {data} were trained on and are left out")
     with progress("drawing", quiet=quiet) as update:
         found = recipe.evaluate(
-            model, real, n=n, seed=seed, features=features, progress=lambda done, total: update(done, total, "")
+            model,
+            real,
+            n=n,
+            seed=seed,
+            features=features,
+            fid_weights=fid_weights,
+            progress=lambda done, total: update(done, total, ""),
         )
     bits = recipe.recorded_bits(run) if other is None and checkpoint is options.Checkpoint.last else None
     metrics = found.metrics if bits is None else (*found.metrics, bits)

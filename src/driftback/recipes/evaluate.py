@@ -29,7 +29,7 @@ from driftback.evaluation.moments import diagnose
 from driftback.files import write_text
 from driftback.recipes import config as configs
 from driftback.recipes.config import Config
-from driftback.recipes.featured import Features, extractor_of, feature_metrics
+from driftback.recipes.featured import Features, Judge, kind_of
 from driftback.recipes.job import last_summary
 from driftback.recipes.model import Model
 from driftback.recipes.prepare import fingerprint
@@ -142,6 +142,7 @@ def evaluate(
     n: int | None = None,
     seed: int = 0,
     features: Features = AUTO,
+    fid_weights: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Draw `n` samples (default 1,000, or 2,000 points) and judge them (`driftback.evaluation.judge`).
@@ -149,7 +150,7 @@ def evaluate(
     `data` takes the place of the held-out items, which are the default: anything that `fit` takes, or `RealItems`.
     Pictures are judged in `features` too: those called 'auto' (a network's with the extra `features`, else a
     dictionary of patches) or by another name, or those of a function that gets items as the model draws them and
-    returns (n, d); None for none.
+    returns (n, d); None for none. 'inception', or `fid_weights`, a file with its weights, gives FID and KID.
     Raises BadInput for fewer than 20 samples or 10 real items, and for items that the model does not know.
     """
     prepared, alike = model.config.preprocessing, model.config.alike
@@ -161,19 +162,20 @@ def evaluate(
     if n < 20:
         raise BadInput(f"{n} samples say nothing reliable; ask for at least 20, better 1000")
     # Features and real items that cannot be had are refused before any time is spent on drawing.
-    make = extractor_of(features, prepared)
-    held = None if real.held is None else _flat(model, real.held)
+    kind = kind_of(features, prepared, fid_weights)
+    held, known = None if real.held is None else _flat(model, real.held), _flat(model, real.train)
+    judged = None if kind is None else Judge.of(kind, prepared, known)
     samples = model.sample(n, seed=seed, progress=progress)
     labels = model.labels(n, seed=seed)
-    drawn, known = prepared.encode(samples).flatten(1).numpy(), _flat(model, real.train)
+    drawn = prepared.encode(samples).flatten(1).numpy()
     names = {
         "sample_labels": _names(model, labels),
         "train_labels": _names(model, prepared.labels(real.train)),
         "held_labels": None if real.held is None else _names(model, prepared.labels(real.held)),
     }
     metrics = judge(drawn, known, held, **names, rng=seed)
-    if make is not None:
-        metrics += feature_metrics(make, prepared, drawn, known, held, labels=names, seed=seed)
+    if judged is not None:
+        metrics += judged(drawn, known, held, labels=names, seed=seed)
     if not real.known:
         metrics = [_untold(metric) for metric in metrics]
     cause = diagnose(drawn.astype(np.float64), (known if held is None else held).astype(np.float64))

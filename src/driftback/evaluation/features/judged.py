@@ -7,7 +7,9 @@ are not comparable, and none of them is FID, which is what `inception` gives.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -30,6 +32,26 @@ ENOUGH = 2_000
 Labels = NDArray[np.generic]
 
 
+class Distances(Protocol):
+    """From features of samples (n, d), real items (m, d) and other real ones to measurements of their distance."""
+
+    def __call__(self, x: Points, y: Points, z: Points | None, *, of: str, rng: Rng) -> list[Metric]: ...
+
+
+def frechet_and_kernel(x: Points, y: Points, z: Points | None, *, of: str, rng: Rng) -> list[Metric]:
+    """What is told in any features: the Fréchet distance, as it stands and for endless items, and the kernel's."""
+    found = frechet_metrics(x, y, z, of=of, rng=rng.child("frechet"))
+    return [*found, kernel_distance(x, y, z, of=of, rng=rng.child("kernel"))]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How features are made, from encoded training items (n, *event), and which distances are told in them."""
+
+    make: Callable[[Tensor], Extractor]
+    distances: Distances = frechet_and_kernel
+
+
 def judge_features(
     extractor: Extractor,
     samples: Tensor,
@@ -39,6 +61,7 @@ def judge_features(
     sample_labels: Labels | None = None,
     train_labels: Labels | None = None,
     held_labels: Labels | None = None,
+    distances: Distances = frechet_and_kernel,
     rng: Rng | int | None = 0,
 ) -> list[Metric]:
     """The measurements in features of `samples` (n, *event) against `train` (N, *event) and `held_out` (m, *event).
@@ -57,12 +80,11 @@ def judge_features(
     y, true = _features(extractor, truth, names, min(MOST, max(ENOUGH, 2 * len(x))), order)
     z = _features(extractor, train, None, max(len(x), ENOUGH_FOR_FLOOR), order)[0] if enough else None
     of = extractor.name
-    found = frechet_metrics(x, y, z, of=of, rng=rng.child("frechet"))
-    unit = Unit.of(y if z is None else z)
-    found.append(kernel_distance(x, y, z, of=of, unit=unit, rng=rng.child("kernel")))
+    found = distances(x, y, z, of=of, rng=rng)
     balls = prdc(x[:MOST_BALLS], y[:MOST_BALLS], z, rng=rng.child("prdc"))
     found += [replace(metric, name=f"{metric.name} ({of} features)") for metric in balls]
     if asked is not None and true is not None:
+        unit = Unit.of(y if z is None else z)
         found += by_class(x, asked, y, true, of=of, unit=unit, rng=rng.child("classes"))
     return found
 
