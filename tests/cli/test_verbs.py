@@ -340,6 +340,7 @@ def test_evaluate_draws_a_gallery_and_judges_in_features(cli, digits, moons, tmp
     assert "replace it with --force" in again.error
     assert "let the name end in .png" in cli("evaluate", digits, "--gallery", tmp_path / "x.jpg").error
     assert "a gallery shows pictures" in cli("evaluate", moons, "--gallery", tmp_path / "x.png").error
+    assert "a network's" not in cli("evaluate", digits, "-n", 30, "--features", "none").out
     assert "did you mean patches" in cli("evaluate", digits, "--features", "pathces").error
     assert "features of pictures" in cli("evaluate", moons, "--features", "patches").error
 

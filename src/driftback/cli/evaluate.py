@@ -109,6 +109,8 @@ def evaluate(
     drawn, least = len(found.samples), min(metric.n for metric in metrics if not metric.name.startswith(apart))
     show("The floor is where 95 of 100 such numbers fall when real data is compared with real data.")
     show("A small p is a distance that chance rarely gives; of ten, one below 0.1 is no surprise for a perfect model.")
+    if features == "auto" and any("(patches features" in metric.name for metric in metrics):
+        show("Features are those of a small dictionary of patches; pip install 'driftback[features]' for a network's.")
     if least < drawn:
         show(f"{drawn} samples were drawn; some numbers use {least} of them, as many as there are real items beside.")
 

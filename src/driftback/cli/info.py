@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,7 +46,7 @@ def info(
     if json:
         emit(facts | {"files": files, "whole": whole} | ({} if told is None else {"health": told.as_json()}))
     elif told is not None:
-        _show(told)
+        _show(told, run)
     else:
         for name, value in (facts | {f"file {file}": state for file, state in files.items()}).items():
             show(f"{name.replace('_', ' ') + ':':<34}{_words(value)}")
@@ -53,7 +54,7 @@ def info(
         raise typer.Exit(3)
 
 
-def _show(told: Health) -> None:
+def _show(told: Health, run: Path) -> None:
     from driftback.recipes.health_told import bars
 
     show(f"verdict: {told.verdict}")
@@ -63,7 +64,8 @@ def _show(told: Health) -> None:
                 f"loss on {name}: {bars(course)}  {number(course[0])} at step {told.steps[0]}, {number(course[-1])} now"
             )
     if told.best_step is not None:
-        show(f"best on held-out items: step {told.best_step} (driftback sample RUN --checkpoint best)")
+        best = f"driftback sample {shlex.quote(str(run))} --checkpoint best"
+        show(f"best on held-out items: step {told.best_step} ({best})")
     if told.levels:
         at_best = "held-out" if told.best_step is None else f"held-out at step {told.best_step}"
         rows = [tuple(map(number, (at.noise, at.train, at.held_out, at.held_out_at_best))) for at in told.levels]

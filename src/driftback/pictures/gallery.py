@@ -16,7 +16,7 @@ from driftback.pictures.preview import tiles
 GAP, LINE = 6, 14
 """Pixels between pairs, and for the words."""
 LEAST = 48
-"""Pixels that a picture is enlarged to, by a whole factor."""
+"""Pixels of a picture's shorter side."""
 INK, MARKED = (40, 40, 40), (179, 38, 30)
 
 
@@ -27,15 +27,17 @@ def paired(
     prepared: Preprocessing,
     *,
     columns: int = 5,
+    least: int = LEAST,
     marked: Collection[int] = (),
 ) -> Image.Image:
     """Raw pictures `left` (n, *event) beside their partners `right`, `words` below each pair, `columns` pairs a row.
 
-    The pairs whose numbers are `marked` have red words and a red frame. n >= 1.
+    Pictures are enlarged by a whole factor to `least` pixels or more. The pairs whose numbers are `marked` have red
+    words and a red frame. n >= 1.
     """
     both = tiles(np.concatenate([left, right]), prepared)
     n, high, wide = len(left), *both.shape[1:3]
-    factor = max(1, -(-LEAST // min(high, wide)))
+    factor = max(1, -(-least // min(high, wide)))
     both, high, wide = both.repeat(factor, 1).repeat(factor, 2), high * factor, wide * factor
     columns = min(columns, n)
     across, down = 2 * wide + 2 + GAP, high + LINE + GAP

@@ -39,12 +39,14 @@ SHOWN = 64
 """Real items, and new ones, that are shown side by side."""
 SUSPECTS = 20
 """New items that are shown with the training item nearest to them: copies, and those nearest to one."""
+WIDE = 96
+"""Pixels of such an item's shorter side: five pairs then fill the page, and their words stay legible."""
 
 MEANINGS = {
     "sliced Wasserstein": "How far the new items must be moved, on average over directions, to become the real ones.",
     "energy distance": "A distance between the two clouds that sees any difference, given enough items.",
     "MMD": "The same question asked with a smooth kernel, more sensitive to fine detail.",
-    "Fréchet distance, endless": "The next number without what few items add to it; below 0 by chance.",
+    "Fréchet distance, endless": "The number above without what few items add to it; below 0 by chance.",
     "Fréchet distance": "How far means and covariances of what the features see are apart; few items make it larger.",
     "kernel distance": "The same question about features, to the third moment, without a bias; below 0 by chance.",
     "FID": "The Fréchet distance of Inception's features; fewer samples make it larger than published ones.",
@@ -111,7 +113,14 @@ def _pictures(model: Model, found: Evaluation, seed: int) -> dict[str, Any]:
         "new": figures.pictures(found.samples[:SHOWN], prepared, columns=8),
         "apart": None,
         "gallery": figures.png(
-            paired(near.samples, near.nearest, near.words, prepared, marked=np.flatnonzero(near.copies).tolist())
+            paired(
+                near.samples,
+                near.nearest,
+                near.words,
+                prepared,
+                least=WIDE,
+                marked=np.flatnonzero(near.copies).tolist(),
+            )
         ),
         "nearest": [],
     }
