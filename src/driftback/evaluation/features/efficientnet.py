@@ -4,8 +4,8 @@
 The weights come in an installable package, with the extra `features`, and are read as data alone. The network wants 8
 bit colours as (x - 127) / 128 and pictures larger than ours often are: these are enlarged, by the same factor for both
 sides, until the shorter one has 64 pixels, which are two by two places at the end (the network divides sides by 32).
-At 112 pixels the features cost four times as much; at 64 they put faults in the right order (measured,
-docs/judging.md). Grey is taken for red, green and blue; transparency is left out.
+At 112 pixels the features cost more than twice as much; at 64 they put faults in the right order
+(measured, docs/judging.md). Grey is taken for red, green and blue; transparency is left out.
 """
 
 from __future__ import annotations
