@@ -109,7 +109,9 @@ class Watch(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         name, given = self.dotted(node.func), {word.arg: word.value for word in node.keywords}
-        if name in CALLS and not (self.lent and CALLS[name] == "no global randomness"):
+        # With weights_only torch reads tensors and builds nothing else: data, not a program.
+        only_data = name == "torch.load" and ast.unparse(given.get("weights_only", ast.Constant(None))) == "True"
+        if name in CALLS and not only_data and not (self.lent and CALLS[name] == "no global randomness"):
             self.say(node, name, CALLS[name])
         if name.startswith("torch.") and name.removeprefix("torch.") in DRAWS and "generator" not in given:
             self.say(node, name, "no global randomness: give it a generator")
@@ -152,6 +154,7 @@ FAULTS = [
     (forbidden, "import random"),
     (forbidden, "import torch\ntorch.load('x')"),
     (forbidden, "from torch import load as read\nread('x')"),
+    (forbidden, "import torch\ntorch.load('x', weights_only=False)"),
     (forbidden, "import torch\ntorch.manual_seed(0)"),
     (forbidden, "import torch\ntorch.random.default_generator.manual_seed(0)"),
     (forbidden, "import torch\nwith torch.no_grad():\n    torch.manual_seed(0)"),
@@ -178,6 +181,7 @@ import torch
 generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([1])))
 x = torch.randn(3, generator=torch.Generator().manual_seed(0))
 y = np.load("x", allow_pickle=False)
+z = torch.load("x", weights_only=True)
 with torch.random.fork_rng(devices=[]):
     torch.random.default_generator.manual_seed(0)
 """

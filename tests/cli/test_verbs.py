@@ -354,3 +354,63 @@ def test_averages_of_any_length_from_the_command_line(cli, moons, tmp_path) -> N
     told = cli("sample", tmp_path / "run", "-n", 3, "--sampler", "iddpm", "--out", tmp_path / "d.npy")
     assert "learned no variances" in told.error
     assert "counts squared errors" in cli("fit", "digits", "--weighting", "min-snr", "--out", tmp_path / "x").error
+
+
+def test_evaluate_draws_a_gallery_and_judges_in_features(cli, digits, moons, tmp_path) -> None:
+    path = tmp_path / "nearest.png"
+    found = cli("evaluate", digits, "-n", 30, "--gallery", path, "--features", "none", "--json")
+    assert found.code == 0
+    assert not any("features" in metric["name"] for metric in found.json["metrics"])
+    with Image.open(path) as image:
+        assert image.width > 400
+    assert "wrote" in found.err
+    assert "pairs" in found.err
+    again = cli("evaluate", digits, "-n", 30, "--gallery", path)
+    assert "replace it with --force" in again.error
+    assert "let the name end in .png" in cli("evaluate", digits, "--gallery", tmp_path / "x.jpg").error
+    assert "a gallery shows pictures" in cli("evaluate", moons, "--gallery", tmp_path / "x.png").error
+    assert "a network's" not in cli("evaluate", digits, "-n", 30, "--features", "none").out
+    assert "did you mean patches" in cli("evaluate", digits, "--features", "pathces").error
+    assert "features of pictures" in cli("evaluate", moons, "--features", "patches").error
+
+
+def test_help_names_all_features() -> None:
+    from driftback.cli.evaluate import FEATURES
+    from driftback.evaluation.features.named import AUTO, NONE
+    from driftback.evaluation.features.named import FEATURES as KNOWN
+
+    assert (AUTO, *KNOWN, NONE) == FEATURES
+
+
+def test_fit_tells_tensorboard_when_asked(cli, tmp_path, monkeypatch) -> None:
+    from driftback.training import tensorboard
+
+    words = ("fit", "two-moons", "--n", 60, "--batch", 16, "--steps", 4, "--out", tmp_path / "a", "--tensorboard")
+    with monkeypatch.context() as patch:
+        patch.setattr(tensorboard, "find_spec", lambda name: None)
+        assert "driftback[track]" in cli(*words).error
+        assert not (tmp_path / "a").exists()
+    pytest.importorskip("tensorboard")
+    found = cli(*words)
+    assert found.code == 0
+    assert "watch it with: tensorboard --logdir" in found.err
+    assert list((tmp_path / "a" / "tensorboard").glob("events*"))
+    assert cli(*words, "--force").code == 0
+    assert len(list((tmp_path / "a" / "tensorboard").glob("events*"))) == 1
+
+
+def test_info_tells_the_health_of_a_training(cli, digits) -> None:
+    found = cli("info", digits, "--health")
+    assert found.code == 0
+    for told in (
+        "verdict: ",
+        "loss on training items: ",
+        "loss on held-out items: ",
+        "noise level",
+        "held-out at step",
+    ):
+        assert told in found.out
+    record = cli("info", digits, "--health", "--json").json
+    assert len(record["health"]["levels"]) == 8
+    assert record["health"]["verdict"] == record["verdict"]
+    assert "health" not in cli("info", digits, "--json").json

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -171,3 +172,16 @@ def test_bits_rest_on_the_fit(digits) -> None:
 def test_the_same_model_gives_the_same_page(moons) -> None:
     model, found, text, folder = moons
     assert write_report(folder, model, found).read_text(encoding="utf-8") == text
+
+
+def test_the_film_shows_every_preview(digits, tmp_path) -> None:
+    model, found, text, folder = digits
+    steps = re.findall(r"<figcaption>step ([\d,]+)</figcaption>", text)
+    drawn = sorted((folder / "previews").glob("step-*.png"))
+    assert [int(step.replace(",", "")) for step in steps] == [int(path.stem[5:]) for path in drawn]
+    assert steps
+    # A preview that was cut short is left out, and the page is still there.
+    shutil.copytree(folder, tmp_path / "copy")
+    for path in (tmp_path / "copy" / "previews").glob("step-*.png"):
+        path.write_bytes(path.read_bytes()[:200])
+    assert "<figcaption>step" not in write_report(tmp_path / "copy", model, found).read_text(encoding="utf-8")

@@ -9,12 +9,16 @@ import pytest
 import torch
 from scipy import stats
 
+from driftback.networks.presets import NetworkSpec, build
 from driftback.processes.diffusion import Diffusion
 from driftback.processes.schedules import SCHEDULES
 from driftback.randomness import Rng
+from driftback.scores.learned import LearnedDenoiser
+from driftback.scores.parametrisation import predict_edm
 from driftback.training import ema, speed
 from driftback.training.health import Measurement, verdict
 from driftback.training.levels import LevelLosses
+from driftback.training.loop import State, train
 from driftback.training.order import batch_indices
 from driftback.training.plan import Plan
 from driftback.training.times import LogNormalRatio, UniformTimes, stratified
@@ -83,6 +87,36 @@ def test_ema_is_the_recursion() -> None:
     assert ema.decay_at(10_000, 0.95) == 0.95
     assert ema.trails(100, 0.9999)
     assert not ema.trails(10_000, 0.99)
+
+
+def test_a_batch_that_is_cut_has_the_gradients_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = NetworkSpec(kind="mlp", widths=(32,), depth=2, dropout=0.0, conditioning=16)
+    plan, x = Plan(steps=1, batch=30, clip=1e9), torch.randn((50, 3), generator=torch.Generator().manual_seed(0))
+    usual, parts = LearnedDenoiser.output, []
+
+    def gradients(most: int) -> torch.Tensor:
+        def narrow(self: LearnedDenoiser, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            if len(x) > most:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 123 bytes")
+            return usual(self, x, t)
+
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            network = build(spec, 3, 3, (3,), 0)
+        denoiser = LearnedDenoiser(Diffusion(SCHEDULES["edm"](), (3,)), network, predict_edm(1.0))
+        state = State.start(denoiser, plan)
+        monkeypatch.setattr(LearnedDenoiser, "output", narrow)
+        next(iter(train(state, x, None, LogNormalRatio(-1.2, 1.2), plan)))
+        parts.append(state.parts)
+        return torch.cat([p.grad.flatten() for p in network.parameters()])
+
+    whole, cut, uneven = gradients(30), gradients(15), gradients(4)
+    assert parts == [1, 2, 8], "30 items in 8 parts: of 3 and of 4"
+    scale = float(whole.abs().max())
+    assert float((cut - whole).abs().max()) < 1e-5 * scale
+    assert float((uneven - whole).abs().max()) < 1e-5 * scale
+    # Planted fault: parts that are averaged by their own sizes would be up to a third off.
+    assert float((whole / 2 - whole).abs().max()) > 1e-5 * scale
 
 
 def history(train: list[float], held: list[float] | None) -> list[Measurement]:

@@ -61,6 +61,9 @@ def fit(
     learning_rate: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
     network: Annotated[str | None, typer.Option(help=NETWORKS)] = None,
     augment: Annotated[str | None, typer.Option(help=AUGMENT)] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write losses, speed and previews for TensorBoard too.")
+    ] = False,
     size: options.Size = None,
     channels: options.Channels = None,
     aspect: options.Aspect = None,
@@ -80,6 +83,10 @@ def fit(
     """
     from driftback.recipes.fit import prepare
 
+    if tensorboard:
+        from driftback.training.tensorboard import refuse_without
+
+        refuse_without()
     job = reading(prepare, "reading_progress", quiet=quiet)(
         source,
         out=out,
@@ -107,7 +114,15 @@ def fit(
     warn(job)
     if not quiet:
         forecast(job)
+    if tensorboard:
+        from driftback.training.logger import Loggers
+        from driftback.training.tensorboard import FOLDER, TensorBoard
+
+        board = TensorBoard(out.expanduser() / FOLDER, job.state.step)
+        job.loggers = Loggers.of(job.config.plan, [board], say)
+        say(f"watch it with: tensorboard --logdir {shlex.quote(str(out / FOLDER))}")
     go_on = f"driftback fit {shlex.quote(source)} --out {shlex.quote(str(out))} --resume"
+    go_on += " --tensorboard" if tensorboard else ""
     summary = trained(job, go_on, quiet=quiet, checkpoint_seconds=checkpoint_seconds)
     _tell(summary, out, json)
 
@@ -196,6 +211,8 @@ def _tell(summary: Summary, out: Path, json: bool) -> None:
     seen = f"{summary.samples_seen:,} samples seen"
     show(f"fitted {out}: {summary.items:,} {summary.kind} in {span(summary.seconds)}, {seen}")
     show(f"verdict: {summary.verdict}")
+    if "best checkpoint" in summary.verdict:
+        show(f"      the weights of that step: driftback sample {shlex.quote(str(out))} --checkpoint best")
     if summary.bits_per_dim is not None:
         error = "" if summary.bits_per_dim_se is None else f" ± {summary.bits_per_dim_se:.3f}"
         given = "a variational bound, given the class where the data has classes"

@@ -17,7 +17,7 @@ def free(path: Path, suffixes: Sequence[str], *, force: bool, what: str = "draw"
     """
     target = path.expanduser()
     if target.suffix.lower() not in suffixes:
-        ends = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
+        ends = " or ".join(part for part in (", ".join(suffixes[:-1]), suffixes[-1]) if part)
         raise BadInput(f"cannot {what} {path}: let the name end in {ends}")
     if target.exists() and not force:
         raise BadInput(f"{path} exists already; replace it with --force, or choose another name")

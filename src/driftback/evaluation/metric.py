@@ -17,6 +17,8 @@ MEMORISED = "memorised"
 NOT_MEMORISED = "not memorised"
 TOO_FEW = "too few items"
 ELSEWHERE = "cannot tell: DATA lie elsewhere than the training items"
+PER_CLASS = ("label agreement: ", "kernel distance: ")
+"""How the names of those measurements begin that are made of one class alone."""
 UNKNOWN = "cannot tell: the training items are not known"
 
 

@@ -31,7 +31,13 @@ BLOCK = 1024
 """Items per side of a block of distances, which then stays in the cache."""
 
 Kernel = Callable[[Tensor], Tensor]
-"""From distances to likeness, entry by entry."""
+"""From distances (or products) to likeness, entry by entry."""
+
+
+def distances(a: Tensor, b: Tensor) -> Tensor:
+    """|x - y| for rows of `a` (n, d) and `b` (m, d); of itself an item is 0 away, which rounding would not say."""
+    apart = torch.cdist(a, b)
+    return apart.fill_diagonal_(0.0) if a is b else apart
 
 
 def minus_distance(distance: Tensor) -> Tensor:
@@ -55,10 +61,14 @@ class InverseMultiquadric:
 
 @dataclass(frozen=True)
 class Pairwise:
-    """The statistic for a kernel; `unbiased` leaves out the pairs of an item with itself."""
+    """The statistic for a kernel; `unbiased` leaves out the pairs of an item with itself.
+
+    The kernel looks at what `between` says of two blocks of items, which is the same object twice on the diagonal.
+    """
 
     kernel: Kernel
     unbiased: bool
+    between: Callable[[Tensor, Tensor], Tensor] = distances
 
     def __call__(self, z: Points, ways: Splits) -> Values:
         points, first = torch.from_numpy(z), torch.from_numpy(ways.first)
@@ -68,12 +78,12 @@ class Pairwise:
         sums = torch.zeros_like(together)
         for i in range(0, len(z), BLOCK):
             a = slice(i, i + BLOCK)
+            rows = points[a]
             for j in range(i, len(z), BLOCK):
                 b = slice(j, j + BLOCK)
-                likeness = torch.cdist(points[a], points[b])
-                if i == j:
+                likeness = self.kernel(self.between(rows, rows if i == j else points[b]))
+                if i == j and self.unbiased:
                     likeness.fill_diagonal_(0.0)
-                likeness = self.kernel(likeness)
                 # The matrix is symmetric: a block above the diagonal stands for its mirror image too.
                 within += (1 if i == j else 2) * (first[a] * (likeness @ first[b])).sum(0)
                 sums[a] += likeness @ together[b]
@@ -87,8 +97,7 @@ class Pairwise:
         n, m = ways.first.sum(0), ways.second.sum(0)
         if not self.unbiased:
             return xx / n**2 + yy / m**2 - 2 * xy / (n * m)
-        itself = float(self.kernel(torch.zeros(1, dtype=torch.float64)))
-        return (xx - n * itself) / (n * (n - 1)) + (yy - m * itself) / (m * (m - 1)) - 2 * xy / (n * m)
+        return xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m)
 
 
 def energy_statistic(z: Points, ways: Splits) -> Values:

@@ -25,20 +25,27 @@ def axis_names(prepared: Preprocessing) -> tuple[str, ...]:
     return prepared.columns or tuple(f"column {j}" for j in range(prepared.event[0]))
 
 
+def tiles(x: np.ndarray, prepared: Preprocessing) -> np.ndarray:
+    """Raw pictures `x` (n, *event) as colours on a screen, (n, height, width, 3) uint8, without transparency."""
+    low, high = prepared.bounds or (float(x.min()), float(x.max()))
+    inside = LAYOUTS[prepared.layout].inward(x).astype(np.float64)
+    shown = np.rint((inside - low) / ((high - low) or 1.0) * 255).clip(0, 255).astype(np.uint8)
+    colours = shown[:, :3] if shown.shape[1] >= 3 else shown[:, :1].repeat(3, 1)
+    return np.moveaxis(colours, 1, -1)
+
+
 def picture_grid(
     x: np.ndarray, prepared: Preprocessing, *, columns: int | None = None, least: int = 480
 ) -> Image.Image:
     """Raw pictures `x` (n, *event) side by side, enlarged by a whole factor to `least` pixels across or more."""
-    low, high = prepared.bounds or (float(x.min()), float(x.max()))
-    inside = LAYOUTS[prepared.layout].inward(x).astype(np.float64)
-    grey = np.rint((inside - low) / ((high - low) or 1.0) * 255).clip(0, 255).astype(np.uint8)
-    n, channels, height, width = grey.shape
+    shown = tiles(x, prepared)
+    n, height, width, _ = shown.shape
     across = columns or max(1, int(np.ceil(np.sqrt(n))))
     down = -(-n // across)
     sheet = np.full((down * (height + 1) + 1, across * (width + 1) + 1, 3), 255, np.uint8)
-    for i, one in enumerate(grey):
+    for i, one in enumerate(shown):
         top, left = i // across * (height + 1) + 1, i % across * (width + 1) + 1
-        sheet[top : top + height, left : left + width] = np.moveaxis(one[:3] if channels >= 3 else one[:1], 0, -1)
+        sheet[top : top + height, left : left + width] = one
     factor = max(1, -(-least // sheet.shape[1]))
     return Image.fromarray(sheet.repeat(factor, 0).repeat(factor, 1))
 

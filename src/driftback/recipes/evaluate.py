@@ -24,6 +24,7 @@ from driftback.data.loading import load as load_data
 from driftback.data.rows import Rows, Stack, blocks
 from driftback.data.split import repeats_by_chance, split
 from driftback.errors import BadInput, DriftbackError
+from driftback.evaluation.features.named import AUTO
 from driftback.evaluation.judge import judge
 from driftback.evaluation.memorisation import CLOSENESS, COPIES, ENOUGH
 from driftback.evaluation.metric import UNKNOWN, Metric
@@ -31,6 +32,7 @@ from driftback.evaluation.moments import diagnose
 from driftback.files import write_text
 from driftback.recipes import config as configs
 from driftback.recipes.config import Config
+from driftback.recipes.featured import Features, Judge, kind_of
 from driftback.recipes.job import last_summary
 from driftback.recipes.model import Model
 from driftback.recipes.streamed import MOST_HELD, MOST_TRAIN, nearest, part_of
@@ -150,11 +152,16 @@ def evaluate(
     *,
     n: int | None = None,
     seed: int = 0,
+    features: Features = AUTO,
+    fid_weights: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Draw `n` samples (default 1,000, or 2,000 points) and judge them (`driftback.evaluation.judge`).
 
     `data` takes the place of the held-out items, which are the default: anything that `fit` takes, or `RealItems`.
+    Pictures are judged in `features` too: those called 'auto' (a network's with the extra `features`, else a
+    dictionary of patches) or by another name, or those of a function that gets items as the model draws them and
+    returns (n, d); None for none. 'inception', or `fid_weights`, a file with its weights, gives FID and KID.
     Raises BadInput for fewer than 20 samples or 10 real items, and for items that the model does not know.
     """
     prepared, alike = model.config.preprocessing, model.config.alike
@@ -165,28 +172,31 @@ def evaluate(
     n = whole(n, "n", 1) if n is not None else (2000 if len(prepared.internal_event) == 1 else 1000)
     if n < 20:
         raise BadInput(f"{n} samples say nothing reliable; ask for at least 20, better 1000")
-    # Real items that the model cannot know are refused before any time is spent on drawing.
+    # Features and real items that cannot be had are refused before any time is spent on drawing.
+    kind = kind_of(features, prepared, fid_weights)
     if real.held is not None:
         real = replace(real, held=part_of(real.held, MOST_HELD, seed))
-    held = None if real.held is None else _flat(model, real.held)
+    held, everything = None if real.held is None else _flat(model, real.held), real.train
+    streamed = isinstance(everything.x, Rows)
+    if streamed:
+        real = replace(real, train=part_of(everything, MOST_TRAIN, seed))
+    known = _flat(model, real.train)
+    judged = None if kind is None else Judge.of(kind, prepared, known)
     samples = model.sample(n, seed=seed, progress=progress)
     labels = model.labels(n, seed=seed)
     drawn = prepared.encode(samples).flatten(1).numpy()
-    if isinstance(real.train.x, Rows):
+    if streamed:
         asked = torch.from_numpy(drawn if held is None else np.vstack([drawn, held]))
-        near = nearest(real.train, prepared.encode, asked)
-        real = replace(real, train=part_of(real.train, MOST_TRAIN, seed), searched=real.train.take(near))
-    known = _flat(model, real.train)
-    metrics = judge(
-        drawn,
-        known,
-        held,
-        sample_labels=_names(model, labels),
-        train_labels=_names(model, prepared.labels(real.train)),
-        held_labels=None if real.held is None else _names(model, prepared.labels(real.held)),
-        searched=None if real.searched is None else _flat(model, real.searched),
-        rng=seed,
-    )
+        real = replace(real, searched=everything.take(nearest(everything, prepared.encode, asked)))
+    names = {
+        "sample_labels": _names(model, labels),
+        "train_labels": _names(model, prepared.labels(real.train)),
+        "held_labels": None if real.held is None else _names(model, prepared.labels(real.held)),
+    }
+    searched = None if real.searched is None else _flat(model, real.searched)
+    metrics = judge(drawn, known, held, **names, searched=searched, rng=seed)
+    if judged is not None:
+        metrics += judged(drawn, known, held, labels=names, seed=seed)
     if not real.known:
         metrics = [_untold(metric) for metric in metrics]
     cause = diagnose(drawn.astype(np.float64), (known if held is None else held).astype(np.float64))

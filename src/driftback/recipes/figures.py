@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 SEEN, HELD, REAL = "#0072b2", "#d55e00", "#8a8a8a"
 """Okabe and Ito's blue and vermilion, which colour-blind readers tell apart, and grey."""
+FRAME = 360
+"""Pixels of a preview's longer side in the report."""
 
 
 def png(image: Image.Image) -> str:
@@ -37,9 +41,18 @@ def pictures(x: np.ndarray, prepared: Preprocessing, *, columns: int, least: int
     return png(picture_grid(x, prepared, columns=columns, least=least))
 
 
-def pairs(left: np.ndarray, right: np.ndarray, prepared: Preprocessing) -> str:
-    """Raw pictures `left` (n, *event) in a row above their partners `right` (n, *event), as a `data:` address."""
-    return pictures(np.concatenate([left, right]), prepared, columns=len(left))
+def film(folder: Path) -> list[tuple[int, str]]:
+    """The previews of a training in `folder`, one seed throughout, as their steps and `data:` addresses."""
+    found = []
+    for path in sorted(folder.glob("step-*.png")):
+        # A preview that a person has moved or cut short leaves the others as they are.
+        with suppress(OSError, ValueError):
+            with Image.open(path) as image:
+                small = image.convert("RGB")
+            # A grid stays sharp where it fits, and is averaged where it does not.
+            small.thumbnail((FRAME, FRAME))
+            found.append((int(path.stem.removeprefix("step-")), png(small)))
+    return found
 
 
 def losses(history: Sequence[Measurement]) -> str:

@@ -11,6 +11,7 @@ from driftback.networks.presets import NetworkSpec
 from driftback.recipes.job import Job, Progress, Summary
 from driftback.recipes.model import Model
 from driftback.recipes.prepare import prepare
+from driftback.training.logger import Logger, Loggers
 
 __all__ = ["Job", "Progress", "Summary", "fit", "prepare"]
 
@@ -44,6 +45,7 @@ def fit(
     times: str | None = None,
     snapshots: bool | None = None,
     progress: Callable[[Progress], None] | None = None,
+    loggers: Sequence[Logger] = (),
 ) -> Model:
     """Fit a model to `source`: a built-in name, an array, tensor or data frame (n, *event), a file, or a folder of
     pictures.
@@ -59,7 +61,8 @@ def fit(
     what is chosen; `size`, `channels`, `aspect`, `columns`, `caption`, `numbers`, `n` are passed to
     `driftback.data.load`. `weighting` and `times` are names of `driftback.training.weightings.WEIGHTINGS` and
     `driftback.training.drawing.DRAWINGS` (default: the method's own); `snapshots` are kept for averages of any length
-    (default: of pictures). `progress` is called after every step. Raises BadInput, DamagedModel, NotFinite or
+    (default: of pictures). `progress` is called after every step, and `loggers` (`driftback.training.logger.Logger`)
+    are told losses, speed and previews. Raises BadInput, DamagedModel, NotFinite or
     TrainingStopped.
     """
     job = prepare(
@@ -89,6 +92,7 @@ def fit(
         times=times,
         snapshots=snapshots,
     )
+    job.loggers = Loggers.of(job.config.plan, loggers)
     for step in job.run():
         if progress:
             progress(step)

@@ -29,6 +29,7 @@ OURS = (
     ".demo",
     "training",
     "previews",
+    "tensorboard",
 )
 
 

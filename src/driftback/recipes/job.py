@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,11 +27,13 @@ from driftback.recipes import folder as folders
 from driftback.recipes.assembly import bounded, cells, training_times
 from driftback.recipes.budget import MEASUREMENTS
 from driftback.recipes.config import Config
-from driftback.recipes.model import WEIGHTS, Model, block
+from driftback.recipes.model import WEIGHTS, Model
+from driftback.recipes.previews import preview_steps
 from driftback.training import checkpoint, snapshots
 from driftback.training.health import Measurement, Verdict, verdict
 from driftback.training.items import Items
 from driftback.training.levels import level_losses
+from driftback.training.logger import Loggers
 from driftback.training.loop import State, Step, train
 
 LOG = "metrics.jsonl"
@@ -83,6 +85,8 @@ class Job:
     """Lines worth telling the person before the start: what was chosen and why."""
     per_step: float | None = None
     """Seconds per step as measured before the start; None where the number of steps was given."""
+    loggers: Loggers = field(default_factory=Loggers)
+    """Who else is told."""
 
     @property
     def model(self) -> Model:
@@ -127,6 +131,7 @@ class Job:
             ):
                 losses.append(step.loss)
                 self.seconds = time.perf_counter() - started
+                self.loggers.stepped(step, self.seconds)
                 if _falls(step.number, plan.steps, MEASUREMENTS):
                     self._measure(step, sum(losses) / len(losses))
                     losses.clear()
@@ -152,6 +157,8 @@ class Job:
         except TrainingStopped:
             self.save()
             raise
+        finally:
+            self.loggers.close()
 
     def save(self) -> None:
         """Write a checkpoint and the averaged weights, each whole or not at all."""
@@ -210,7 +217,9 @@ class Job:
         seen = level_losses(
             average, x.to(self.device), _to(y, self.device), law, cell=cells(self.config), rng=rng, batch=batch
         )
-        self.state.history.append(Measurement(step.number, seen, held).as_json())
+        measured = Measurement(step.number, seen, held)
+        self.loggers.measured(measured)
+        self.state.history.append(measured.as_json())
         if self.folder is not None and self.verdict.best_step == step.number:
             path = self.folder / "training" / "best.safetensors"
             write_tensors(path, average.network.state_dict(), {"step": step.number})
@@ -237,7 +246,9 @@ class Job:
             # A picture that cannot be drawn yet is no reason to stop: the loss is what training is judged by.
             with suppress(NotFinite):
                 x = self.model.sample(1000 if len(event) == 1 else 36, seed=0, steps=preview_steps(event), churn=0.0)
-                preview(x, self.folder / "previews" / f"step-{step:07d}.png", self.config.preprocessing)
+                path = self.folder / "previews" / f"step-{step:07d}.png"
+                preview(x, path, self.config.preprocessing)
+                self.loggers.drawn(step, path)
 
     def _log(self, record: dict) -> None:
         if self.folder is None:
@@ -251,16 +262,6 @@ class Job:
                 f"cannot write {path}: {error.strerror or error}; make room and go on with --resume, from the last "
                 "checkpoint"
             ) from error
-
-
-def preview_steps(event: Sequence[int]) -> int:
-    """How many steps a preview of items of shape `event` takes."""
-    return 20 if len(event) == 1 else 12
-
-
-def preview_evaluations(event: Sequence[int]) -> int:
-    """How many items a preview's network sees, all steps together."""
-    return block(event) * (2 * preview_steps(event) - 1)
 
 
 def read_log(path: Path) -> list[dict]:

@@ -35,9 +35,10 @@ from driftback.recipes import folder as folders
 from driftback.recipes.assembly import signal_warning, training_times
 from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
-from driftback.recipes.job import LOG, Job, preview_evaluations, read_log
+from driftback.recipes.job import LOG, Job, read_log
 from driftback.recipes.methods import METHODS, default_method, method_named
 from driftback.recipes.pace import paced, with_snapshots
+from driftback.recipes.previews import preview_evaluations
 from driftback.recipes.start import closed_form_for, filled, ready
 from driftback.recipes.timed import timed
 from driftback.training import checkpoint, ema

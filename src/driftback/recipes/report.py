@@ -17,15 +17,18 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from driftback.data.dataset import Dataset
-from driftback.evaluation.memorisation import COPIES, nearest_two
+from driftback.evaluation.memorisation import COPIES
 from driftback.evaluation.metric import ABOVE, INSIDE, MEMORISED, NOT_MEMORISED, Metric
+from driftback.evaluation.metric import PER_CLASS as CLASSES
 from driftback.files import write_text
+from driftback.pictures.gallery import paired
 from driftback.randomness import Rng
 from driftback.recipes import figures
 from driftback.recipes.describe import describe
 from driftback.recipes.evaluate import BITS, Evaluation
 from driftback.recipes.job import LOG, last_summary, read_log
 from driftback.recipes.model import Model
+from driftback.recipes.neighbours import neighbours
 from driftback.training.health import Measurement, verdict
 
 REPORT = "report.html"
@@ -34,14 +37,20 @@ PER_CLASS = 10
 MOST_CLASSES = 20
 SHOWN = 64
 """Real items, and new ones, that are shown side by side."""
-SUSPECTS = 10
-"""New items that are shown with the training item nearest to them: those most like a copy."""
-MOST_SEARCHED = 2_000
+SUSPECTS = 20
+"""New items that are shown with the training item nearest to them: copies, and those nearest to one."""
+WIDE = 96
+"""Pixels of such an item's shorter side: five pairs then fill the page, and their words stay legible."""
 
 MEANINGS = {
     "sliced Wasserstein": "How far the new items must be moved, on average over directions, to become the real ones.",
     "energy distance": "A distance between the two clouds that sees any difference, given enough items.",
     "MMD": "The same question asked with a smooth kernel, more sensitive to fine detail.",
+    "Fréchet distance, endless": "The number above without what few items add to it; below 0 by chance.",
+    "Fréchet distance": "How far means and covariances of what the features see are apart; few items make it larger.",
+    "kernel distance": "The same question about features, to the third moment, without a bias; below 0 by chance.",
+    "FID": "The Fréchet distance of Inception's features; fewer samples make it larger than published ones.",
+    "KID": "The kernel distance of Inception's features; below 0 by chance.",
     "classifier": "How well a classifier tells new from real: 0.5 is not at all, 1 is always.",
     "precision": "The share of new items that lie where real items are.",
     "recall": "The share of real items that new items come near to.",
@@ -75,9 +84,10 @@ def write_report(folder: Path, model: Model, found: Evaluation, *, seed: int = 0
         seconds=None if end is None else end.seconds,
         health=health,
         healthy=health.text.startswith("healthy"),
+        film=figures.film(folder / "previews"),
         losses=figures.losses(history) if history else None,
-        metrics=[_row(m) for m in found.metrics if not m.name.startswith("label agreement: ")],
-        by_class=[_row(m) for m in found.metrics if m.name.startswith("label agreement: ")],
+        metrics=[_row(m) for m in found.metrics if not m.name.startswith(CLASSES)],
+        by_class=[_row(m) for m in found.metrics if m.name.startswith(CLASSES)],
         memorised=next((m for m in found.metrics if m.name.startswith(COPIES)), None),
         bits=_bits(model, found),
         folder=shlex.quote(str(folder)),
@@ -95,14 +105,23 @@ def _pictures(model: Model, found: Evaluation, seed: int) -> dict[str, Any]:
     asked = [name for name in classes for _ in range(PER_CLASS)]
     new = model.sample(len(asked), label=np.array(asked), seed=seed) if asked else found.samples[: PER_CLASS**2]
     some = Rng(seed).child("report").generator().permutation(len(real))[:SHOWN]
-    left, right, _, _ = _suspects(model, found)
+    near = neighbours(model, found, SUSPECTS)
     return {
         "samples": figures.pictures(new, prepared, columns=PER_CLASS),
         "samples_about": f"one class per row: {', '.join(classes)}" if classes else f"{len(new)} of them",
         "real": figures.pictures(real.x[some], prepared, columns=8),
         "new": figures.pictures(found.samples[:SHOWN], prepared, columns=8),
         "apart": None,
-        "gallery": figures.pairs(left, right, prepared),
+        "gallery": figures.png(
+            paired(
+                near.samples,
+                near.nearest,
+                near.words,
+                prepared,
+                least=WIDE,
+                marked=np.flatnonzero(near.copies).tolist(),
+            )
+        ),
         "nearest": [],
     }
 
@@ -111,7 +130,7 @@ def _points(model: Model, found: Evaluation) -> dict[str, Any]:
     real = _fresh(found).x
     names = model.config.preprocessing.columns or tuple(f"column {j}" for j in range(real.shape[1]))
     together, apart = figures.points(real[: len(found.samples)], found.samples, names)
-    left, right, distance, ratio = _suspects(model, found)
+    near = neighbours(model, found, SUSPECTS)
     about = "over real ones" if len(names) <= 2 else f"over real ones, columns {names[0]} and {names[1]}"
     return {
         "samples": together,
@@ -121,24 +140,14 @@ def _points(model: Model, found: Evaluation) -> dict[str, Any]:
         "apart": apart,
         "gallery": None,
         "nearest": [
-            (_numbers(a), _numbers(b), f"{d:.3g}", f"{r:.2f}")
-            for a, b, d, r in zip(left, right, distance, ratio, strict=True)
+            (_numbers(a), _numbers(b), f"{d:.3g}", "–" if np.isnan(f) else f"{f:.2f}", f"{r:.2f}")
+            for a, b, d, f, r in zip(near.samples, near.nearest, near.distance, near.relative, near.ratio, strict=True)
         ],
     }
 
 
 def _fresh(found: Evaluation) -> Dataset:
     return found.real.train if found.real.held is None else found.real.held
-
-
-def _suspects(model: Model, found: Evaluation) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The new items most like a copy, the training items nearest to them, their distances and r."""
-    encode = model.config.preprocessing.encode
-    new = found.samples[:MOST_SEARCHED]
-    train = found.real.train if found.real.searched is None else found.real.searched
-    nearest, distance, ratio = nearest_two(*(encode(x).flatten(1).numpy() for x in (new, train.x)))
-    worst = np.argsort(ratio, kind="stable")[:SUSPECTS]
-    return new[worst], train.x[nearest[worst]], distance[worst], ratio[worst]
 
 
 def _row(metric: Metric) -> dict[str, Any]:
