@@ -129,6 +129,27 @@ def test_resume_is_bit_identical(stop: int, tmp_path: Path) -> None:
     assert all(map(torch.equal, whole, weights(again)))
 
 
+def test_resume_of_pictures_is_bit_identical(tmp_path: Path) -> None:
+    """Their weights lie in memory with channels last, and so must the moments that come from a file."""
+    pictures = torch.randn(40, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    plan, path = PLAN.model_copy(update={"steps": 4, "batch": 8}), tmp_path / "state.safetensors"
+
+    def begun() -> State:
+        spec = NetworkSpec(kind="unet", widths=(8,), depth=1, conditioning=8)
+        denoiser = LearnedDenoiser(Diffusion(EDM(), (2, 4, 4)), build(spec, 2, 2, (2, 4, 4), 0), predict_edm(1.0))
+        return State.start(denoiser, plan)
+
+    whole = begun()
+    for step in train(whole, pictures, None, LAW, plan):
+        if step.number == 2:
+            checkpoint.save(whole, path)
+    again = begun()
+    checkpoint.restore(again, path)
+    for _ in train(again, pictures, None, LAW, plan):
+        pass
+    assert all(map(torch.equal, weights(whole), weights(again)))
+
+
 def test_a_resume_without_the_moments_is_noticed(tmp_path: Path) -> None:
     """Planted fault: what test_resume_is_bit_identical must reject."""
     state = State.start(fresh(), PLAN)

@@ -47,9 +47,15 @@ def restore(state: State, path: Path) -> float:
         state.denoiser.network.load_state_dict(weights["weights"])
         state.average.network.load_state_dict(weights["average"])
         optimiser = state.optimiser.state_dict()
+        # A fused optimiser walks through memory: moments must lie as their weights do (channels last), not as files do.
+        parameters = [p for group in state.optimiser.param_groups for p in group["params"]]
+        for index, found in moments.items():
+            for name, moment in found.items():
+                if moment.shape == parameters[index].shape:
+                    found[name] = torch.empty_like(parameters[index]).copy_(moment)
         state.optimiser.load_state_dict({"state": moments, "param_groups": optimiser["param_groups"]})
         state.step, state.parts, state.history = about["step"], about["parts"], about["history"]
         return float(about["seconds"])
-    except (RuntimeError, KeyError, ValueError) as error:
+    except (RuntimeError, LookupError, ValueError) as error:
         message = f"{path} does not belong to this model; start again without --resume"
         raise DamagedModel(message) from error
