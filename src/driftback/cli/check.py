@@ -20,6 +20,9 @@ def check(
     channels: options.Channels = None,
     columns: options.Columns = None,
     label: options.LabelColumn = None,
+    caption: options.CaptionColumn = None,
+    numbers: options.NumberColumns = None,
+    group: options.GroupColumn = None,
     n: options.Items = None,
     seed: options.Seed = 0,
     json: options.Json = False,
@@ -31,7 +34,8 @@ def check(
     from driftback.data.doctor import check as examine
     from driftback.data.loading import load
 
-    dataset = load(source, seed=seed, **options.reading(size, channels, columns, label, n))
+    reading = options.reading(size, channels, columns, label, n)
+    dataset = load(source, seed=seed, caption=caption, numbers=numbers, group=group, **reading)
     findings = examine(dataset)
     if json:
         emit(

@@ -53,6 +53,8 @@ def evaluate(
     if report:
         write_report(run, model, found)
         say(f"wrote {run / REPORT}")
+    if found.drawn_on:
+        say(found.drawn_on)
     if found.diagnosis:
         say(f"warning: {found.diagnosis}")
     if json:

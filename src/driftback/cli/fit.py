@@ -41,6 +41,13 @@ def fit(
     channels: options.Channels = None,
     columns: options.Columns = None,
     label: options.LabelColumn = None,
+    caption: options.CaptionColumn = None,
+    numbers: options.NumberColumns = None,
+    group: options.GroupColumn = None,
+    text_encoder: Annotated[
+        str | None,
+        typer.Option(help="trained (along with the model; default) or minilm (frozen, from a package) reads captions."),
+    ] = None,
     n: options.Items = None,
     device: options.Device = None,
     quiet: options.Quiet = False,
@@ -66,6 +73,10 @@ def fit(
         batch=batch,
         learning_rate=learning_rate,
         device=device,
+        captions=caption,
+        numbers=numbers,
+        groups=group,
+        text_encoder=text_encoder,
         **options.reading(size, channels, columns, label, n),
     )
     if job.finished is not None:

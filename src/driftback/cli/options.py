@@ -42,6 +42,25 @@ LabelColumn = Annotated[
     str | None,
     typer.Option("--label", metavar="NAME", help="The column or array that holds the class.", rich_help_panel=READING),
 ]
+CaptionColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--caption", metavar="NAME", help="The array that holds a sentence per item.", rich_help_panel=READING
+    ),
+]
+NumberColumns = Annotated[
+    str | None,
+    typer.Option("--numbers", metavar="NAMES", help="Arrays of numbers to condition on.", rich_help_panel=READING),
+]
+GroupColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--group",
+        metavar="NAME",
+        help="The array that tells which items are held out together.",
+        rich_help_panel=READING,
+    ),
+]
 Items = Annotated[
     int | None,
     typer.Option("--n", metavar="N", help="Use this many items (points of a built-in shape).", rich_help_panel=READING),

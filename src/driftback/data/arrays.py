@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from driftback.data.beside import beside, named_of
 from driftback.data.dataset import Dataset, Finding, as_labels
 from driftback.data.layouts import layout_of
 from driftback.data.reader import Options, Reader, is_file
@@ -109,6 +110,7 @@ def _read_file(source: Any, options: Options) -> Dataset:
             raise BadInput(
                 f"{path} is one array without names, so it has no labels {options.label!r}: save x and y as .npz"
             )
+        named_of({}, options, path)
         return from_array(arrays, path.name)
     return _from_named(arrays, path, options)
 
@@ -126,17 +128,24 @@ def _from_named(arrays: dict[str, np.ndarray], path: Path, options: Options) -> 
         raise BadInput(f"{path} has no array named {options.label} for the labels; it holds {listed}")
     alike = options.alike.label if options.alike else None
     named = options.label or (alike if alike in arrays else None) or "y"
-    data = {key: a for key, a in arrays.items() if key != named}
+    extras = named_of(arrays, options, path)
+    data = {key: a for key, a in arrays.items() if key not in (named, *extras)}
     key = "x" if "x" in data else next(iter(data)) if len(data) == 1 else None
     if key is None:
         raise BadInput(f"{path} needs an array named x (and y for labels), or just one array; it holds {listed}")
     dataset = from_array(arrays[key], path.name)
     labels = arrays.get(named)
-    if labels is None:
-        return dataset
-    y, classes = as_labels(labels, len(dataset))
-    return Dataset(dataset.x, y, dataset.kind, classes, name=path.name, findings=dataset.findings)
+    if labels is not None:
+        y, classes = as_labels(labels, len(dataset))
+        dataset = Dataset(dataset.x, y, dataset.kind, classes, name=path.name, findings=dataset.findings)
+    return beside(
+        dataset,
+        caption=None if options.caption is None else arrays[options.caption],
+        numbers={name: arrays[name] for name in options.numbers or ()} or None,
+        group=None if options.group is None else arrays[options.group],
+    )
 
 
+TAKES = frozenset({"label", "caption", "numbers", "group"})
 ARRAY = Reader("a numpy array, a torch tensor or nested lists", _is_array, _read_array)
-FILE = Reader("a .npy or .npz file", lambda source: is_file(source, ".npy", ".npz"), _read_file, frozenset({"label"}))
+FILE = Reader("a .npy or .npz file", lambda source: is_file(source, ".npy", ".npz"), _read_file, TAKES)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from driftback.data.dataset import Dataset, Finding, blocks, first_copies
-from driftback.data.plan import how_split, scaling
+from driftback.data.plan import how_split, said_beside, scaling
 from driftback.data.preprocessing import LARGEST, SCALE_DOWN, Preprocessing, too_large
 from driftback.data.split import repeats_by_chance
 from driftback.errors import BadInput
@@ -201,6 +201,7 @@ CHECKS: tuple[Callable[[Dataset], Iterator[Finding]], ...] = (
     grey,
     labels,
     outliers,
+    said_beside,
     how_split,
 )
 """All checks; a new one joins by its name here."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from driftback.arguments import whole
 from driftback.data import arrays, builtin, delimited, frames, idx, pictures
+from driftback.data.beside import beside, fractions, names_in
 from driftback.data.dataset import Dataset, as_labels
 from driftback.data.reader import Alike, Options, Reader, is_path, suffix_of
 from driftback.data.tables import aligned
@@ -48,6 +49,9 @@ def load(
     n: int | None = None,
     seed: int = 0,
     alike: Alike | None = None,
+    caption: Any = None,
+    numbers: Any = None,
+    group: Any = None,
 ) -> Dataset:
     """The data behind `source`: a built-in name, an array, tensor, list or data frame, a file, or a folder of pictures.
 
@@ -55,12 +59,24 @@ def load(
     (height, width), and `channels`, 1, 3 or 4, are for folders of pictures; `columns` picks columns of a table by name,
     in this order. `n` is the number of points to draw from a built-in shape, and of items to keep, chosen by `seed`,
     from anything else. `alike` says what a model knows already: columns are then matched to its by name, others are
-    left out, and its label column is read where it is there. Raises BadInput, in one line, for everything that cannot
-    be read.
+    left out, and its label column is read where it is there. `caption` gives a sentence per item (n,), or names the
+    array (.npz) that holds them; `numbers` gives numbers to condition on, (n,) or (n, k), or names their arrays; items
+    with one value of `group`, (n,) or a name, stay on one side of a split. A `y` of fractions, as scikit-learn's
+    regressors take it, is `numbers` too: classes are whole numbers or words. Raises BadInput, in one line, for
+    everything that cannot be read.
     """
     n = None if n is None else whole(n, "n")
     options = Options(
-        _size(size), channels, None if columns is None else tuple(columns), y if is_path(y) else None, n, seed, alike
+        _size(size),
+        channels,
+        None if columns is None else tuple(columns),
+        y if is_path(y) else None,
+        n,
+        seed,
+        alike,
+        caption if is_path(caption) else None,
+        names_in(numbers),
+        group if is_path(group) else None,
     )
     source, reader = _find(source)
     _refuse_unheeded(reader, options)
@@ -68,8 +84,17 @@ def load(
     if alike is not None and columns is None:
         dataset = aligned(dataset, alike)
     if y is not None and not is_path(y):
-        codes, classes = as_labels(y.detach().cpu().numpy() if hasattr(y, "detach") else y, len(dataset))
-        dataset = replace(dataset, y=codes, classes=classes)
+        if (told := fractions(y)) is not None and numbers is None:
+            numbers = told
+        else:
+            codes, classes = as_labels(y.detach().cpu().numpy() if hasattr(y, "detach") else y, len(dataset))
+            dataset = replace(dataset, y=codes, classes=classes)
+    dataset = beside(
+        dataset,
+        caption=None if is_path(caption) else caption,
+        numbers=None if options.numbers is not None else numbers,
+        group=None if is_path(group) else group,
+    )
     return dataset if n is None else _some(dataset, n, seed)
 
 
@@ -133,8 +158,12 @@ def _missing(path: Path) -> str:
     )
 
 
+BY_NAME = {"caption": "caption as a name", "numbers": "numbers as names", "group": "group as a name"}
+
+
 def _refuse_unheeded(reader: Reader, options: Options) -> None:
-    for name, word in {"size": "size", "channels": "channels", "columns": "columns", "label": "y as a name"}.items():
+    words = {"size": "size", "channels": "channels", "columns": "columns", "label": "y as a name"} | BY_NAME
+    for name, word in words.items():
         if getattr(options, name) is not None and name not in reader.takes:
             raise BadInput(f"{word} ({getattr(options, name)}) has no meaning for {reader.what}: leave it out")
 

@@ -27,7 +27,10 @@ class Alike:
 
 @dataclass(frozen=True)
 class Options:
-    """What a person may ask of a reader, as in `driftback.data.load`; `label` names the part that holds classes."""
+    """What a person may ask of a reader, as in `driftback.data.load`; `label` names the part that holds classes,
+    `caption` the one that holds sentences, `numbers` those that hold numbers to condition on, and `group` the one that
+    tells which items are split together.
+    """
 
     size: tuple[int, int] | None = None
     channels: int | None = None
@@ -36,6 +39,9 @@ class Options:
     n: int | None = None
     seed: int = 0
     alike: Alike | None = None
+    caption: str | None = None
+    numbers: tuple[str, ...] | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)

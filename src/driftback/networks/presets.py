@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from driftback.networks.backbone import Backbone
-from driftback.networks.embedding import ClassBias, Conditioning
+from driftback.networks.embedding import ClassBias, Conditioning, MakeEncoder
 from driftback.networks.mlp import MLP
 from driftback.networks.unet import UNet
 
@@ -32,19 +32,26 @@ class NetworkSpec(BaseModel):
     patch: int = Field(default=1, ge=1, description="U-Net: pixels folded into channels, per side")
     attention: bool = Field(default=False, description="U-Net: attention at the lowest resolution")
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    conditioning: int = Field(default=128, ge=2, description="width of the vector made from noise level and class")
+    conditioning: int = Field(default=128, ge=2, description="width of the vector made from noise level and condition")
     bias: bool = Field(default=False, description="a table of outputs per class, filled from the data in closed form")
 
 
 def build(
-    spec: NetworkSpec, before: int, after: int, event: tuple[int, ...], classes: int, *, seed: int = 0
+    spec: NetworkSpec,
+    before: int,
+    after: int,
+    event: tuple[int, ...],
+    classes: int,
+    *,
+    seed: int = 0,
+    encoder: MakeEncoder | None = None,
 ) -> Backbone:
     """The network for items of shape `event`, (d,) or (c, h, w), with `before` and `after` channels; weights follow
-    from `seed`.
+    from `seed`. `encoder` makes what reads conditions that are no classes.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        conditioning = Conditioning(spec.conditioning, classes)
+        conditioning = Conditioning(spec.conditioning, classes, encoder=encoder)
         bias = ClassBias((after, *event[1:]), classes) if spec.bias else None
         return Backbone(_BODIES[spec.kind](spec, before, after, event), conditioning, bias)
 

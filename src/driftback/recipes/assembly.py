@@ -22,7 +22,9 @@ def untrained(config: Config) -> LearnedDenoiser:
     parametrisation = method.parametrisation(config.spread, start, step, count)
     event = prepared.internal_event
     before, after = parametrisation.channels(event[0])
-    network = build(config.network, before, after, event, len(config.class_counts), seed=config.plan.seed)
+    encoder = None if config.condition is None else config.condition.network()
+    counts, seed = config.class_counts, config.plan.seed
+    network = build(config.network, before, after, event, len(counts), seed=seed, encoder=encoder)
     process = Diffusion(method.schedule(config.spread), event, config.spread)
     return LearnedDenoiser(process, network, parametrisation)
 

@@ -16,7 +16,9 @@ from driftback.errors import DamagedModel
 from driftback.files import write_text
 from driftback.networks.presets import NetworkSpec
 from driftback.recipes.budget import Judging
+from driftback.recipes.captions import Captions
 from driftback.recipes.methods import METHODS
+from driftback.recipes.numbers import Numbers
 from driftback.training.plan import Plan
 
 VERSION = 1
@@ -45,6 +47,8 @@ class Config(BaseModel):
     spread: float = Field(gt=0)
     """The standard deviation of the encoded training data."""
     class_counts: tuple[NonNegativeInt, ...] = ()
+    condition: Captions | Numbers | None = Field(default=None, discriminator="kind")
+    """What it is conditioned on instead of classes."""
     fingerprint: str
     """SHA-256 of the training data and labels."""
     items: int = Field(ge=1)

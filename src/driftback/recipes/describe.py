@@ -37,6 +37,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "items": config.items,
         "held_out": config.held_out,
         "classes": list(prepared.classes) if config.class_counts else [],
+        "conditioned_on": [] if config.condition is None else config.condition.facts(),
         "method": config.method,
         "about": METHODS[config.method].about,
         "network": f"{config.network.kind} {'-'.join(map(str, config.network.widths))}",

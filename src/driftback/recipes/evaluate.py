@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from driftback.arguments import whole
 from driftback.data.dataset import Dataset
@@ -26,11 +25,13 @@ from driftback.evaluation.memorisation import CLOSENESS, COPIES, ENOUGH
 from driftback.evaluation.metric import UNKNOWN, Metric
 from driftback.evaluation.moments import diagnose
 from driftback.files import write_text
+from driftback.recipes import conditions
 from driftback.recipes import config as configs
 from driftback.recipes.config import Config
 from driftback.recipes.job import last_summary
 from driftback.recipes.model import Model
 from driftback.recipes.prepare import fingerprint
+from driftback.recipes.way_back import Asked
 
 EVALUATION = "evaluation.json"
 BITS = "held-out bits per dimension"
@@ -58,6 +59,10 @@ class Evaluation:
     real: RealItems
     diagnosis: str | None = None
     """A sentence on why the samples are grey, black or noisy, if they are."""
+    drawn_on: str | None = None
+    """Whose captions or numbers the samples were drawn on; None for models without."""
+    words: tuple[str, ...] | None = None
+    """What each sample was drawn on, in words."""
 
     def __repr__(self) -> str:
         shown = ((m.name, "-" if m.value is None else f"{m.value:.3g}", m.verdict) for m in self.metrics)
@@ -80,8 +85,10 @@ def original(config: Config) -> RealItems:
 def _own(config: Config, dataset: Dataset) -> RealItems | None:
     """`dataset` as the training and held-out items of the model, or None if it was fitted on other data."""
     train, held = (dataset.take(index) for index in split(dataset, config.held_out_share))
-    label = torch.from_numpy(train.y) if config.class_counts and train.y is not None else None
-    if fingerprint(config.preprocessing.encode(train.x), label) != config.fingerprint:
+    conditional = config.condition is not None or config.class_counts
+    label = conditions.of(config.condition, train) if conditional else None
+    told = conditions.identity(config.condition, train, label)
+    if fingerprint(config.preprocessing.encode(train.x), told) != config.fingerprint:
         return None
     return RealItems(train, held if len(held) else None)
 
@@ -156,8 +163,11 @@ def evaluate(
         raise BadInput(f"{n} samples say nothing reliable; ask for at least 20, better 1000")
     # Real items that the model cannot know are refused before any time is spent on drawing.
     held = None if real.held is None else _flat(model, real.held)
-    samples = model.sample(n, seed=seed, progress=progress)
-    labels = model.labels(n, seed=seed)
+    others = real.train if real.held is None else real.held
+    wanted = conditions.picked(model.config, others, n, seed)
+    samples = model.draw(n, Asked(), wanted=wanted, seed=seed, progress=progress).x
+    given = conditions.given(model.config, n, wanted, seed)
+    labels = given.rows if model.classes else None
     drawn, known = prepared.encode(samples).flatten(1).numpy(), _flat(model, real.train)
     metrics = judge(
         drawn,
@@ -171,7 +181,8 @@ def evaluate(
     if not real.known:
         metrics = [_untold(metric) for metric in metrics]
     cause = diagnose(drawn.astype(np.float64), (known if held is None else held).astype(np.float64))
-    return Evaluation(tuple(metrics), samples, labels, real, cause)
+    drawn_on = conditions.drawn_on(model.config, wanted, held=real.held is not None)
+    return Evaluation(tuple(metrics), samples, labels, real, cause, drawn_on, given.words)
 
 
 def _untold(metric: Metric) -> Metric:

@@ -36,12 +36,20 @@ def fit(
     channels: int | None = None,
     columns: Sequence[str] | None = None,
     n: int | None = None,
+    captions: Any = None,
+    numbers: Any = None,
+    groups: Any = None,
+    text_encoder: str | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Model:
     """Fit a model to `source`: a built-in name, an array, tensor or data frame (n, *event), a file, or a folder of
     pictures.
 
-    `y` labels the items (n,) and makes the model class-conditional. `minutes` (default 5) is the time it may take,
+    `y` labels the items (n,) and makes the model class-conditional; fractions, as a regression has them, condition on
+    a number instead. `captions`, a sentence per item (n,), condition on text, which `text_encoder` "trained" (default)
+    or "minilm" (frozen, from a package) reads; `numbers` (n,) or (n, k) condition on numbers. Items with one caption,
+    or one of `groups` (n,), are trained on together or held out together. Each may be a name (of an array in an .npz)
+    as well. `minutes` (default 5) is the time it may take,
     fractions too; `steps` fixes the number of steps instead, which repeats exactly. `method` is a name of
     `driftback.recipes.methods.METHODS` (default: chosen from the data). `out` is the folder to keep it in (default:
     memory only); `resume` goes on where that folder's training ended and keeps to its plan, `force` replaces what is
@@ -69,6 +77,10 @@ def fit(
         channels=channels,
         columns=columns,
         n=n,
+        captions=captions,
+        numbers=numbers,
+        groups=groups,
+        text_encoder=text_encoder,
     )
     for step in job.run():
         if progress:

@@ -23,6 +23,7 @@ from driftback.errors import BadInput, NotFinite, TrainingStopped
 from driftback.files import write_tensors
 from driftback.pictures.preview import preview
 from driftback.randomness import Rng
+from driftback.recipes import conditions
 from driftback.recipes import folder as folders
 from driftback.recipes.assembly import cells, training_times
 from driftback.recipes.budget import MEASUREMENTS
@@ -170,7 +171,7 @@ class Job:
         # Other likelihoods cost thousands of evaluations per item: they wait for `driftback likelihood`.
         if len(self.held) and isinstance(self.state.denoiser.parametrisation, Levels):
             some = self.held.take(_chosen(len(self.held), self.config.judging.judged, "held-out"))
-            found = model.log_likelihood(some.x, _names(some) if model.classes else None)
+            found = model.log_likelihood(some.x, conditions.beside(self.config, some))
             bits = model.bits_per_dim(found.mean)
             error = None if found.standard_error is None else -model.bits_per_dim(found.standard_error)
         self.seconds += time.perf_counter() - started
@@ -198,7 +199,7 @@ class Job:
         held = None
         if len(self.held):
             some = self.held.take(_chosen(len(self.held), n, "held-out"))
-            x, y = self.config.preprocessing.encode(some.x), None if self.label is None else torch.from_numpy(some.y)
+            x, y = self.config.preprocessing.encode(some.x), conditions.of(self.config.condition, some)
             held = level_losses(
                 average, x.to(self.device), _to(y, self.device), law, cell=cells(self.config), rng=rng, batch=batch
             )
@@ -287,7 +288,3 @@ def _falls(step: int, steps: int, times: int) -> bool:
 
 def _to(y: Tensor | None, device: str) -> Tensor | None:
     return None if y is None else y.to(device)
-
-
-def _names(data: Dataset) -> list[str] | None:
-    return None if data.y is None or not data.classes else [data.classes[k] for k in data.y]

@@ -7,6 +7,7 @@ A model is a denoiser with the data's preprocessing around it, kept as a folder:
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,11 +23,12 @@ from driftback.evaluation.bound import variational_bound
 from driftback.evaluation.likelihood import LogLikelihood, ode_log_likelihood
 from driftback.files import checksum, read_tensors, write_tensors
 from driftback.randomness import Rng, as_rng
-from driftback.recipes import classes
+from driftback.recipes import conditions
 from driftback.recipes import config as configs
 from driftback.recipes import folder as folders
 from driftback.recipes.assembly import cells, lowest_ratio, raw_units, untrained
 from driftback.recipes.classes import Label
+from driftback.recipes.conditions import Given, Prompt, Value, Wanted
 from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
 from driftback.recipes.finite import refuse_not_finite
@@ -90,7 +92,12 @@ class Model:
 
         With no `label` the classes are drawn with the frequencies of the training data.
         """
-        return classes.drawn(self.config, n, label, seed)
+        given = conditions.given(self.config, n, Wanted(label), seed)
+        return given.rows if self.config.class_counts else None
+
+    def given(self, n: int, wanted: Wanted = Wanted(), *, seed: int = 0) -> Given:  # noqa: B008 (frozen)
+        """What each of the `n` items that are drawn with this seed is drawn on, in numbers and in words."""
+        return conditions.given(self.config, n, wanted, seed)
 
     @cached_property
     def ways(self) -> Ways:
@@ -102,6 +109,8 @@ class Model:
         n: int,
         *,
         label: Label = None,
+        prompt: Prompt = None,
+        value: Value = None,
         seed: int = 0,
         steps: int | Literal["auto"] | None = None,
         sampler: str | Make | None = None,
@@ -117,15 +126,24 @@ class Model:
         `first` is the number of the first item: frames(2, first=5) shows items 5 and 6 of the seed.
         """
         asked = Asked(steps, sampler, tolerance, evaluations, churn, guidance, grid)
-        labels = self.labels(first + n, label=label, seed=seed)
-        given = None if labels is None else torch.from_numpy(labels[first:]).to(self.device)
+        rows = self._told(first + n, Wanted(label, prompt, value), seed).rows
+        given = None if rows is None else torch.from_numpy(rows[first:]).to(self.device)
         return self.ways.back(n, given, asked, Rng(seed).child("sample").item(first))
+
+    def _told(self, n: int, wanted: Wanted, seed: int) -> Given:
+        """What is given, with a warning for each thing that the model has not seen."""
+        given = self.given(n, wanted, seed=seed)
+        for line in given.said:
+            warnings.warn(line, stacklevel=3)
+        return given
 
     def sample(
         self,
         n: int,
         *,
         label: Label = None,
+        prompt: Prompt = None,
+        value: Value = None,
         seed: int = 0,
         steps: int | Literal["auto"] | None = None,
         sampler: str | Make | None = None,
@@ -139,8 +157,10 @@ class Model:
     ) -> np.ndarray:
         """Draw `n` new items, (n, *event) in the units, layout and dtype of the data.
 
-        `label` is a class, or one per item; `guidance` >= 0 pushes towards it (0: none). When nothing is said of the
-        way back (or `steps="auto"`), the solver is fitted to the model, and as long as an error of .01 standard
+        `label` is a class, `prompt` a sentence, `value` a number (or a dict of numbers by name), as the model knows
+        them, or one of these per item; without, they are drawn as in the training data. A word or a number that was not
+        seen in training is warned of. `guidance` >= 0 pushes towards what is asked for (0: none). When nothing is said
+        of the way back (or `steps="auto"`), the solver is fitted to the model, and as long as an error of .01 standard
         deviations of the data wants it; `tolerance` asks for another error, `evaluations` for the best within a budget.
         `steps` fixes Heun's rule with so many steps and `churn` >= 0 (EDM's S_churn); `sampler` is a name of
         `driftback.samplers.SAMPLERS` or a function that makes one of a denoiser, `grid` a name of
@@ -152,7 +172,9 @@ class Model:
         Raises BadInput for what cannot be drawn, NotFinite where the network gives no numbers.
         """
         asked = Asked(steps, sampler, tolerance, evaluations, churn, guidance, grid)
-        return self.draw(n, asked, label=label, seed=seed, batch_size=batch_size, progress=progress).x
+        wanted = Wanted(label, prompt, value)
+        self._told(whole(n, "n", 1), wanted, seed)
+        return self.draw(n, asked, wanted=wanted, seed=seed, batch_size=batch_size, progress=progress).x
 
     def draw(
         self,
@@ -160,20 +182,21 @@ class Model:
         asked: Asked,
         *,
         label: Label = None,
+        wanted: Wanted | None = None,
         seed: int = 0,
         batch_size: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Drawn:
-        """The items of `sample`, with what they cost and how near they are."""
+        """The items of `sample`, with what they cost and how near they are; `wanted` takes the place of `label`."""
         n = whole(n, "n", 1)
         batch_size = None if batch_size is None else whole(batch_size, "batch_size", 1)
-        labels = self.labels(n, label=label, seed=seed)
+        rows = self.given(n, wanted or Wanted(label), seed=seed).rows
         block = -(-(batch_size or 1) // self.block) * self.block
         out, spent, square = [], 0, 0.0
         for first in range(0, n, block):
             # A whole block is always computed: a network may round a row differently in a batch of another size.
             count = min(block, n - first)
-            some = None if labels is None else np.resize(labels[first : first + count], block)
+            some = None if rows is None else rows[first + np.arange(block) % count]
             given = None if some is None else torch.from_numpy(some).to(self.device)
             drawn = last(self.ways.back(block, given, asked, Rng(seed).child("sample").item(first)))
             refuse_not_finite(drawn.x[:count], "sample", first)
@@ -196,7 +219,8 @@ class Model:
         seed: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> LogLikelihood:
-        """log p(x), or log p(x | y) with labels, in nats per item (n,), in raw units.
+        """log p(x), or log p(x | y) with labels, captions or numbers, as the model knows them, in nats per item (n,),
+        in raw units.
 
         A data frame's columns are taken by the names that the model was fitted on, and its label column, where it has
         one, is `y`; other columns are left out.
@@ -211,7 +235,7 @@ class Model:
         z = prepared.encode(x)
         if not len(z):
             raise BadInput("there are no items to score: give at least one")
-        labels = None if y is None else torch.from_numpy(classes.numbers(self.config, y, len(z)))
+        labels = None if y is None else torch.from_numpy(conditions.given_to(self.config, y, len(z)))
         bounded = isinstance(self.denoiser.parametrisation, Levels)
         cell = cells(self.config)
         low = max(1e-3, lowest_ratio(self.config) / self.config.spread)

@@ -21,16 +21,19 @@ from torch import Tensor
 
 from driftback.arguments import real, told, whole
 from driftback.data import builtin
+from driftback.data.beside import names_in
 from driftback.data.dataset import Finding
 from driftback.data.doctor import check
 from driftback.data.levels import Levels as Grid
 from driftback.data.loading import load as load_data
 from driftback.data.preprocessing import Preprocessing
+from driftback.data.reader import is_path
 from driftback.data.split import split
 from driftback.errors import BadInput, DamagedModel
 from driftback.files import write_text
 from driftback.networks.presets import NetworkSpec, cost, preset
 from driftback.randomness import Rng
+from driftback.recipes import conditions
 from driftback.recipes import config as configs
 from driftback.recipes import folder as folders
 from driftback.recipes.assembly import signal_warning, training_times, untrained
@@ -71,10 +74,18 @@ def prepare(
     channels: int | None = None,
     columns: Sequence[str] | None = None,
     n: int | None = None,
+    captions: Any = None,
+    numbers: Any = None,
+    groups: Any = None,
+    text_encoder: str | None = None,
 ) -> Job:
     """Everything before the first step; see `fit` for the arguments. Raises BadInput and DamagedModel in one line."""
-    asked_reading = {"size": size, "channels": channels, "columns": columns, "n": n}
+    asked_reading = {"size": size, "channels": channels, "columns": columns, "n": n, "numbers": names_in(numbers)}
+    # Names can be read again; what comes in memory is not kept.
+    besides = {"caption": captions, "group": groups}
+    asked_reading |= {name: value for name, value in besides.items() if is_path(value)}
     reading: dict[str, Any] = {name: value for name, value in asked_reading.items() if value is not None}
+    values = {name: value for name, value in (besides | {"numbers": numbers}).items() if name not in reading}
     minutes = None if minutes is None else real(minutes, "minutes")
     steps = None if steps is None else whole(steps, "steps")
     batch = None if batch is None else whole(batch, "batch")
@@ -104,7 +115,7 @@ def prepare(
     if old and y is None and not reading:
         reading = {name: tuple(v) if isinstance(v, list) else v for name, v in old.reading.items()}
         y = reading.pop("y", None)
-    dataset = load_data(source, y, **reading)
+    dataset = load_data(source, y, **(reading | {name: v for name, v in values.items() if v is not None}))
     findings = check(dataset)
     errors = [f.what for f in findings if f.level == "error"]
     if errors:
@@ -116,15 +127,18 @@ def prepare(
     seen, held = dataset.take(train_index), dataset.take(held_index)
     prepared = old.preprocessing if old else Preprocessing.fit(dataset)
     x0 = prepared.encode(seen.x)
-    label = torch.from_numpy(seen.y) if seen.y is not None and len(dataset.classes) > 1 else None
-    mark = fingerprint(x0, label)
+    condition = old.condition if old else conditions.learn(seen, text_encoder or "trained")
+    label = conditions.of(condition, seen)
+    mark = fingerprint(x0, conditions.identity(condition, seen, label))
     if old:
         if old.fingerprint != mark:
             raise BadInput(
                 f"{folder} was fitted on other data than {dataset.name}; give the same source, or another --out"
             )
-        asked = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "seed": seed}
+        asked: dict[str, Any] = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "seed": seed}
         planned = old.plan.model_dump() | {"method": old.method, "held_out": old.held_out_share}
+        planned["text_encoder"] = getattr(old.condition, "encoder", None)
+        asked["text_encoder"] = text_encoder
         for name, value in (asked | {"method": method, "held_out": held_out}).items():
             if value is not None and value != planned[name]:
                 raise BadInput(
@@ -160,7 +174,10 @@ def prepare(
                 learning_rate=learning_rate or 2e-3,
             ),
             spread=spread if spread > 0 else 1.0,
-            class_counts=() if label is None else tuple(label.bincount(minlength=len(dataset.classes)).tolist()),
+            class_counts=()
+            if label is None or condition is not None
+            else tuple(label.bincount(minlength=len(dataset.classes)).tolist()),
+            condition=condition,
             fingerprint=mark,
             items=len(x0),
             held_out=len(held),
@@ -281,7 +298,7 @@ def _ready(config: Config, x0: Tensor, label: Tensor | None, device: str) -> Lea
 
 
 def fingerprint(x0: Tensor, label: Tensor | None) -> str:
-    """The SHA-256 of encoded items (n, *event) and their classes (n,)."""
+    """The SHA-256 of encoded items (n, *event) and what goes with them (n, ...): classes, numbers, captions."""
     digest = hashlib.sha256(x0.numpy().tobytes())
     digest.update(b"" if label is None else label.numpy().tobytes())
     return digest.hexdigest()

@@ -98,13 +98,20 @@ def _pictures(model: Model, found: Evaluation, seed: int) -> dict[str, Any]:
     left, right, _, _ = _suspects(model, found)
     return {
         "samples": figures.pictures(new, prepared, columns=PER_CLASS),
-        "samples_about": f"one class per row: {', '.join(classes)}" if classes else f"{len(new)} of them",
+        "samples_about": f"one class per row: {', '.join(classes)}" if classes else _about(found, len(new)),
         "real": figures.pictures(real.x[some], prepared, columns=8),
         "new": figures.pictures(found.samples[:SHOWN], prepared, columns=8),
         "apart": None,
         "gallery": figures.pairs(left, right, prepared),
         "nearest": [],
     }
+
+
+def _about(found: Evaluation, shown: int) -> str:
+    """How many items are shown, and what the first row was drawn on."""
+    if found.drawn_on is None or found.words is None:
+        return f"{shown} of them"
+    return f"{shown} of them ({found.drawn_on}), the first row on: {'; '.join(found.words[:PER_CLASS])}"
 
 
 def _points(model: Model, found: Evaluation) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from driftback.arguments import real, whole
 from driftback.errors import BadInput
 from driftback.randomness import Rng
-from driftback.recipes import classes, solver
+from driftback.recipes import conditions, solver
 from driftback.recipes.assembly import encoded_levels, lowest_ratio
 from driftback.recipes.config import Config
 from driftback.recipes.solver import Choice, Solver
@@ -143,7 +143,7 @@ class Ways:
         """The denoiser for items of the classes `labels` (n,), pushed towards them by `guidance`."""
         if labels is None:
             if guidance:
-                raise BadInput("guidance pushes towards a class, and this model knows none; leave it out")
+                raise BadInput("guidance pushes towards a class or caption, and this model knows none; leave it out")
             return self.denoiser
         conditional = self.denoiser.given(labels)
         return GuidedDenoiser(conditional, self.denoiser, guidance) if guidance else conditional
@@ -199,7 +199,7 @@ class Ways:
         low, high = self._range
         event, process = self.config.preprocessing.internal_event, self.denoiser.process
         n, rng = WAYS[len(event) > 1], Rng(0).child("solver")
-        drawn = classes.drawn(self.config, n, None, 0)
+        drawn = conditions.given(self.config, n, conditions.Wanted(), 0).rows
         device = next(self.denoiser.network.parameters()).device
         labels = None if drawn is None else torch.from_numpy(drawn).to(device)
         x = process.simple_at(float(process.time_of(high))).sample(n, rng=rng).to(device)

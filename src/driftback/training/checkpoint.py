@@ -49,10 +49,10 @@ def restore(state: State, path: Path) -> float:
         optimiser = state.optimiser.state_dict()
         # A fused optimiser walks through memory: moments must lie as their weights do (channels last), not as files do.
         parameters = [p for group in state.optimiser.param_groups for p in group["params"]]
-        for index, found in moments.items():
-            for name, moment in found.items():
-                if moment.shape == parameters[index].shape:
-                    found[name] = torch.empty_like(parameters[index]).copy_(moment)
+        for number, found in moments.items():
+            like = parameters[number]
+            for what, value in found.items():
+                found[what] = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
         state.optimiser.load_state_dict({"state": moments, "param_groups": optimiser["param_groups"]})
         state.step, state.parts, state.history = about["step"], about["parts"], about["history"]
         return float(about["seconds"])

@@ -77,8 +77,9 @@ def train(
 ) -> Iterator[Step]:
     """Train from `state.step` to `plan.steps`, changing `state` in place and yielding after every step.
 
-    `x0` (n, *event) and `label` (n,) int64 or None are the encoded data; discrete data are spread uniformly over cells
-    of width `cell`, () or per column (d,) (dequantised), unless that is None. Raises TrainingStopped, with a state
+    `x0` (n, *event) and `label`, what is given with them, (n, *row), such as classes (n,), or None, are the encoded
+    data; discrete data are spread uniformly over cells of width `cell`, () or per column (d,) (dequantised), unless
+    that is None. Raises TrainingStopped, with a state
     whose loss was seen to be sane, when a loss or gradient is not finite, when the loss explodes (`EXPLODED`), or when
     not even one item fits the memory.
     """
@@ -150,9 +151,9 @@ def _batch(
     noise = torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype)
     if cell is not None:
         x = x + cell.to(x) * (torch.rand(x.shape, generator=generator, device=device, dtype=x.dtype) - 0.5)
-    if y is not None:
+    if y is not None and (encoder := state.denoiser.network.encoder) is not None:
         drop = torch.rand(plan.batch, generator=generator, device=device) < plan.label_drop
-        y = torch.where(drop, state.denoiser.network.classes, y)
+        y = encoder.dropped(y, drop)
     return _Batch(k, index, x, y, t, noise)
 
 
