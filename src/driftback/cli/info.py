@@ -12,7 +12,7 @@ from driftback.cli.output import emit, say, show
 
 EXAMPLES = ("driftback info runs/digits", "driftback info runs/digits --json")
 Unused = Annotated[int, typer.Option("--seed", min=0, help="As for every command; there is nothing random here.")]
-FILES = ("weights.safetensors", "training/state.safetensors", "training/best.safetensors")
+FILES = ("weights.safetensors", "training/state.safetensors", "training/best.safetensors", "training/early.safetensors")
 
 
 def info(run: options.Run, json: options.Json = False, seed: Unused = 0) -> None:

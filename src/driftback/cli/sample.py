@@ -62,7 +62,16 @@ def sample(
     grid: Annotated[
         str | None, typer.Option(metavar="NAME", help="Its time grid: karras (default), log-snr, cosine or uniform.")
     ] = None,
-    guidance: Annotated[float, typer.Option(help="Push towards the class; 0 is none.")] = 0.0,
+    guidance: Annotated[float, typer.Option(help="Push towards what is asked for; 0 is none.")] = 0.0,
+    guidance_interval: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LO:HI", help="Push only there: noise to data, in standard deviations of the data, as 0.2:2."
+        ),
+    ] = None,
+    autoguidance: Annotated[
+        float, typer.Option(help="Push away from the model as it was early in its training; 0 is none.")
+    ] = 0.0,
     batch_size: Annotated[int | None, typer.Option(help=BATCH)] = None,
     checkpoint: options.Weights = options.Checkpoint.last,
     force: options.Force = False,
@@ -93,7 +102,17 @@ def sample(
     with progress("drawing", quiet=quiet) as update:
         drawn = model.draw(
             n,
-            Asked(_steps(steps), sampler, tolerance, evaluations, guidance=guidance, grid=grid),
+            Asked(
+                _steps(steps),
+                sampler,
+                tolerance,
+                evaluations,
+                None,
+                guidance,
+                grid,
+                autoguidance,
+                _interval(guidance_interval),
+            ),
             wanted=wanted,
             seed=seed,
             batch_size=batch_size,
@@ -128,6 +147,16 @@ def sample(
         say(f"warning: the samples reach {drawn.reach:.3g} times as far as the data: the sampler is not stable here")
     if drawn.error is not None and evaluations is None and drawn.error > (tolerance or TOLERANCE):
         say(f"the longest fitted solver errs by {drawn.error:.2g}: for less, name one with --sampler and --steps")
+
+
+def _interval(text: str | None) -> tuple[float, float] | None:
+    try:
+        ends = None if text is None else tuple(float(end) for end in text.split(":"))
+    except ValueError:
+        ends = ()
+    if ends is None or len(ends) == 2:
+        return ends
+    raise BadInput(f"--guidance-interval is two numbers with a colon between them, such as 0.2:2, not {text}")
 
 
 def _value(texts: list[str] | None) -> Any:

@@ -7,6 +7,7 @@ or not there, so that a kill at any moment costs the steps since the last checkp
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +29,8 @@ from driftback.recipes import folder as folders
 from driftback.recipes.assembly import cells, training_times
 from driftback.recipes.budget import MEASUREMENTS
 from driftback.recipes.config import Config
-from driftback.recipes.model import WEIGHTS, Model, block
+from driftback.recipes.model import EARLY, WEIGHTS, Model, block
+from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
 from driftback.training import checkpoint
 from driftback.training.health import Measurement, Verdict, verdict
@@ -83,13 +85,15 @@ class Job:
     seconds: float = 0.0
     said: list[str] = field(default_factory=list)
     """Lines worth telling the person before the start: what was chosen and why."""
+    early: LearnedDenoiser | None = None
+    """The averaged denoiser as it was after an eighth of the steps, for autoguidance; None before."""
     per_step: float | None = None
     """Seconds per step as measured before the start; None where the number of steps was given."""
 
     @property
     def model(self) -> Model:
         """The model as it stands, with the averaged weights."""
-        return Model(self.config, self.state.average, self.state.step)
+        return Model(self.config, self.state.average, self.state.step, early=self.early)
 
     @property
     def verdict(self) -> Verdict:
@@ -129,6 +133,8 @@ class Job:
             ):
                 losses.append(step.loss)
                 self.seconds = time.perf_counter() - started
+                if step.number == early_step(plan.steps):
+                    self._snapshot()
                 if _falls(step.number, plan.steps, MEASUREMENTS):
                     self._measure(step, sum(losses) / len(losses))
                     losses.clear()
@@ -166,7 +172,7 @@ class Job:
         started = time.perf_counter()
         self.save()
         network = self.state.average.network.eval()
-        model = Model(self.config, replace(self.state.average, network=network), self.state.step)
+        model = Model(self.config, replace(self.state.average, network=network), self.state.step, early=self.early)
         bits = error = None
         # Other likelihoods cost thousands of evaluations per item: they wait for `driftback likelihood`.
         if len(self.held) and isinstance(self.state.denoiser.parametrisation, Levels):
@@ -189,6 +195,13 @@ class Job:
         )
         self._log({"kind": "end", "summary": asdict(summary)})
         return model, summary
+
+    def _snapshot(self) -> None:
+        """Keep the averaged weights as they are, in memory and beside the model."""
+        average = self.state.average
+        self.early = replace(average, network=copy.deepcopy(average.network).eval())
+        if self.folder is not None:
+            write_tensors(self.folder / EARLY, average.network.state_dict(), {"step": self.state.step})
 
     def _measure(self, step: Step, loss: float) -> None:
         law, average = training_times(self.config), self.state.average
@@ -245,6 +258,15 @@ class Job:
                 f"cannot write {path}: {error.strerror or error}; make room and go on with --resume, from the last "
                 "checkpoint"
             ) from error
+
+
+def early_step(steps: int) -> int:
+    """After how many of `steps` the snapshot for autoguidance is taken: an eighth.
+
+    Karras et al. 2024 (arXiv 2406.02507) guide by networks that have seen far less, of trainings far longer than what
+    is planned here; before an eighth the average still holds much of its start.
+    """
+    return max(1, steps // 8)
 
 
 def preview_steps(event: Sequence[int]) -> int:

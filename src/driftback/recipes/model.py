@@ -6,10 +6,11 @@ A model is a denoiser with the data's preprocessing around it, kept as a folder:
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +42,10 @@ from driftback.scores.parametrisation import Levels
 WEIGHTS = "weights.safetensors"
 
 
+EARLY = Path("training") / "early.safetensors"
+"""Where a training keeps the snapshot for autoguidance."""
+
+
 def block(event: Sequence[int]) -> int:
     """How many items of shape `event` are drawn at once."""
     return 1024 if len(event) == 1 else max(1, min(64, 2 ** int(math.log2(max(1, 4_000_000 // math.prod(event))))))
@@ -62,6 +67,8 @@ class Model:
     folder: Path | None = None
     mark: str = ""
     """The folder that it was loaded from, and what tells its weights from others: fitted solvers are kept there."""
+    early: LearnedDenoiser | None = None
+    """The same denoiser after an eighth of its training, where that was kept: what autoguidance pushes away from."""
 
     def __repr__(self) -> str:
         config, count = self.config, sum(weight.numel() for weight in self.denoiser.network.parameters())
@@ -102,7 +109,8 @@ class Model:
     @cached_property
     def ways(self) -> Ways:
         """How its items come back from noise, and the solvers that were fitted to it."""
-        return Ways(self.config, self.denoiser, self.folder, self.mark)
+        early = read_early(self.folder, self.denoiser) if self.early is None and self.folder else self.early
+        return Ways(self.config, self.denoiser, self.folder, self.mark, early=early)
 
     def frames(
         self,
@@ -118,6 +126,8 @@ class Model:
         tolerance: float | None = None,
         evaluations: int | None = None,
         guidance: float = 0.0,
+        guidance_interval: tuple[float, float] | None = None,
+        autoguidance: float = 0.0,
         churn: float | None = None,
         first: int = 0,
     ) -> Iterator[Frame]:
@@ -125,7 +135,7 @@ class Model:
 
         `first` is the number of the first item: frames(2, first=5) shows items 5 and 6 of the seed.
         """
-        asked = Asked(steps, sampler, tolerance, evaluations, churn, guidance, grid)
+        asked = Asked(steps, sampler, tolerance, evaluations, churn, guidance, grid, autoguidance, guidance_interval)
         rows = self._told(first + n, Wanted(label, prompt, value), seed).rows
         given = None if rows is None else torch.from_numpy(rows[first:]).to(self.device)
         return self.ways.back(n, given, asked, Rng(seed).child("sample").item(first))
@@ -151,6 +161,8 @@ class Model:
         tolerance: float | None = None,
         evaluations: int | None = None,
         guidance: float = 0.0,
+        guidance_interval: tuple[float, float] | None = None,
+        autoguidance: float = 0.0,
         churn: float | None = None,
         batch_size: int | None = None,
         progress: Callable[[int, int], None] | None = None,
@@ -159,9 +171,12 @@ class Model:
 
         `label` is a class, `prompt` a sentence, `value` a number (or a dict of numbers by name), as the model knows
         them, or one of these per item; without, they are drawn as in the training data. A word or a number that was not
-        seen in training is warned of. `guidance` >= 0 pushes towards what is asked for (0: none). When nothing is said
-        of the way back (or `steps="auto"`), the solver is fitted to the model, and as long as an error of .01 standard
-        deviations of the data wants it; `tolerance` asks for another error, `evaluations` for the best within a budget.
+        seen in training is warned of. `guidance` >= 0 pushes towards what is asked for (0: none), `autoguidance` >= 0
+        away from the model as it was after an eighth of its training; either within `guidance_interval` (lo, hi] of
+        noise-to-data ratios, in standard deviations of the data, if it is given.
+        When nothing is said of the way back (or `steps="auto"`), the solver is fitted to the model, and as long as an
+        error of .01 standard deviations of the data wants it; `tolerance` asks for another error, `evaluations` for the
+        best within a budget.
         `steps` fixes Heun's rule with so many steps and `churn` >= 0 (EDM's S_churn); `sampler` is a name of
         `driftback.samplers.SAMPLERS` or a function that makes one of a denoiser, `grid` a name of
         `driftback.samplers.GRIDS` (default: karras).
@@ -171,7 +186,7 @@ class Model:
         several blocks at once agree with one by one up to rounding. `progress(done, n)` is called after each batch.
         Raises BadInput for what cannot be drawn, NotFinite where the network gives no numbers.
         """
-        asked = Asked(steps, sampler, tolerance, evaluations, churn, guidance, grid)
+        asked = Asked(steps, sampler, tolerance, evaluations, churn, guidance, grid, autoguidance, guidance_interval)
         wanted = Wanted(label, prompt, value)
         self._told(whole(n, "n", 1), wanted, seed)
         return self.draw(n, asked, wanted=wanted, seed=seed, batch_size=batch_size, progress=progress).x
@@ -208,7 +223,7 @@ class Model:
         chosen = self.ways.choice(asked)
         error = None if chosen is None else chosen.error
         reach = math.sqrt(square / n) / self.config.spread
-        return Drawn(np.concatenate(out), spent * (2 if asked.guidance else 1), error, reach)
+        return Drawn(np.concatenate(out), spent, error, reach)
 
     def log_likelihood(
         self,
@@ -306,3 +321,18 @@ def load(folder: str | Path, *, device: str | None = None, checkpoint: str = "la
     denoiser.network.eval().requires_grad_(False)
     denoiser.network.to(device_named(device))
     return Model(config, denoiser, about.get("step"), folder, f"{checkpoint} {checksum(weights)}")
+
+
+def read_early(folder: Path, denoiser: LearnedDenoiser) -> LearnedDenoiser | None:
+    """The snapshot that a training kept in `folder`, as a denoiser like `denoiser`; None where there is none. Raises
+    DamagedModel.
+    """
+    if not (folder / EARLY).is_file():
+        return None
+    weights, _ = read_tensors(folder / EARLY)
+    network = copy.deepcopy(denoiser.network).requires_grad_(False).eval()
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise DamagedModel(f"{folder / EARLY} does not fit the model; fit it again") from error
+    return replace(denoiser, network=network)

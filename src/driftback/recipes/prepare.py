@@ -40,9 +40,9 @@ from driftback.recipes.assembly import signal_warning, training_times, untrained
 from driftback.recipes.budget import plan_within
 from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
-from driftback.recipes.job import LOG, Job, preview_evaluations, read_log
+from driftback.recipes.job import LOG, Job, early_step, preview_evaluations, read_log
 from driftback.recipes.methods import METHODS, default_method, method_named
-from driftback.recipes.model import WEIGHTS
+from driftback.recipes.model import WEIGHTS, read_early
 from driftback.recipes.pace import MOST_PASSES, most_steps, paced
 from driftback.recipes.start import fill_bias
 from driftback.scores.learned import LearnedDenoiser
@@ -229,6 +229,8 @@ def prepare(
         path = folder / "training" / "state.safetensors"
         if path.is_file():
             job.seconds = checkpoint.restore(state, path)
+        if state.step >= early_step(config.plan.steps):
+            job.early = read_early(folder, state.average)
         _trim(folder / LOG, state.step, finished=state.step == config.plan.steps)
         said.append(f"going on from step {state.step} of {config.plan.steps}")
         if minutes is not None:
