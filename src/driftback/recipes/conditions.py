@@ -143,24 +143,24 @@ def identity(condition: Condition | None, dataset: Dataset, rows: Tensor | None)
     return torch.from_numpy(np.frombuffer("\n".join(dataset.captions).encode(), np.uint8).copy())
 
 
-def picked(config: Config, dataset: Dataset, n: int, seed: int) -> Wanted:
-    """What to ask for to draw `n` items on the conditions of `dataset`, each drawn from it; nothing for classes, whose
+def picked(config: Config, dataset: Dataset, n: int, seed: int) -> Wanted | None:
+    """What to ask for to draw `n` items on the conditions of `dataset`, each drawn from it; None for classes, whose
     shares are those of the training data, and where it has none.
     """
     known: Condition | None = config.condition
     told = None if known is None else known.beside(dataset)
     if known is None or told is None:
-        return Wanted()
+        return None
     u = classes.uniform(n, seed, "picked")
     some = np.minimum((u * len(dataset)).astype(np.int64), len(dataset) - 1)
     return Wanted(**{known.argument: known.take(told, some)})
 
 
-def drawn_on(config: Config, wanted: Wanted, *, held: bool) -> str | None:
+def drawn_on(config: Config, wanted: Wanted | None, *, held: bool) -> str | None:
     """A sentence on what samples that are judged were drawn on; None for models without captions or numbers."""
     if config.condition is None:
         return None
     whose = "the held-out items" if held else "the real items"
-    if getattr(wanted, config.condition.argument) is None:
+    if wanted is None:
         whose = "the training items, for the others have none"
     return f"the samples were drawn on the {config.condition.what} of {whose}"

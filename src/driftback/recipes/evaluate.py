@@ -165,8 +165,11 @@ def evaluate(
     held = None if real.held is None else _flat(model, real.held)
     others = real.train if real.held is None else real.held
     wanted = conditions.picked(model.config, others, n, seed)
-    samples = model.draw(n, Asked(), wanted=wanted, seed=seed, progress=progress).x
-    given = conditions.given(model.config, n, wanted, seed)
+    if wanted is None:
+        samples = model.sample(n, seed=seed, progress=progress)
+    else:  # words that are new to the model are no surprise here, and no reason to warn
+        samples = model.draw(n, Asked(), wanted=wanted, seed=seed, progress=progress).x
+    given = model.given(n, wanted or conditions.Wanted(), seed=seed)
     labels = given.rows if model.classes else None
     drawn, known = prepared.encode(samples).flatten(1).numpy(), _flat(model, real.train)
     metrics = judge(
