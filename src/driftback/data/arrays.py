@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from driftback.data.beside import beside, named_of
+from driftback.data.beside import as_known, beside, named_of
 from driftback.data.dataset import Dataset, Finding, as_labels
 from driftback.data.layouts import layout_of
 from driftback.data.reader import Options, Reader, is_file
@@ -128,6 +128,7 @@ def _from_named(arrays: dict[str, np.ndarray], path: Path, options: Options) -> 
         raise BadInput(f"{path} has no array named {options.label} for the labels; it holds {listed}")
     alike = options.alike.label if options.alike else None
     named = options.label or (alike if alike in arrays else None) or "y"
+    options = as_known(arrays, options)
     extras = named_of(arrays, options, path)
     data = {key: a for key, a in arrays.items() if key not in (named, *extras)}
     key = "x" if "x" in data else next(iter(data)) if len(data) == 1 else None

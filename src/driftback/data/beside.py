@@ -41,6 +41,16 @@ def names_in(given: Any) -> tuple[str, ...] | None:
     return tuple(given) if named else None
 
 
+def as_known(arrays: Mapping[str, np.ndarray], options: Options) -> Options:
+    """`options` with the captions and numbers that a model knows by name, where `arrays` has them."""
+    alike = options.alike
+    if alike is None:
+        return options
+    caption = alike.caption if alike.caption in arrays else None
+    numbers = alike.numbers if alike.numbers and all(name in arrays for name in alike.numbers) else None
+    return replace(options, caption=options.caption or caption, numbers=options.numbers or numbers)
+
+
 def named_of(arrays: Mapping[str, np.ndarray], options: Options, path: Path) -> tuple[str, ...]:
     """The arrays that `options` names besides items and labels. Raises BadInput for names that are not there."""
     named = (options.caption, *(options.numbers or ()), options.group)

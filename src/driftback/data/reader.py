@@ -16,13 +16,16 @@ from driftback.errors import BadInput
 
 @dataclass(frozen=True)
 class Alike:
-    """Data that a model knows already: `columns` are matched by name, and `label` holds the classes where it is there.
+    """Data that a model knows already: `columns` are matched by name, and `label` holds the classes, `caption` the
+    sentences and `numbers` the numbers where they are there.
 
     Names that a reader made up (c0, c1, ...) match nothing, and then the columns count in the order that they have.
     """
 
     columns: tuple[str, ...] = ()
     label: str | None = None
+    caption: str | None = None
+    numbers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -57,9 +57,10 @@ class Config(BaseModel):
 
     @property
     def alike(self) -> Alike:
-        """What other data is matched by: the names of the columns, and the one that holds the classes."""
+        """What other data is matched by: the names of the columns, and those of what goes with the items."""
         label = self.reading.get("y") if self.class_counts else None
-        return Alike(self.preprocessing.columns, label)
+        caption, numbers = self.reading.get("caption"), self.reading.get("numbers") or ()
+        return Alike(self.preprocessing.columns, label, caption, tuple(numbers))
 
 
 def write(config: Config, folder: Path) -> None:
