@@ -9,8 +9,8 @@ import torch
 import driftback as db
 from driftback.files import read_tensors
 from driftback.networks.presets import NetworkSpec
-from driftback.recipes.job import early_step
-from driftback.recipes.model import EARLY, Model
+from driftback.recipes.early import EARLY, early_step
+from driftback.recipes.model import Model
 from driftback.recipes.prepare import prepare
 from driftback.recipes.way_back import Asked, Ways
 

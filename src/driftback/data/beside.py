@@ -41,6 +41,14 @@ def names_in(given: Any) -> tuple[str, ...] | None:
     return tuple(given) if named else None
 
 
+def named_and_given(captions: Any, numbers: Any, groups: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What can be read again by its name, and what is given in memory, each as `driftback.data.load` takes it."""
+    told = {"caption": captions, "numbers": numbers, "group": groups}
+    named = {"numbers": names_in(numbers)} | {name: told[name] for name in ("caption", "group") if is_path(told[name])}
+    named = {name: value for name, value in named.items() if value is not None}
+    return named, {name: value for name, value in told.items() if name not in named and value is not None}
+
+
 def as_known(arrays: Mapping[str, np.ndarray], options: Options) -> Options:
     """`options` with the captions and numbers that a model knows by name, where `arrays` has them."""
     alike = options.alike

@@ -48,7 +48,8 @@ class TextEncoder(nn.Module):
         self.row: tuple[int, ...] = (length,)
         self.tokens = tokens
         self.word = nn.Embedding(tokens, inner)
-        self.place = nn.Parameter(0.1 * torch.randn(length + 1, inner))
+        self.place = nn.Parameter(torch.empty(length + 1, inner))
+        nn.init.normal_(self.place, std=0.1)
         self.layers = nn.ModuleList(_Layer(inner, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(inner)
         self.weigh = nn.Linear(inner, 1)

@@ -5,6 +5,7 @@ A model knows one kind. Where nothing is asked for, rows are drawn as in the tra
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol
@@ -100,6 +101,13 @@ def given(config: Config, n: int, wanted: Wanted, seed: int) -> Given:
     return Given(known.rows(told), known.words(told), () if asked is None else known.doubts(told))
 
 
+def warned(given: Given) -> Given:
+    """`given`, with a warning for each thing that the model has not seen."""
+    for line in given.said:
+        warnings.warn(line, stacklevel=3)
+    return given
+
+
 def _refuse(argument: str, config: Config) -> None:
     """Raise BadInput if the model is not asked by this argument, naming the one that it is."""
     known = config.condition
@@ -134,6 +142,11 @@ def of(condition: Condition | None, dataset: Dataset) -> Tensor | None:
         told = condition.beside(dataset)
         return None if told is None else torch.from_numpy(condition.rows(condition.told(told, len(dataset))))
     return torch.from_numpy(dataset.y) if dataset.y is not None and len(dataset.classes) > 1 else None
+
+
+def class_counts(condition: Condition | None, rows: Tensor | None, classes: int) -> tuple[int, ...]:
+    """How many items each class has; empty for a model of none."""
+    return () if condition is not None or rows is None else tuple(rows.bincount(minlength=classes).tolist())
 
 
 def identity(condition: Condition | None, dataset: Dataset, rows: Tensor | None) -> Tensor | None:

@@ -14,7 +14,7 @@ from driftback.recipes import config as configs
 from driftback.recipes.assembly import remaining_signal, untrained
 from driftback.recipes.job import LOG, last_summary, read_log
 from driftback.recipes.methods import METHODS
-from driftback.recipes.model import WEIGHTS
+from driftback.recipes.stored import WEIGHTS
 from driftback.training.health import Measurement, verdict
 
 

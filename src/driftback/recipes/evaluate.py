@@ -169,7 +169,7 @@ def evaluate(
         samples = model.sample(n, seed=seed, progress=progress)
     else:  # words that are new to the model are no surprise here, and no reason to warn
         samples = model.draw(n, Asked(), wanted=wanted, seed=seed, progress=progress).x
-    given = model.given(n, wanted or conditions.Wanted(), seed=seed)
+    given = model.given(n, wanted, seed=seed)
     labels = given.rows if model.classes else None
     drawn, known = prepared.encode(samples).flatten(1).numpy(), _flat(model, real.train)
     metrics = judge(

@@ -7,7 +7,6 @@ or not there, so that a kill at any moment costs the steps since the last checkp
 
 from __future__ import annotations
 
-import copy
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +28,9 @@ from driftback.recipes import folder as folders
 from driftback.recipes.assembly import cells, training_times
 from driftback.recipes.budget import MEASUREMENTS
 from driftback.recipes.config import Config
-from driftback.recipes.model import EARLY, WEIGHTS, Model, block
+from driftback.recipes.early import early_step, snapshot
+from driftback.recipes.model import Model, block
+from driftback.recipes.stored import WEIGHTS
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
 from driftback.training import checkpoint
@@ -134,7 +135,7 @@ class Job:
                 losses.append(step.loss)
                 self.seconds = time.perf_counter() - started
                 if step.number == early_step(plan.steps):
-                    self._snapshot()
+                    self.early = snapshot(self.state.average, self.folder, step.number)
                 if _falls(step.number, plan.steps, MEASUREMENTS):
                     self._measure(step, sum(losses) / len(losses))
                     losses.clear()
@@ -196,13 +197,6 @@ class Job:
         self._log({"kind": "end", "summary": asdict(summary)})
         return model, summary
 
-    def _snapshot(self) -> None:
-        """Keep the averaged weights as they are, in memory and beside the model."""
-        average = self.state.average
-        self.early = replace(average, network=copy.deepcopy(average.network).eval())
-        if self.folder is not None:
-            write_tensors(self.folder / EARLY, average.network.state_dict(), {"step": self.state.step})
-
     def _measure(self, step: Step, loss: float) -> None:
         law, average = training_times(self.config), self.state.average
         # As many items at once as a step bears, which needs more memory for each.
@@ -258,15 +252,6 @@ class Job:
                 f"cannot write {path}: {error.strerror or error}; make room and go on with --resume, from the last "
                 "checkpoint"
             ) from error
-
-
-def early_step(steps: int) -> int:
-    """After how many of `steps` the snapshot for autoguidance is taken: an eighth.
-
-    Karras et al. 2024 (arXiv 2406.02507) guide by networks that have seen far less, of trainings far longer than what
-    is planned here; before an eighth the average still holds much of its start.
-    """
-    return max(1, steps // 8)
 
 
 def preview_steps(event: Sequence[int]) -> int:

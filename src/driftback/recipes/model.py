@@ -6,11 +6,9 @@ A model is a denoiser with the data's preprocessing around it, kept as a folder:
 
 from __future__ import annotations
 
-import copy
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -19,31 +17,27 @@ import numpy as np
 import torch
 
 from driftback.arguments import whole
-from driftback.errors import BadInput, DamagedModel
+from driftback.errors import BadInput
 from driftback.evaluation.bound import variational_bound
 from driftback.evaluation.likelihood import LogLikelihood, ode_log_likelihood
-from driftback.files import checksum, read_tensors, write_tensors
+from driftback.files import write_tensors
 from driftback.randomness import Rng, as_rng
 from driftback.recipes import conditions
 from driftback.recipes import config as configs
 from driftback.recipes import folder as folders
-from driftback.recipes.assembly import cells, lowest_ratio, raw_units, untrained
+from driftback.recipes.assembly import cells, lowest_ratio, raw_units
 from driftback.recipes.classes import Label
 from driftback.recipes.conditions import Given, Prompt, Value, Wanted
 from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
+from driftback.recipes.early import read_early
 from driftback.recipes.finite import refuse_not_finite
 from driftback.recipes.shown import shown
+from driftback.recipes.stored import WEIGHTS, stored
 from driftback.recipes.way_back import Asked, Drawn, Make, Ways
 from driftback.samplers.frame import Frame, last
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
-
-WEIGHTS = "weights.safetensors"
-
-
-EARLY = Path("training") / "early.safetensors"
-"""Where a training keeps the snapshot for autoguidance."""
 
 
 def block(event: Sequence[int]) -> int:
@@ -102,14 +96,14 @@ class Model:
         given = conditions.given(self.config, n, Wanted(label), seed)
         return given.rows if self.config.class_counts else None
 
-    def given(self, n: int, wanted: Wanted = Wanted(), *, seed: int = 0) -> Given:  # noqa: B008 (frozen)
+    def given(self, n: int, wanted: Wanted | None = None, *, seed: int = 0) -> Given:
         """What each of the `n` items that are drawn with this seed is drawn on, in numbers and in words."""
-        return conditions.given(self.config, n, wanted, seed)
+        return conditions.given(self.config, n, wanted or Wanted(), seed)
 
     @cached_property
     def ways(self) -> Ways:
         """How its items come back from noise, and the solvers that were fitted to it."""
-        early = read_early(self.folder, self.denoiser) if self.early is None and self.folder else self.early
+        early = self.early or read_early(self.folder, self.denoiser)
         return Ways(self.config, self.denoiser, self.folder, self.mark, early=early)
 
     def frames(
@@ -136,16 +130,9 @@ class Model:
         `first` is the number of the first item: frames(2, first=5) shows items 5 and 6 of the seed.
         """
         asked = Asked(steps, sampler, tolerance, evaluations, churn, guidance, grid, autoguidance, guidance_interval)
-        rows = self._told(first + n, Wanted(label, prompt, value), seed).rows
+        rows = conditions.warned(self.given(first + n, Wanted(label, prompt, value), seed=seed)).rows
         given = None if rows is None else torch.from_numpy(rows[first:]).to(self.device)
         return self.ways.back(n, given, asked, Rng(seed).child("sample").item(first))
-
-    def _told(self, n: int, wanted: Wanted, seed: int) -> Given:
-        """What is given, with a warning for each thing that the model has not seen."""
-        given = self.given(n, wanted, seed=seed)
-        for line in given.said:
-            warnings.warn(line, stacklevel=3)
-        return given
 
     def sample(
         self,
@@ -173,22 +160,20 @@ class Model:
         them, or one of these per item; without, they are drawn as in the training data. A word or a number that was not
         seen in training is warned of. `guidance` >= 0 pushes towards what is asked for (0: none), `autoguidance` >= 0
         away from the model as it was after an eighth of its training; either within `guidance_interval` (lo, hi] of
-        noise-to-data ratios, in standard deviations of the data, if it is given.
-        When nothing is said of the way back (or `steps="auto"`), the solver is fitted to the model, and as long as an
-        error of .01 standard deviations of the data wants it; `tolerance` asks for another error, `evaluations` for the
-        best within a budget.
-        `steps` fixes Heun's rule with so many steps and `churn` >= 0 (EDM's S_churn); `sampler` is a name of
+        noise-to-data ratios, in standard deviations of the data, if it is given. When nothing is said of the way back
+        (or `steps="auto"`), the solver is fitted to the model, and as long as an error of .01 standard deviations of
+        the data wants it; `tolerance` asks for another error, `evaluations` for the best within a budget. `steps` fixes
+        Heun's rule with so many steps and `churn` >= 0 (EDM's S_churn); `sampler` is a name of
         `driftback.samplers.SAMPLERS` or a function that makes one of a denoiser, `grid` a name of
-        `driftback.samplers.GRIDS` (default: karras).
-        Pictures on few levels come back by a stochastic solver when nothing is said: fresh noise mends what the
-        network gets wrong.
+        `driftback.samplers.GRIDS` (default: karras). Pictures on few levels come back by a stochastic solver when
+        nothing is said: fresh noise mends what the network gets wrong.
         Item i of a seed is the same for every `n`, and for every `batch_size`: it is rounded up to whole blocks, and
         several blocks at once agree with one by one up to rounding. `progress(done, n)` is called after each batch.
         Raises BadInput for what cannot be drawn, NotFinite where the network gives no numbers.
         """
         asked = Asked(steps, sampler, tolerance, evaluations, churn, guidance, grid, autoguidance, guidance_interval)
         wanted = Wanted(label, prompt, value)
-        self._told(whole(n, "n", 1), wanted, seed)
+        conditions.warned(self.given(whole(n, "n", 1), wanted, seed=seed))
         return self.draw(n, asked, wanted=wanted, seed=seed, batch_size=batch_size, progress=progress).x
 
     def draw(
@@ -308,31 +293,7 @@ def load(folder: str | Path, *, device: str | None = None, checkpoint: str = "la
     """
     folder = Path(folder).expanduser()
     config = configs.read(folder)
-    denoiser = untrained(config)
-    path = {"last": folder / WEIGHTS, "best": folder / "training" / "best.safetensors"}[checkpoint]
-    if checkpoint == "best" and config.held_out == 0:
-        raise BadInput("nothing was held out, so no checkpoint is known to be the best; use the last one")
-    weights, about = read_tensors(path)
-    try:
-        denoiser.network.load_state_dict(weights)
-    except RuntimeError as error:
-        message = f"{path} does not fit {folder / 'config.json'}; restore both from one copy or fit the model again"
-        raise DamagedModel(message) from error
+    denoiser, step, mark = stored(config, folder, checkpoint)
     denoiser.network.eval().requires_grad_(False)
     denoiser.network.to(device_named(device))
-    return Model(config, denoiser, about.get("step"), folder, f"{checkpoint} {checksum(weights)}")
-
-
-def read_early(folder: Path, denoiser: LearnedDenoiser) -> LearnedDenoiser | None:
-    """The snapshot that a training kept in `folder`, as a denoiser like `denoiser`; None where there is none. Raises
-    DamagedModel.
-    """
-    if not (folder / EARLY).is_file():
-        return None
-    weights, _ = read_tensors(folder / EARLY)
-    network = copy.deepcopy(denoiser.network).requires_grad_(False).eval()
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise DamagedModel(f"{folder / EARLY} does not fit the model; fit it again") from error
-    return replace(denoiser, network=network)
+    return Model(config, denoiser, step, folder, mark)

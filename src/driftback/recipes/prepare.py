@@ -21,13 +21,12 @@ from torch import Tensor
 
 from driftback.arguments import real, told, whole
 from driftback.data import builtin
-from driftback.data.beside import names_in
+from driftback.data.beside import named_and_given
 from driftback.data.dataset import Finding
 from driftback.data.doctor import check
 from driftback.data.levels import Levels as Grid
 from driftback.data.loading import load as load_data
 from driftback.data.preprocessing import Preprocessing
-from driftback.data.reader import is_path
 from driftback.data.split import split
 from driftback.errors import BadInput, DamagedModel
 from driftback.files import write_text
@@ -37,14 +36,15 @@ from driftback.recipes import conditions
 from driftback.recipes import config as configs
 from driftback.recipes import folder as folders
 from driftback.recipes.assembly import signal_warning, training_times, untrained
-from driftback.recipes.budget import plan_within
+from driftback.recipes.budget import plan_within, usual_batch
 from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
-from driftback.recipes.job import LOG, Job, early_step, preview_evaluations, read_log
+from driftback.recipes.early import early_step, read_early
+from driftback.recipes.job import LOG, Job, preview_evaluations, read_log
 from driftback.recipes.methods import METHODS, default_method, method_named
-from driftback.recipes.model import WEIGHTS, read_early
 from driftback.recipes.pace import MOST_PASSES, most_steps, paced
 from driftback.recipes.start import fill_bias
+from driftback.recipes.stored import WEIGHTS
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
 from driftback.training import checkpoint, ema
@@ -80,12 +80,9 @@ def prepare(
     text_encoder: str | None = None,
 ) -> Job:
     """Everything before the first step; see `fit` for the arguments. Raises BadInput and DamagedModel in one line."""
-    asked_reading = {"size": size, "channels": channels, "columns": columns, "n": n, "numbers": names_in(numbers)}
-    # Names can be read again; what comes in memory is not kept.
-    besides = {"caption": captions, "group": groups}
-    asked_reading |= {name: value for name, value in besides.items() if is_path(value)}
+    named, values = named_and_given(captions, numbers, groups)
+    asked_reading = {"size": size, "channels": channels, "columns": columns, "n": n} | named
     reading: dict[str, Any] = {name: value for name, value in asked_reading.items() if value is not None}
-    values = {name: value for name, value in (besides | {"numbers": numbers}).items() if name not in reading}
     minutes = None if minutes is None else real(minutes, "minutes")
     steps = None if steps is None else whole(steps, "steps")
     batch = None if batch is None else whole(batch, "batch")
@@ -115,7 +112,7 @@ def prepare(
     if old and y is None and not reading:
         reading = {name: tuple(v) if isinstance(v, list) else v for name, v in old.reading.items()}
         y = reading.pop("y", None)
-    dataset = load_data(source, y, **(reading | {name: v for name, v in values.items() if v is not None}))
+    dataset = load_data(source, y, **(reading | values))
     findings = check(dataset)
     errors = [f.what for f in findings if f.level == "error"]
     if errors:
@@ -169,14 +166,12 @@ def prepare(
             network=network or preset(prepared.internal_event, len(x0), discrete=_discrete(name, prepared.levels)),
             plan=Plan(
                 steps=steps or 1,
-                batch=batch or _batch(prepared.internal_event),
+                batch=batch or usual_batch(prepared.internal_event),
                 seed=seed or 0,
                 learning_rate=learning_rate or 2e-3,
             ),
             spread=spread if spread > 0 else 1.0,
-            class_counts=()
-            if label is None or condition is not None
-            else tuple(label.bincount(minlength=len(dataset.classes)).tolist()),
+            class_counts=conditions.class_counts(condition, label, len(dataset.classes)),
             condition=condition,
             fingerprint=mark,
             items=len(x0),
@@ -267,16 +262,6 @@ def _recorded(source: Any) -> str | None:
     if not isinstance(source, str | os.PathLike):
         return None
     return str(source) if builtin.accepts(source) else str(Path(source).expanduser().resolve())
-
-
-BATCHES = ((4_096, 128), (16_384, 32))
-"""For pictures of at most so many numbers, so many items per step: what keeps a step under a second on a laptop."""
-
-
-def _batch(event: Sequence[int]) -> int:
-    if len(event) == 1:
-        return 512
-    return next((batch for numbers, batch in BATCHES if math.prod(event) <= numbers), 4)
 
 
 BUSY = 5.0
