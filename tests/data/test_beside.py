@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from driftback.data import check, load, split
@@ -78,7 +79,7 @@ def test_refused_in_one_line(options: dict, told: str) -> None:
 
 
 def test_a_misspelt_array_is_told(archive: Path) -> None:
-    with pytest.raises(BadInput, match="no array named agee: did you mean age"):
+    with pytest.raises(BadInput, match="has nothing named agee: did you mean age"):
         load(archive, numbers="agee")
 
 
@@ -134,3 +135,28 @@ def test_groups_larger_than_the_share() -> None:
 
 def test_other_data_is_split_as_ever() -> None:
     assert groups_of(load("digits")) is None
+
+
+def test_columns_of_a_table_go_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "houses.csv"
+    path.write_text(
+        "area,rooms,price,town,about\n"
+        + "\n".join(
+            f"{50.5 + i},{i % 4},{'' if i == 3 else 1.5 * i},{i % 3},{'NA' if i == 4 else f'house {i}'}"
+            for i in range(30)
+        )
+    )
+    dataset = load(path, numbers="price", caption="about", group="town")
+    assert dataset.columns == ("area", "rooms")
+    assert dataset.number_names == ("price",)
+    assert np.isnan(dataset.numbers[3, 0])
+    assert dataset.numbers[7, 0] == 10.5
+    assert dataset.captions[4:6] == ("", "house 5")
+    assert dataset.groups[:4].tolist() == [0, 1, 2, 0]
+    frame = pd.read_csv(path).drop(columns="about")
+    assert load(frame, numbers="price").number_names == ("price",)
+    assert load(frame[["area", "rooms"]], frame["price"].fillna(0.5)).number_names == ("price",)
+    with pytest.raises(BadInput, match="has nothing named prize: did you mean price"):
+        load(path, numbers="prize")
+    with pytest.raises(BadInput, match="must be numbers"):
+        load(path, numbers="about")

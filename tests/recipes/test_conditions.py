@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -152,6 +153,15 @@ def test_numbers_out_of_range_are_told(aged: Model) -> None:
 def test_bad_values_are_refused(aged: Model, asked: dict, told: str) -> None:
     with pytest.raises(db.BadInput, match=told):
         aged.sample(3, **asked)
+
+
+def test_a_table_is_drawn_given_one_of_its_columns() -> None:
+    frame = pd.DataFrame({"height": BY_AGE[:, 0], "width": BY_AGE[:, 1], "age": AGE})
+    model = db.fit(frame, numbers="age", steps=60, batch=64, network=SMALL)
+    assert model.config.preprocessing.columns == ("height", "width")
+    told, plain = model.log_likelihood(frame[:20]), model.log_likelihood(frame[:20].drop(columns="age"))
+    assert not np.allclose(told.nats, plain.nats)
+    assert np.allclose(told.nats, model.log_likelihood(BY_AGE[:20], AGE[:20]).nats)
 
 
 def test_several_numbers_go_by_name() -> None:

@@ -45,12 +45,14 @@ LabelColumn = Annotated[
 CaptionColumn = Annotated[
     str | None,
     typer.Option(
-        "--caption", metavar="NAME", help="The array that holds a sentence per item.", rich_help_panel=READING
+        "--caption", metavar="NAME", help="The array or column that holds a sentence per item.", rich_help_panel=READING
     ),
 ]
 NumberColumns = Annotated[
     str | None,
-    typer.Option("--numbers", metavar="NAMES", help="Arrays of numbers to condition on.", rich_help_panel=READING),
+    typer.Option(
+        "--numbers", metavar="NAMES", help="Arrays or columns of numbers to condition on.", rich_help_panel=READING
+    ),
 ]
 GroupColumn = Annotated[
     str | None,

@@ -59,8 +59,8 @@ def as_known(arrays: Mapping[str, np.ndarray], options: Options) -> Options:
     return replace(options, caption=options.caption or caption, numbers=options.numbers or numbers)
 
 
-def named_of(arrays: Mapping[str, np.ndarray], options: Options, path: Path) -> tuple[str, ...]:
-    """The arrays that `options` names besides items and labels. Raises BadInput for names that are not there."""
+def named_of(arrays: Mapping[str, np.ndarray], options: Options, path: Path | str) -> tuple[str, ...]:
+    """The arrays, or columns, that `options` names besides items and labels. Raises BadInput for unknown names."""
     named = (options.caption, *(options.numbers or ()), options.group)
     wanted = tuple(name for name in named if name is not None)
     for name in wanted:
@@ -68,7 +68,7 @@ def named_of(arrays: Mapping[str, np.ndarray], options: Options, path: Path) -> 
             near = difflib.get_close_matches(name, list(arrays), 1)
             hint = f"did you mean {near[0]}? " if near else ""
             held = ", ".join(arrays) or "one array without a name (save several as .npz)"
-            raise BadInput(f"{path} has no array named {name}: {hint}it holds {held}")
+            raise BadInput(f"{path} has nothing named {name}: {hint}it holds {held}")
     return wanted
 
 
