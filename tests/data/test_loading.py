@@ -129,7 +129,7 @@ def test_labels_become_indices(y, classes, codes):
         (np.zeros((9, 9, 9, 9)), {}, "which axis"),
         (np.zeros((2, 2, 2, 2, 2)), {}, "neither points (d,) nor pictures"),
         (POINTS, {"y": [1, 2]}, "one label per item"),
-        (POINTS, {"y": np.full(30, 0.5)}, "not fractions such as 0.5"),
+        (POINTS, {"y": np.full(30, 0.5)}, "y is 0.5 for all items"),
         (POINTS, {"y": np.full(30, np.nan)}, "30 labels are NaN"),
         (POINTS, {"y": "species"}, "has no meaning"),
         (POINTS, {"size": 8}, "size ((8, 8)) has no meaning"),

@@ -13,7 +13,7 @@ from driftback.processes.schedules import EDM, VP, Straight
 from driftback.randomness import Rng
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import predict_edm
-from driftback.training.loop import _weight
+from driftback.training.batch import weight_of
 from driftback.training.plan import Plan
 
 EVENT, SPREAD = (2, 4, 4), 0.6
@@ -88,7 +88,7 @@ def test_the_loss_is_that_of_what_is_left() -> None:
     x = x0 + ratio.float().view(-1, 1, 1, 1) * noise
     given = denoiser.given(label)
     natural = given.parametrisation.loss(given.output(x, t), x0, x, torch.ones_like(t), ratio)
-    loss = natural * _weight(denoiser, t, None, Plan(steps=1))
+    loss = natural * weight_of(denoiser, t, None, Plan(steps=1))
     left = denoiser.network.closed_form._left(ratio)
     error = mixture().denoised(x.flatten(1), ratio.float(), label) - x0.flatten(1)
     assert torch.allclose(loss.float(), error.square().mean(1) / left**2, rtol=1e-2)
@@ -97,7 +97,7 @@ def test_the_loss_is_that_of_what_is_left() -> None:
     # Another weighting is what it is without the mixture.
     plan = Plan(steps=1, weighting="min-snr")
     plain = LearnedDenoiser(denoiser.process, build(UNET, 2, 2, EVENT, 2), denoiser.parametrisation)
-    assert torch.equal(_weight(denoiser, t, None, plan), _weight(plain, t, None, plan))
+    assert torch.equal(weight_of(denoiser, t, None, plan), weight_of(plain, t, None, plan))
 
 
 def test_its_numbers_are_kept_with_the_weights() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from driftback.errors import DamagedModel
 from driftback.recipes.health_told import bars, health
-from driftback.recipes.job import LOG
+from driftback.recipes.log import LOG
 from driftback.recipes.prepare import prepare
 from driftback.training.health import Measurement
 from driftback.training.levels import LevelLosses

@@ -12,7 +12,7 @@ from driftback.processes import VP, Diffusion
 from driftback.scores.denoiser import Denoiser
 from driftback.scores.exact import ExactDenoiser
 from driftback.scores.fourier import Fourier
-from driftback.scores.guided import GuidedDenoiser
+from driftback.scores.guided import AutoguidedDenoiser, GuidedDenoiser
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import (
     Levels,
@@ -47,6 +47,8 @@ DENOISERS = {
     "recorded": lambda: RecordedDenoiser(PROCESS, MEANS, LABELS),
     "learned": learned,
     "guided": lambda: GuidedDenoiser(exact().given(0), exact(), 1.5),
+    "guided within": lambda: GuidedDenoiser(exact().given(0), exact(), 1.5, (0.2, 1.0)),
+    "autoguided": lambda: AutoguidedDenoiser(exact(), RecordedDenoiser(PROCESS, MEANS, LABELS), 0.5),
 }
 
 

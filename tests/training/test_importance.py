@@ -16,6 +16,7 @@ from driftback.processes.schedules import EDM, LogSNR
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import predict_edm, predict_noise
 from driftback.training import checkpoint, loop
+from driftback.training.batch import batch_of
 from driftback.training.drawing import DRAWINGS, ByImportance, refuse_unknown
 from driftback.training.importance import BINS, LossAware
 from driftback.training.items import Items
@@ -124,7 +125,10 @@ def test_the_loss_of_a_training_keeps_its_mean() -> None:
     plain = State(state.denoiser, state.average, state.optimiser)
 
     def losses(which: State) -> Tensor:
-        batches = (loop._batch(which, Items.of(data()), LAW, plan, 1000 + k, None, "cpu") for k in range(300))
+        batches = (
+            batch_of(which.denoiser, which.drawing, Items.of(data()), LAW, plan, 1000 + k, None, "cpu")
+            for k in range(300)
+        )
         return torch.stack([loop._attempt(which, batch, plan)[0] for batch in batches]).double()
 
     one, other = losses(state), losses(plain)
@@ -198,7 +202,8 @@ def test_drawings_by_name() -> None:
 
 def test_nothing_changes_where_nothing_is_asked() -> None:
     plan = Plan(steps=5, batch=32)
-    batch = loop._batch(State.start(fresh(), plan), Items.of(data()), UniformTimes(), plan, 3, None, "cpu")
+    state = State.start(fresh(), plan)
+    batch = batch_of(state.denoiser, state.drawing, Items.of(data()), UniformTimes(), plan, 3, None, "cpu")
     assert batch.weight is None
     assert batch.factor is None
 

@@ -24,6 +24,7 @@ def check(
     label: options.LabelColumn = None,
     caption: options.Caption = None,
     numbers: options.Numbers = None,
+    group: options.GroupColumn = None,
     n: options.Items = None,
     seed: options.Seed = 0,
     quiet: options.Quiet = False,
@@ -39,7 +40,9 @@ def check(
     dataset = reading(load, "progress", quiet=quiet)(
         source,
         seed=seed,
-        **options.reading(size, channels, columns, label, n, aspect=aspect, caption=caption, numbers=numbers),
+        **options.reading(
+            size, channels, columns, label, n, aspect=aspect, caption=caption, numbers=numbers, group=group
+        ),
     )
     findings = examine(dataset)
     if json:

@@ -92,11 +92,11 @@ def _was_a_demo(out: Path) -> bool:
     learned there, and nothing has been.
     """
     from driftback.errors import DamagedModel
-    from driftback.recipes import config, model
+    from driftback.recipes import config, stored
 
     if (out / MARK).is_file():
         return True
-    if not (out / "config.json").is_file() or (out / model.WEIGHTS).exists() or (out / "training").exists():
+    if not (out / "config.json").is_file() or (out / stored.WEIGHTS).exists() or (out / "training").exists():
         return False
     try:
         return config.read(out).source == "digits"

@@ -90,6 +90,8 @@ def evaluate(
     if gallery is not None:
         near = write_gallery(gallery, model, found)
         say(f"wrote {gallery}: {len(near.samples)} pairs, {int(near.copies.sum())} of them copies")
+    if found.drawn_on:
+        say(found.drawn_on)
     if found.diagnosis:
         say(f"warning: {found.diagnosis}")
     if json:

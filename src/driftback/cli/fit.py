@@ -71,6 +71,11 @@ def fit(
     label: options.LabelColumn = None,
     caption: options.Caption = None,
     numbers: options.Numbers = None,
+    group: options.GroupColumn = None,
+    text_encoder: Annotated[
+        str | None,
+        typer.Option(help="trained (along with the model; default) or minilm (frozen, from a package) reads captions."),
+    ] = None,
     n: options.Items = None,
     device: options.Device = None,
     quiet: options.Quiet = False,
@@ -105,7 +110,11 @@ def fit(
         times=times,
         snapshots=snapshots,
         device=device,
-        **options.reading(size, channels, columns, label, n, aspect=aspect, caption=caption, numbers=numbers),
+        captions=caption,
+        numbers=options.names(numbers),
+        groups=group,
+        text_encoder=text_encoder,
+        **options.reading(size, channels, columns, label, n, aspect=aspect),
     )
     if job.finished is not None:
         say(f"{out} is finished: {job.config.plan.steps} steps were planned and done; --force would start again")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = ("driftback info runs/digits", "driftback info runs/digits --health", "driftback info runs/digits --json")
 Unused = Annotated[int, typer.Option("--seed", min=0, help="As for every command; there is nothing random here.")]
-FILES = ("weights.safetensors", "training/state.safetensors", "training/best.safetensors")
+FILES = ("weights.safetensors", "training/state.safetensors", "training/best.safetensors", "training/early.safetensors")
 
 
 def info(

@@ -39,30 +39,32 @@ def likelihood(
 ) -> None:
     """The log-likelihood of data under a model: the mean over the items, with its standard error in nats."""
     from driftback.errors import BadInput
+    from driftback.recipes import conditions
     from driftback.recipes.evaluate import like, original
     from driftback.recipes.model import load
 
     model = load(run, device=device, checkpoint=checkpoint.value, ema=ema)
-    prepared = model.config.preprocessing
     reading = options.reading(size, channels, columns, label, n, aspect=aspect, caption=caption, numbers=numbers)
     items = original(model.config).held if data is None else like(model.config, data, **reading)
     if items is None:
         raise BadInput(f"nothing was held out when {run} was fitted; give DATA")
     if data is not None and model.config.source is not None and _same(data, model.config.source):
         say(f"{data} holds the items that the model was trained on; leave DATA out for the held-out ones")
-    codes = None if label_less or not model.classes else prepared.labels(items)
-    if codes is None and model.classes:
-        why = "--label-less" if label_less else f"{data} has no labels"
-        say(f"{why}: this is log p(x), of all classes together, not log p(x | class)")
+    told = None if label_less else conditions.beside(model.config, items)
+    known = "class" if model.config.condition is None else model.config.condition.column
+    if told is None and (model.classes or model.config.condition is not None):
+        why = "--label-less" if label_less else f"{data} has no {'labels' if model.classes else known}"
+        several = "classes" if model.classes else "of them"
+        say(f"{why}: this is log p(x), of all {several} together, not log p(x | {known})")
     with progress("items", quiet=quiet) as update:
         found = model.log_likelihood(
             items.x,
-            None if codes is None else [model.classes[k] for k in codes],
+            told,
             draws=draws,
             seed=seed,
             progress=lambda done, total: update(done, total, ""),
         )
-    method = found.method + (", given the class" if codes is not None else "")
+    method = found.method + (f", given the {known}" if told is not None else "")
     bits, error = model.bits_per_dim(found.mean), found.standard_error
     if json:
         each = {

@@ -53,6 +53,7 @@ Caption = Annotated[
 Numbers = Annotated[
     str | None,
     typer.Option(
+        "--numbers",
         "--number",
         metavar="NAMES",
         help="Columns of a folder's metadata, or arrays, of numbers beside each item: age,height.",
@@ -66,6 +67,15 @@ Columns = Annotated[
 LabelColumn = Annotated[
     str | None,
     typer.Option("--label", metavar="NAME", help="The column or array that holds the class.", rich_help_panel=READING),
+]
+GroupColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--group",
+        metavar="NAME",
+        help="The array that tells which items are held out together.",
+        rich_help_panel=READING,
+    ),
 ]
 Items = Annotated[
     int | None,
@@ -102,22 +112,25 @@ def reading(
     aspect: str | None = None,
     caption: str | None = None,
     numbers: str | None = None,
+    group: str | None = None,
 ) -> dict[str, Any]:
     """The reading options as `driftback.data.load` takes them, without those that were not given."""
     asked = {
         "size": None if size is None else _size(size),
         "channels": channels,
-        "columns": _names(columns),
+        "columns": names(columns),
         "y": label,
         "n": n,
         "aspect": aspect,
         "caption": caption,
-        "numbers": _names(numbers),
+        "numbers": names(numbers),
+        "group": group,
     }
     return {name: value for name, value in asked.items() if value is not None}
 
 
-def _names(text: str | None) -> tuple[str, ...] | None:
+def names(text: str | None) -> tuple[str, ...] | None:
+    """The names in a list with commas between them; None for None."""
     return None if text is None else tuple(name.strip() for name in text.split(","))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,10 +15,12 @@ from driftback.errors import BadInput
 
 if TYPE_CHECKING:
     from driftback.data.preprocessing import Preprocessing
+    from driftback.recipes.config import Config
 
 EXAMPLES = (
     "driftback sample runs/digits -n 100 --label 3 --out threes.png",
     "driftback sample runs/moons -n 1000 --seed 7 --out new.csv",
+    'driftback sample runs/emoji --prompt "a red heart" -n 16 --guidance 1 --out hearts.png',
 )
 BATCH = "Items in memory at once, rounded up to whole blocks of 1024 points or of at most 64 pictures."
 FAR = 5.0
@@ -34,6 +36,14 @@ def sample(
     n: Annotated[int, typer.Option("-n", "--n", help="How many.")] = 100,
     seed: options.Seed = 0,
     label: Annotated[str | None, typer.Option(help="Only items of this class.")] = None,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="Only items that this sentence describes; several take turns."),
+    ] = None,
+    value: Annotated[
+        list[str] | None,
+        typer.Option(metavar="X", help="Only items with this number; with several numbers NAME=X, once for each."),
+    ] = None,
     steps: Annotated[
         str, typer.Option(metavar="auto|N", help="Steps on the way back. auto: as many as --tolerance wants.")
     ] = "auto",
@@ -52,7 +62,16 @@ def sample(
     grid: Annotated[
         str | None, typer.Option(metavar="NAME", help="Its time grid: karras (default), log-snr, cosine or uniform.")
     ] = None,
-    guidance: Annotated[float, typer.Option(help="Push towards the class; 0 is none.")] = 0.0,
+    guidance: Annotated[float, typer.Option(help="Push towards what is asked for; 0 is none.")] = 0.0,
+    guidance_interval: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LO:HI", help="Push only there: noise to data, in standard deviations of the data, as 0.2:2."
+        ),
+    ] = None,
+    autoguidance: Annotated[
+        float, typer.Option(help="Push away from the model as it was early in its training; 0 is none.")
+    ] = 0.0,
     batch_size: Annotated[int | None, typer.Option(help=BATCH)] = None,
     checkpoint: options.Weights = options.Checkpoint.last,
     ema: options.Ema = None,
@@ -68,6 +87,7 @@ def sample(
     """
     from driftback.data.writers import write
     from driftback.pictures.preview import axis_names, preview
+    from driftback.recipes.conditions import Wanted
     from driftback.recipes.model import load
     from driftback.recipes.solver import TOLERANCE
     from driftback.recipes.way_back import Asked
@@ -75,20 +95,34 @@ def sample(
     model = load(run, device=device, checkpoint=checkpoint.value, ema=ema)
     prepared = model.config.preprocessing
     target = _target(out, prepared, force)
+    wanted = Wanted(label, None if not prompt else [prompt[i % len(prompt)] for i in range(n)], _value(value))
+    given = model.given(n, wanted, seed=seed)
+    for line in given.said:
+        say(f"warning: {line}")
     began = time.perf_counter()
     with progress("drawing", quiet=quiet) as update:
         drawn = model.draw(
             n,
-            Asked(_steps(steps), sampler, tolerance, evaluations, guidance=guidance, grid=grid),
-            label=label,
+            Asked(
+                _steps(steps),
+                sampler,
+                tolerance,
+                evaluations,
+                None,
+                guidance,
+                grid,
+                autoguidance,
+                _interval(guidance_interval),
+            ),
+            wanted=wanted,
             seed=seed,
             batch_size=batch_size,
             progress=lambda done, total: update(done, total, ""),
         )
     x = drawn.x
     seconds = time.perf_counter() - began
-    labels = model.labels(n, label=label, seed=seed)
-    names = None if labels is None else [model.classes[k] for k in labels]
+    # Sub-folders are for classes: a sentence is no name of one.
+    names = given.words if model.classes or target.suffix else None
     if target.suffix.lower() == ".png":
         if prepared.kind == "points" and x.shape[1] > 2:
             say(f"{out} shows the columns {' and '.join(axis_names(prepared)[:2])} of {x.shape[1]}; write .csv for all")
@@ -100,7 +134,7 @@ def sample(
             columns=prepared.columns,
             labels=names,
             bounds=prepared.bounds,
-            label=model.config.alike.label or "label",
+            label=_column(model.config),
             overwrite=force,
         )
     if json:
@@ -114,6 +148,37 @@ def sample(
         say(f"warning: the samples reach {drawn.reach:.3g} times as far as the data: the sampler is not stable here")
     if drawn.error is not None and evaluations is None and drawn.error > (tolerance or TOLERANCE):
         say(f"the longest fitted solver errs by {drawn.error:.2g}: for less, name one with --sampler and --steps")
+
+
+def _interval(text: str | None) -> tuple[float, float] | None:
+    try:
+        ends = None if text is None else tuple(float(end) for end in text.split(":"))
+    except ValueError:
+        ends = ()
+    if ends is None or len(ends) == 2:
+        return ends
+    raise BadInput(f"--guidance-interval is two numbers with a colon between them, such as 0.2:2, not {text}")
+
+
+def _value(texts: list[str] | None) -> Any:
+    """--value X as a number, and --value NAME=X, once for each, as numbers by name."""
+    if not texts:
+        return None
+    pairs = [text.rpartition("=")[::2] for text in texts]
+    try:
+        numbers = [(name.strip(), float(number)) for name, number in pairs]
+    except ValueError:
+        raise BadInput(f"--value is a number such as 3.5, or NAME=3.5, not {' '.join(texts)}") from None
+    if len({name for name, _ in numbers}) < len(numbers):
+        raise BadInput("--value is given once for each number: name each, --value age=3 --value size=2")
+    return dict(numbers) if numbers[0][0] else numbers[0][1]
+
+
+def _column(config: Config) -> str:
+    """What the last column of a table is called, which holds what was asked for."""
+    if config.condition is None:
+        return config.alike.label or "label"
+    return config.condition.column
 
 
 def _steps(text: str) -> int | None:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from driftback.data.beside import as_known, beside, named_of
 from driftback.data.dataset import Dataset, Finding, as_labels
 from driftback.data.layouts import layout_of
-from driftback.data.reader import Alike, Options, Reader, is_file
+from driftback.data.reader import Options, Reader, is_file
 from driftback.errors import BadInput
 
 
@@ -111,6 +111,7 @@ def _read_file(source: Any, options: Options) -> Dataset:
             raise BadInput(
                 f"{path} is one array without names, so it has no {what} {asked[0]!r}: save all arrays as one .npz"
             )
+        named_of({}, options, path)
         return from_array(arrays, path.name)
     return _from_named(arrays, path, options)
 
@@ -124,50 +125,29 @@ def _why(error: Exception) -> str:
 
 def _from_named(arrays: dict[str, np.ndarray], path: Path, options: Options) -> Dataset:
     listed = ", ".join(f"{key} {a.shape}" for key, a in arrays.items()) or "nothing"
-    asked = {"labels": [options.label], "captions": [options.caption], "numbers": options.numbers or ()}
-    for what, names in asked.items():
-        for name in names:
-            if name is not None and name not in arrays:
-                raise BadInput(f"{path} has no array named {name} for the {what}; it holds {listed}")
-    alike = options.alike or Alike()
-    named = options.label or (alike.label if alike.label in arrays else None) or "y"
-    caption = options.caption or (alike.caption if alike.caption in arrays else None)
-    numbers = options.numbers or tuple(name for name in alike.numbers if name in arrays)
-    data = {key: a for key, a in arrays.items() if key not in (named, caption, *numbers)}
+    if options.label is not None and options.label not in arrays:
+        raise BadInput(f"{path} has no array named {options.label} for the labels; it holds {listed}")
+    alike = options.alike.label if options.alike else None
+    named = options.label or (alike if alike in arrays else None) or "y"
+    options = as_known(arrays, options)
+    extras = named_of(arrays, options, path)
+    data = {key: a for key, a in arrays.items() if key not in (named, *extras)}
     key = "x" if "x" in data else next(iter(data)) if len(data) == 1 else None
     if key is None:
         raise BadInput(f"{path} needs an array named x (and y for labels), or just one array; it holds {listed}")
     dataset = from_array(arrays[key], path.name)
-    if (labels := arrays.get(named)) is not None:
+    labels = arrays.get(named)
+    if labels is not None:
         y, classes = as_labels(labels, len(dataset))
-        dataset = replace(dataset, y=y, classes=classes)
-    if caption is not None:
-        dataset = replace(dataset, captions=_captions(arrays[caption], caption, path, len(dataset)))
-    if numbers:
-        columns = [_column(arrays[name], name, path, len(dataset)) for name in numbers]
-        dataset = replace(dataset, numbers=np.stack(columns, 1), number_names=tuple(numbers))
-    return dataset
+        dataset = Dataset(dataset.x, y, dataset.kind, classes, name=path.name, findings=dataset.findings)
+    return beside(
+        dataset,
+        caption=None if options.caption is None else arrays[options.caption],
+        numbers={name: arrays[name] for name in options.numbers or ()} or None,
+        group=None if options.group is None else arrays[options.group],
+    )
 
 
-def _captions(texts: np.ndarray, name: str, path: Path, n: int) -> tuple[str, ...]:
-    if texts.shape != (n,) or texts.dtype.kind not in "US":
-        raise BadInput(f"{path}: {name} holds {texts.dtype} {texts.shape}, not one text for each of the {n} items")
-    return tuple(t.decode(errors="replace") if isinstance(t, bytes) else str(t) for t in texts.tolist())
-
-
-def _column(values: np.ndarray, name: str, path: Path, n: int) -> np.ndarray:
-    if values.reshape(-1).shape != (n,) or values.dtype.kind not in "biuf":
-        raise BadInput(f"{path}: {name} holds {values.dtype} {values.shape}, not one number for each of the {n} items")
-    column = values.reshape(-1).astype(np.float64)
-    if bad := int((~np.isfinite(column)).sum()):
-        raise BadInput(f"{path}: {bad} numbers of {name} are NaN or infinite: drop these items, or fill the numbers in")
-    return column
-
-
+TAKES = frozenset({"label", "caption", "numbers", "group"})
 ARRAY = Reader("a numpy array, a torch tensor or nested lists", _is_array, _read_array)
-FILE = Reader(
-    "a .npy or .npz file",
-    lambda source: is_file(source, ".npy", ".npz"),
-    _read_file,
-    frozenset({"label", "caption", "numbers"}),
-)
+FILE = Reader("a .npy or .npz file", lambda source: is_file(source, ".npy", ".npz"), _read_file, TAKES)

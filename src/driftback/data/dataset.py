@@ -51,8 +51,12 @@ class Dataset:
     density: Density | None = None
     value_range: tuple[float, float] | None = None
     captions: tuple[str, ...] | None = None
+    """A sentence per item, "" where there is none."""
     numbers: np.ndarray | None = None
+    """Numbers (n, k) float64 that go with the items and are not drawn, NaN where one is missing."""
     number_names: tuple[str, ...] = ()
+    groups: np.ndarray | None = None
+    """Codes (n,) int64: items of one group are trained on together, or held out together."""
 
     def __len__(self) -> int:
         return len(self.x)
@@ -68,13 +72,14 @@ class Dataset:
 
     def take(self, index: np.ndarray) -> Dataset:
         """The items with these indices, in this order; everything else stays."""
-        captions = self.captions
+        captions, numbers, groups = self.captions, self.numbers, self.groups
         return replace(
             self,
             x=self.x.take(index) if isinstance(self.x, Rows) else self.x[index],
             y=None if self.y is None else self.y[index],
             captions=None if captions is None else tuple(captions[i] for i in np.arange(len(self))[index].tolist()),
-            numbers=None if self.numbers is None else self.numbers[index],
+            numbers=None if numbers is None else numbers[index],
+            groups=None if groups is None else groups[index],
         )
 
     @cached_property
@@ -98,7 +103,8 @@ def as_labels(y: Any, n: int) -> tuple[np.ndarray, tuple[str, ...]]:
             raise BadInput(f"{int((~np.isfinite(y)).sum())} labels are NaN or infinite: label these items or drop them")
         if (y != np.round(y)).any():
             raise BadInput(
-                f"labels must be classes (whole numbers or words), not fractions such as {y[y != np.round(y)][0]:g}"
+                f"labels must be classes (whole numbers or words), not fractions such as {y[y != np.round(y)][0]:g}: "
+                "to condition on a number, give it as numbers"
             )
         y = y.astype(np.int64)
     if y.dtype.kind not in "biuUSO":

@@ -16,7 +16,7 @@ import numpy as np
 
 from driftback.data.dataset import Dataset
 from driftback.data.reader import Options, Reader, is_file, read_bytes
-from driftback.data.tables import MISSING, from_columns, numbered
+from driftback.data.tables import MISSING, TAKES, from_columns, numbered
 from driftback.errors import BadInput
 
 DELIMITERS = (",", ";", "\t", "|", " ")
@@ -137,5 +137,5 @@ READER = Reader(
     "a .csv or .tsv file of numbers (.gz too)",
     lambda source: is_file(source, ".csv", ".tsv", ".txt"),
     read,
-    frozenset({"label", "columns"}),
+    TAKES,
 )

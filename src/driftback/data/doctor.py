@@ -13,7 +13,7 @@ import numpy as np
 
 from driftback.data.dataset import Dataset, Finding
 from driftback.data.extent import LARGEST, SCALE_DOWN, too_large
-from driftback.data.plan import how_split, scaling
+from driftback.data.plan import how_split, said_beside, scaling
 from driftback.data.preprocessing import Preprocessing
 from driftback.data.rows import blocks
 from driftback.data.split import repeats_by_chance
@@ -205,6 +205,7 @@ CHECKS: tuple[Callable[[Dataset], Iterator[Finding]], ...] = (
     grey,
     labels,
     outliers,
+    said_beside,
     how_split,
 )
 """All checks; a new one joins by its name here."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from driftback.data.dataset import Dataset
 from driftback.data.reader import Options, Reader
-from driftback.data.tables import from_columns
+from driftback.data.tables import TAKES, from_columns
 from driftback.errors import BadInput
 
 
@@ -45,4 +45,4 @@ def _no(word: str) -> float:
     raise ValueError(word)
 
 
-READER = Reader("a pandas or polars data frame", accepts, read, frozenset({"label", "columns"}))
+READER = Reader("a pandas or polars data frame", accepts, read, TAKES)

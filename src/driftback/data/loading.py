@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from driftback.arguments import whole
 from driftback.data import arrays, builtin, delimited, frames, idx, pictures
+from driftback.data.beside import beside, fractions, names_in
 from driftback.data.dataset import Dataset, as_labels
 from driftback.data.reader import Alike, Options, Reader, is_path, suffix_of
 from driftback.data.tables import aligned
@@ -47,11 +48,12 @@ def load(
     channels: int | None = None,
     aspect: str | None = None,
     columns: tuple[str, ...] | None = None,
-    caption: str | None = None,
-    numbers: Sequence[str] | None = None,
     n: int | None = None,
     seed: int = 0,
     alike: Alike | None = None,
+    caption: Any = None,
+    numbers: Any = None,
+    group: Any = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """The data behind `source`: a built-in name, an array, tensor, list or data frame, a file, or a folder of pictures.
@@ -59,11 +61,14 @@ def load(
     `y` gives labels (n,), or names the column (table) or the array (.npz) that holds them. `size`, one number or
     (height, width), and `channels`, 1, 3 or 4, are for folders of pictures; `aspect` says what becomes there of
     pictures of another aspect than `size`: "crop" (the default), "pad" or "resize". `columns` picks columns of a table
-    by name, in this order. `caption` names the text and `numbers` the numbers that stand beside each item in a folder's
-    metadata or in an .npz. `n` is the number of points to draw from a built-in shape, and of items to keep, chosen by
+    by name, in this order. `n` is the number of points to draw from a built-in shape, and of items to keep, chosen by
     `seed`, from anything else. `alike` says what a model knows already: columns are then matched to its by name, others
-    are left out, and its label column is read where it is there. `progress(done, all)` is called while pictures are
-    decoded. Raises BadInput, in one line, for everything that cannot be read.
+    are left out, and its label column is read where it is there. `caption` gives a sentence per item (n,), or names
+    what holds them (an array of an .npz, a column of a folder's metadata); `numbers` gives numbers to condition on,
+    (n,) or (n, k), or names them; items with one value of `group`, (n,) or a name, stay on one side of a split. A `y`
+    of fractions, as scikit-learn's regressors take it, is `numbers` too: classes are whole numbers or words.
+    `progress(done, all)` is called while pictures are decoded. Raises BadInput, in one line, for everything that cannot
+    be read.
     """
     n = None if n is None else whole(n, "n")
     options = Options(
@@ -75,9 +80,10 @@ def load(
         seed,
         alike,
         aspect,
-        caption,
-        None if numbers is None else (numbers,) if isinstance(numbers, str) else tuple(numbers),
+        caption if is_path(caption) else None,
+        names_in(numbers),
         progress,
+        group if is_path(group) else None,
     )
     source, reader = _find(source)
     _refuse_unheeded(reader, options)
@@ -85,8 +91,17 @@ def load(
     if alike is not None and columns is None:
         dataset = aligned(dataset, alike)
     if y is not None and not is_path(y):
-        codes, classes = as_labels(y.detach().cpu().numpy() if hasattr(y, "detach") else y, len(dataset))
-        dataset = replace(dataset, y=codes, classes=classes)
+        if (told := fractions(y)) is not None and numbers is None:
+            numbers = told
+        else:
+            codes, classes = as_labels(y.detach().cpu().numpy() if hasattr(y, "detach") else y, len(dataset))
+            dataset = replace(dataset, y=codes, classes=classes)
+    dataset = beside(
+        dataset,
+        caption=None if is_path(caption) else caption,
+        numbers=None if options.numbers is not None else numbers,
+        group=None if is_path(group) else group,
+    )
     return dataset if n is None else _some(dataset, n, seed)
 
 
@@ -156,8 +171,9 @@ HEEDED = {
     "aspect": "aspect",
     "columns": "columns",
     "label": "y as a name",
-    "caption": "caption",
-    "numbers": "numbers",
+    "caption": "caption as a name",
+    "numbers": "numbers as names",
+    "group": "group as a name",
 }
 """Options that only some readers heed, and what they are called."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from driftback.data.dataset import Dataset, Finding
+from driftback.data.grouped import groups_of
 from driftback.data.levels import distinct
 from driftback.data.preprocessing import Preprocessing
 from driftback.data.split import repeats_by_chance, split
@@ -65,11 +66,31 @@ def scaling(dataset: Dataset) -> Iterator[Finding]:
 _LAYOUT = {"hw": "height, width", "hwc": "height, width, channels", "chw": "channels, height, width"}
 
 
+def said_beside(dataset: Dataset) -> Iterator[Finding]:
+    """Captions and numbers that go with the items: how many, and how many are missing."""
+    n = len(dataset)
+    if dataset.captions is not None:
+        different = len({caption.lower() for caption in dataset.captions if caption})
+        together = "; items with one caption are held out together" if groups_of(dataset) is not None else ""
+        yield Finding("note", f"{different:,} different captions for {n:,} items{together}", different)
+        if silent := sum(not caption for caption in dataset.captions):
+            yield Finding("warning" if silent > n / 2 else "note", "items have no caption: trained on without", silent)
+    if dataset.numbers is not None:
+        for name, column in zip(dataset.number_names, dataset.numbers.T, strict=True):
+            known = column[~np.isnan(column)]
+            missing = f", missing for {n - len(known)} items" if len(known) < n else ""
+            yield Finding(
+                "note", f"conditioned on {name}, from {known.min():g} to {known.max():g}{missing}", len(known)
+            )
+
+
 def how_split(dataset: Dataset) -> Iterator[Finding]:
     """How many items are held out, and how many of those equal a training item by chance."""
     if len(dataset) < 2:
         return
     train, held = split(dataset)
+    if not len(held):
+        yield Finding("warning", "all items are of one group: none is held out to judge by")
     train_items = f"{len(train):,} item{'s' * (len(train) != 1)}"
     yield Finding("note", f"{train_items} to train on, {len(held):,} held out to judge by", len(held))
     if repeats_by_chance(dataset):

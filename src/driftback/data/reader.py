@@ -16,8 +16,8 @@ from driftback.errors import BadInput
 
 @dataclass(frozen=True)
 class Alike:
-    """Data that a model knows already: `columns` are matched by name, and `label` holds the classes where it is there,
-    as `caption` holds texts and `numbers` numbers.
+    """Data that a model knows already: `columns` are matched by name, and `label` holds the classes, `caption` the
+    sentences and `numbers` the numbers where they are there.
 
     Names that a reader made up (c0, c1, ...) match nothing, and then the columns count in the order that they have.
     """
@@ -31,7 +31,8 @@ class Alike:
 @dataclass(frozen=True)
 class Options:
     """What a person may ask of a reader, as in `driftback.data.load`; `label` names the part that holds classes,
-    `caption` the one with a text, and `numbers` those with a number. `progress(done, all)` is called now and then.
+    `caption` the one that holds sentences, `numbers` those that hold numbers to condition on, and `group` the one that
+    tells which items are split together. `progress(done, all)` is called now and then.
     """
 
     size: tuple[int, int] | None = None
@@ -45,6 +46,7 @@ class Options:
     caption: str | None = None
     numbers: tuple[str, ...] | None = None
     progress: Callable[[int, int], None] | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)

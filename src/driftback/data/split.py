@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from driftback.data.dataset import Dataset
+from driftback.data.grouped import grouped, groups_of, joined
 from driftback.data.levels import distinct
 from driftback.errors import BadInput
 
@@ -23,6 +24,7 @@ def split(dataset: Dataset, held_out: float = 0.2, seed: int = 0) -> tuple[np.nd
 
     Stratified by class where every class has two items or more. Exact copies are kept together, save for points with
     few distinct values, where equal items are no copies but chance; copies beyond the 10,000 are on neither side.
+    Where there are captions or groups, items that share one stay together instead (see `driftback.data.grouped`).
     Raises BadInput for fewer than two items.
     """
     if not 0 <= held_out < 1:
@@ -36,6 +38,9 @@ def split(dataset: Dataset, held_out: float = 0.2, seed: int = 0) -> tuple[np.nd
     distinct_items = np.unique(first)
     if len(distinct_items) < 2:
         first = distinct_items = everything
+    if (codes := groups_of(dataset)) is not None:
+        most = min(math.ceil(held_out * len(dataset)), MOST_HELD_OUT)
+        return grouped(joined(codes, first), most, seed)
     count = min(math.ceil(held_out * len(distinct_items)), MOST_HELD_OUT, len(distinct_items) - 1)
     y = None if dataset.y is None else dataset.y[distinct_items]
     train, held = train_test_split(distinct_items, test_size=count, random_state=seed, stratify=_strata(y, count))

@@ -12,11 +12,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from driftback.data.beside import as_known, beside, named_of
 from driftback.data.dataset import Dataset, Finding, as_labels
 from driftback.data.reader import Alike, Options
 from driftback.errors import BadInput
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "nil", "missing", "#n/a"})
+TAKES = frozenset({"label", "columns", "caption", "numbers", "group"})
+"""The options that every reader of tables heeds."""
 TRUTH = {"true": 1.0, "false": 0.0}
 ROW_NAMES = frozenset({"", "id", "index", "idx", "rowid", "row", "uuid", "unnamed: 0"})
 
@@ -24,7 +27,8 @@ ROW_NAMES = frozenset({"", "id", "index", "idx", "rowid", "row", "uuid", "unname
 def from_columns(names: Sequence[str], columns: Sequence[np.ndarray], name: str, options: Options) -> Dataset:
     """Points (n, d) float64 from columns (n,), each of numbers (NaN is missing) or of words.
 
-    `options.label` names the column that holds the classes, `options.columns` those to take, in that order; without
+    `options.label` names the column that holds the classes, `options.caption`, `numbers` and `group` those that go with
+    the items and are not drawn, `options.columns` those to take, in that order; without
     it, those of the model that `options.alike` tells of, else all but the label and the row numbers. Raises BadInput
     for words, unknown or doubled names, and nothing left.
     """
@@ -38,12 +42,14 @@ def from_columns(names: Sequence[str], columns: Sequence[np.ndarray], name: str,
     alike = options.alike or Alike()
     label_name = alike.label if options.label is None and alike.label in table else options.label
     label = None if label_name is None else table[label_name]
+    options = as_known(table, options)
+    extras = named_of(table, options, name)
     findings: list[Finding] = []
     wanted = options.columns or _matched(alike.columns, names, name)
     if set(wanted or ()) == set(alike.columns):
         wanted = alike.columns or wanted
     if wanted is None:
-        chosen = [c for c in names if c != label_name]
+        chosen = [c for c in names if c != label_name and c not in extras]
         counters = [c for c in chosen if len(chosen) > 1 and _numbers_rows(c, table[c])]
         findings += [
             Finding("warning", f"column {c!r} numbers the rows: left out (to keep it, name the columns)")
@@ -64,7 +70,16 @@ def from_columns(names: Sequence[str], columns: Sequence[np.ndarray], name: str,
     keep, dropped = _complete(x, label, chosen, name)
     findings += dropped
     y, classes = (None, ()) if label is None else as_labels(label[keep], int(keep.sum()))
-    return Dataset(x[keep], y, "points", classes, tuple(chosen), name, tuple(findings))
+    return beside(
+        Dataset(x[keep], y, "points", classes, tuple(chosen), name, tuple(findings)),
+        caption=None if options.caption is None else _said(table[options.caption][keep]),
+        numbers={c: table[c][keep] for c in options.numbers or ()} or None,
+        group=None if options.group is None else table[options.group][keep],
+    )
+
+
+def _said(column: np.ndarray) -> list[str]:
+    return ["" if str(one).strip().lower() in MISSING else str(one) for one in column.tolist()]
 
 
 def _refuse_unknown(table: dict[str, np.ndarray], name: str, options: Options) -> None:

@@ -1,22 +1,24 @@
 """A backbone with its conditioning: what a denoiser calls, `network(x, number, label)`.
 
 The backbone maps points and a vector to points; the conditioning makes that vector from a number (a noise level, to the
-one who calls) and a class. A table of outputs per class may be added, or a mixture's mean corrected, so that training
-starts from a closed form.
+one who calls) and what is given: a class, numbers, a caption. A table of outputs per class may be added, or a mixture's
+mean corrected, so that training starts from a closed form.
 """
 
 from __future__ import annotations
+
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from driftback.networks.closed_form import ClosedForm
-from driftback.networks.embedding import ClassBias, Conditioning
+from driftback.networks.embedding import ClassBias, Conditioning, Encoder
 
 
 class Backbone(nn.Module):
-    """`body(x, conditioning(number, label)) + bias(label)` for x (n, *before), number (n,), label (n,) or None; where
-    there is a closed form, `offset + scale * body([x, known], ...)`.
+    """`body(x, conditioning(number, label)) + bias(label)` for x (n, *before), number (n,), label (n, *row) or None:
+    what is given, as its encoder takes it; where there is a closed form, `offset + scale * body([x, known], ...)`.
 
     Where the conditioning was made for it, `augmented` (n, numbers) or None says how an item was augmented.
     """
@@ -36,12 +38,23 @@ class Backbone(nn.Module):
         """The number of classes it knows; 0 when it is not conditional."""
         return self.conditioning.classes
 
+    @property
+    def encoder(self) -> Encoder | None:
+        """What reads the conditions; None when it is not conditional."""
+        return cast("Encoder | None", self.conditioning.label)
+
     def forward(
-        self, x: Tensor, number: Tensor, label: Tensor | None = None, *, augmented: Tensor | None = None
+        self,
+        x: Tensor,
+        number: Tensor,
+        label: Tensor | None = None,
+        vector: Tensor | None = None,
+        *,
+        augmented: Tensor | None = None,
     ) -> Tensor:
-        c = self.conditioning(number, label, augmented=augmented)
+        c = self.conditioning(number, label, vector, augmented=augmented)
         if self.closed_form is not None:
-            known, offset, scale = self.closed_form(x, number, label)
+            known, offset, scale = self.closed_form(x, number, label if self.classes else None)
             return offset + scale * self.body(torch.cat([x, known], 1), c)
         out = self.body(x, c)
         return out if self.bias is None else out + self.bias(label, len(x))

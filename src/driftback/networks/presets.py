@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from driftback.networks.backbone import Backbone
 from driftback.networks.closed_form import ClosedForm, ClosedFormSpec
 from driftback.networks.dit import DiT
-from driftback.networks.embedding import ClassBias, Conditioning
+from driftback.networks.embedding import ClassBias, Conditioning, MakeEncoder
 from driftback.networks.mlp import MLP
 from driftback.networks.unet import UNet
 
@@ -34,7 +34,7 @@ class NetworkSpec(BaseModel):
     patch: int = Field(default=1, ge=1, description="U-Net, DiT: pixels folded into channels, per side")
     attention: bool = Field(default=False, description="U-Net: attention at the lowest resolution")
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    conditioning: int = Field(default=128, ge=2, description="width of the vector made from noise level and class")
+    conditioning: int = Field(default=128, ge=2, description="width of the vector made from noise level and condition")
     bias: bool = Field(default=False, description="a table of outputs per class, filled from the data in closed form")
 
 
@@ -49,14 +49,16 @@ def build(
     closed_form: ClosedFormSpec | None = None,
     spread: float = 1.0,
     augment: int = 0,
+    encoder: MakeEncoder | None = None,
 ) -> Backbone:
     """The network for items of shape `event`, (d,) or (c, h, w), with `before` and `after` channels; weights follow
     from `seed`. With a `closed_form`, for data of standard deviation `spread`, it corrects a mixture's posterior mean.
-    It can be told by `augment` numbers how an item was augmented.
+    It can be told by `augment` numbers how an item was augmented; `encoder` makes what reads conditions that are no
+    classes.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        conditioning = Conditioning(spec.conditioning, classes, augment=augment)
+        conditioning = Conditioning(spec.conditioning, classes, encoder=encoder, augment=augment)
         bias = ClassBias((after, *event[1:]), classes) if spec.bias else None
         known = None if closed_form is None else ClosedForm(closed_form, event, spread)
         body = _BODIES[spec.kind](spec, before + (event[0] if known else 0), after, event)

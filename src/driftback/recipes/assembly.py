@@ -33,6 +33,7 @@ def untrained(config: Config) -> LearnedDenoiser:
         closed_form=config.closed_form,
         spread=config.spread,
         augment=numbers(config.plan.augment),
+        encoder=None if config.condition is None else config.condition.network(),
     )
     process = Diffusion(method.schedule(config.spread), event, config.spread)
     return LearnedDenoiser(process, network, parametrisation)

@@ -7,6 +7,9 @@ final likelihood are made smaller until they fit.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from pydantic import BaseModel, ConfigDict, Field
 
 MEASUREMENTS = 12
@@ -33,6 +36,17 @@ START = 5.0
 """Seconds for reading the data and measuring a step."""
 DRAWS = 33
 """Evaluations per item of the final likelihood."""
+
+
+BATCHES = ((4_096, 128), (16_384, 32))
+"""For pictures of at most so many numbers, so many items per step: what keeps a step under a second on a laptop."""
+
+
+def usual_batch(event: Sequence[int]) -> int:
+    """Items of shape `event` per step when nothing is said."""
+    if len(event) == 1:
+        return 512
+    return next((batch for numbers, batch in BATCHES if math.prod(event) <= numbers), 4)
 
 
 def plan_within(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,9 +11,16 @@ import torch
 from driftback.data.dataset import as_labels
 from driftback.errors import BadInput
 from driftback.randomness import Rng
-from driftback.recipes.config import Config
+
+if TYPE_CHECKING:
+    from driftback.recipes.config import Config
 
 Label = int | str | Sequence[int] | np.ndarray | None
+
+
+def uniform(n: int, seed: int, name: str) -> np.ndarray:
+    """A number in [0, 1) for each of the `n` items of a seed, float64: what it is drawn by is the same for every n."""
+    return Rng(seed).child(name).uniform((n,), dtype=torch.float64).numpy()
 
 
 def drawn(config: Config, n: int, label: Label, seed: int) -> np.ndarray | None:
@@ -24,7 +31,7 @@ def drawn(config: Config, n: int, label: Label, seed: int) -> np.ndarray | None:
         return None
     if label is None:
         shares = np.cumsum(config.class_counts) / sum(config.class_counts)
-        u = Rng(seed).child("label").uniform((n,), dtype=torch.float64).numpy()
+        u = uniform(n, seed, "label")
         return np.minimum(np.searchsorted(shares, u, side="right"), len(shares) - 1).astype(np.int64)
     if isinstance(label, int | str | np.integer):
         return np.full(n, number(config, label))

@@ -17,7 +17,9 @@ from driftback.files import write_text
 from driftback.networks.closed_form import ClosedFormSpec
 from driftback.networks.presets import NetworkSpec
 from driftback.recipes.budget import Judging
+from driftback.recipes.captions import Captions
 from driftback.recipes.methods import METHODS
+from driftback.recipes.numbers import Numbers
 from driftback.training.plan import Plan
 
 VERSION = 1
@@ -48,6 +50,8 @@ class Config(BaseModel):
     spread: float = Field(gt=0)
     """The standard deviation of the encoded training data."""
     class_counts: tuple[NonNegativeInt, ...] = ()
+    condition: Captions | Numbers | None = Field(default=None, discriminator="kind")
+    """What it is conditioned on instead of classes."""
     fingerprint: str
     """SHA-256 of the training data and labels."""
     items: int = Field(ge=1)
@@ -56,7 +60,7 @@ class Config(BaseModel):
 
     @property
     def alike(self) -> Alike:
-        """What other data is matched by: the names of the columns, and the one that holds the classes."""
+        """What other data is matched by: the names of the columns, and those of what goes with the items."""
         label = self.reading.get("y") if self.class_counts else None
         caption, numbers = self.reading.get("caption"), tuple(self.reading.get("numbers") or ())
         return Alike(self.preprocessing.columns, label, caption, numbers)

@@ -13,9 +13,9 @@ from driftback.networks.ladder import named
 from driftback.networks.presets import cost
 from driftback.recipes import config as configs
 from driftback.recipes.assembly import remaining_signal, untrained
-from driftback.recipes.job import LOG, last_summary, read_log
+from driftback.recipes.log import LOG, last_summary, read_log
 from driftback.recipes.methods import METHODS
-from driftback.recipes.model import WEIGHTS
+from driftback.recipes.stored import WEIGHTS
 from driftback.training.health import Measurement, verdict
 
 
@@ -38,6 +38,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "items": config.items,
         "held_out": config.held_out,
         "classes": list(prepared.classes) if config.class_counts else [],
+        "conditioned_on": [] if config.condition is None else config.condition.facts(),
         "method": config.method,
         "about": METHODS[config.method].about,
         "network": f"{config.network.kind} {'-'.join(map(str, config.network.widths))}",

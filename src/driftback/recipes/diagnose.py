@@ -126,10 +126,12 @@ def _ways(model: Model, n: int, steps: int | None, seed: int) -> _Ways:
         finer.append(last(model.frames(count, seed=seed, steps=MORE * fixed, first=first)).x)
     frames = list(model.frames(1, seed=seed, steps=fixed))
     times = torch.tensor([frame.t for frame in frames[: fixed + 1]], dtype=torch.float64)
-    labels = model.labels(n, seed=seed)
+    rows = model.given(n, seed=seed).rows
 
     def given(denoiser: Denoiser) -> Denoiser:
-        return denoiser if labels is None else denoiser.given(torch.from_numpy(labels).to(model.device))
+        # What is known of the target knows classes, but neither captions nor numbers.
+        told = rows is not None and (bool(model.classes) or denoiser is model.denoiser)
+        return denoiser.given(torch.from_numpy(rows).to(model.device)) if told else denoiser
 
     return _Ways(torch.cat(drawn), torch.cat(finer), torch.cat(starts), times, given)
 

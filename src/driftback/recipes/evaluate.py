@@ -30,12 +30,14 @@ from driftback.evaluation.memorisation import CLOSENESS, COPIES, ENOUGH
 from driftback.evaluation.metric import UNKNOWN, Metric
 from driftback.evaluation.moments import diagnose
 from driftback.files import write_text
+from driftback.recipes import conditions
 from driftback.recipes import config as configs
 from driftback.recipes.config import Config
 from driftback.recipes.featured import Features, Judge, kind_of
-from driftback.recipes.job import last_summary
+from driftback.recipes.log import last_summary
 from driftback.recipes.model import Model
 from driftback.recipes.streamed import MOST_HELD, MOST_TRAIN, nearest, part_of
+from driftback.recipes.way_back import Asked
 from driftback.training.items import Items
 
 EVALUATION = "evaluation.json"
@@ -66,6 +68,10 @@ class Evaluation:
     real: RealItems
     diagnosis: str | None = None
     """A sentence on why the samples are grey, black or noisy, if they are."""
+    drawn_on: str | None = None
+    """Whose captions or numbers the samples were drawn on; None for models without."""
+    words: tuple[str, ...] | None = None
+    """What each sample was drawn on, in words."""
 
     def __repr__(self) -> str:
         shown = ((m.name, "-" if m.value is None else f"{m.value:.3g}", m.verdict) for m in self.metrics)
@@ -88,8 +94,10 @@ def original(config: Config) -> RealItems:
 def _own(config: Config, dataset: Dataset) -> RealItems | None:
     """`dataset` as the training and held-out items of the model, or None if it was fitted on other data."""
     train, held = (dataset.take(index) for index in split(dataset, config.held_out_share))
-    label = torch.from_numpy(train.y) if config.class_counts and train.y is not None else None
-    if Items.encoded(train.x, config.preprocessing.encode, label).fingerprint() != config.fingerprint:
+    conditional = config.condition is not None or config.class_counts
+    label = conditions.of(config.condition, train) if conditional else None
+    told = conditions.identity(config.condition, train, label)
+    if Items.encoded(train.x, config.preprocessing.encode, label).fingerprint(told) != config.fingerprint:
         return None
     return RealItems(train, held if len(held) else None)
 
@@ -182,8 +190,13 @@ def evaluate(
         real = replace(real, train=part_of(everything, MOST_TRAIN, seed))
     known = _flat(model, real.train)
     judged = None if kind is None else Judge.of(kind, prepared, known)
-    samples = model.sample(n, seed=seed, progress=progress)
-    labels = model.labels(n, seed=seed)
+    wanted = conditions.picked(model.config, real.train if real.held is None else real.held, n, seed)
+    if wanted is None:
+        samples = model.sample(n, seed=seed, progress=progress)
+    else:  # words that are new to the model are no surprise here, and no reason to warn
+        samples = model.draw(n, Asked(), wanted=wanted, seed=seed, progress=progress).x
+    given = model.given(n, wanted, seed=seed)
+    labels = given.rows if model.classes else None
     drawn = prepared.encode(samples).flatten(1).numpy()
     if streamed:
         asked = torch.from_numpy(drawn if held is None else np.vstack([drawn, held]))
@@ -200,7 +213,8 @@ def evaluate(
     if not real.known:
         metrics = [_untold(metric) for metric in metrics]
     cause = diagnose(drawn.astype(np.float64), (known if held is None else held).astype(np.float64))
-    return Evaluation(tuple(metrics), samples, labels, real, cause)
+    drawn_on = conditions.drawn_on(model.config, wanted, held=real.held is not None)
+    return Evaluation(tuple(metrics), samples, labels, real, cause, drawn_on, given.words)
 
 
 def _untold(metric: Metric) -> Metric:

@@ -8,7 +8,8 @@ from typing import Any
 
 from driftback.arguments import told
 from driftback.networks.presets import NetworkSpec
-from driftback.recipes.job import Job, Progress, Summary
+from driftback.recipes.job import Job, Progress
+from driftback.recipes.log import Summary
 from driftback.recipes.model import Model
 from driftback.recipes.prepare import prepare
 from driftback.training.logger import Logger, Loggers
@@ -38,19 +39,25 @@ def fit(
     channels: int | None = None,
     aspect: str | None = None,
     columns: Sequence[str] | None = None,
-    caption: str | None = None,
-    numbers: Sequence[str] | None = None,
     n: int | None = None,
     weighting: str | None = None,
     times: str | None = None,
     snapshots: bool | None = None,
+    captions: Any = None,
+    numbers: Any = None,
+    groups: Any = None,
+    text_encoder: str | None = None,
     progress: Callable[[Progress], None] | None = None,
     loggers: Sequence[Logger] = (),
 ) -> Model:
     """Fit a model to `source`: a built-in name, an array, tensor or data frame (n, *event), a file, or a folder of
     pictures.
 
-    `y` labels the items (n,) and makes the model class-conditional. `minutes` (default 5) is the time it may take,
+    `y` labels the items (n,) and makes the model class-conditional; fractions, as a regression has them, condition on
+    a number instead. `captions`, a sentence per item (n,), condition on text, which `text_encoder` "trained" (default)
+    or "minilm" (frozen, from a package) reads; `numbers` (n,) or (n, k) condition on numbers. Items with one caption,
+    or one of `groups` (n,), are trained on together or held out together. Each may be a name (of an array in an .npz)
+    as well. `minutes` (default 5) is the time it may take,
     fractions too; `steps` fixes the number of steps instead, which repeats exactly. `method` is a name of
     `driftback.recipes.methods.METHODS` (default: chosen from the data). `out` is the folder to keep it in (default:
     memory only); `resume` goes on where that folder's training ended and keeps to its plan, `force` replaces what is
@@ -58,7 +65,7 @@ def fit(
     spec of your own; without one, minutes choose the preset by the speed measured here. `augment` names changes that
     pictures are trained with and samples are not: "flip", "shift" or both (default: none). `seed` >= 0 (default 0);
     `held_out` in [0, 1) is the share kept for judging (default 0.2). `batch`, `learning_rate` and `device` override
-    what is chosen; `size`, `channels`, `aspect`, `columns`, `caption`, `numbers`, `n` are passed to
+    what is chosen; `size`, `channels`, `aspect`, `columns`, `n` are passed to
     `driftback.data.load`. `weighting` and `times` are names of `driftback.training.weightings.WEIGHTINGS` and
     `driftback.training.drawing.DRAWINGS` (default: the method's own); `snapshots` are kept for averages of any length
     (default: of pictures). `progress` is called after every step, and `loggers` (`driftback.training.logger.Logger`)
@@ -85,12 +92,14 @@ def fit(
         channels=channels,
         aspect=aspect,
         columns=columns,
-        caption=caption,
-        numbers=numbers,
         n=n,
         weighting=weighting,
         times=times,
         snapshots=snapshots,
+        captions=captions,
+        numbers=numbers,
+        groups=groups,
+        text_encoder=text_encoder,
     )
     job.loggers = Loggers.of(job.config.plan, loggers)
     for step in job.run():

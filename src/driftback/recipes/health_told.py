@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from driftback.recipes import config as configs
-from driftback.recipes.job import LOG, last_summary, read_log
+from driftback.recipes.log import LOG, last_summary, read_log
 from driftback.training.health import Measurement, verdict
 
 BARS = "▁▂▃▄▅▆▇█"

@@ -23,12 +23,17 @@ from driftback.errors import BadInput, NotFinite, TrainingStopped
 from driftback.files import write_tensors
 from driftback.pictures.preview import preview
 from driftback.randomness import Rng
+from driftback.recipes import conditions
 from driftback.recipes import folder as folders
 from driftback.recipes.assembly import bounded, cells, training_times
 from driftback.recipes.budget import MEASUREMENTS
 from driftback.recipes.config import Config
-from driftback.recipes.model import WEIGHTS, Model
+from driftback.recipes.early import early_step, snapshot
+from driftback.recipes.log import LOG, Summary, last_summary
+from driftback.recipes.model import Model
 from driftback.recipes.previews import preview_steps
+from driftback.recipes.stored import WEIGHTS
+from driftback.scores.learned import LearnedDenoiser
 from driftback.training import checkpoint, snapshots
 from driftback.training.health import Measurement, Verdict, verdict
 from driftback.training.items import Items
@@ -36,7 +41,6 @@ from driftback.training.levels import level_losses
 from driftback.training.logger import Loggers
 from driftback.training.loop import State, Step, train
 
-LOG = "metrics.jsonl"
 CHECKPOINT_SECONDS = 15.0
 
 
@@ -54,21 +58,6 @@ class Progress:
     """Into how many parts a batch is cut since memory ran out."""
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What `driftback fit --json` prints; None where it does not apply."""
-
-    model: str | None
-    kind: str
-    items: int
-    held_out: int
-    seconds: float
-    samples_seen: int
-    bits_per_dim: float | None
-    bits_per_dim_se: float | None
-    verdict: str
-
-
 @dataclass
 class Job:
     """A training that is ready to run, with its data encoded; made by `prepare`."""
@@ -83,6 +72,8 @@ class Job:
     seconds: float = 0.0
     said: list[str] = field(default_factory=list)
     """Lines worth telling the person before the start: what was chosen and why."""
+    early: LearnedDenoiser | None = None
+    """The averaged denoiser as it was after an eighth of the steps, for autoguidance; None before."""
     per_step: float | None = None
     """Seconds per step as measured before the start; None where the number of steps was given."""
     loggers: Loggers = field(default_factory=Loggers)
@@ -91,7 +82,7 @@ class Job:
     @property
     def model(self) -> Model:
         """The model as it stands, with the averaged weights."""
-        return Model(self.config, self.state.average, self.state.step)
+        return Model(self.config, self.state.average, self.state.step, early=self.early)
 
     @property
     def verdict(self) -> Verdict:
@@ -132,6 +123,8 @@ class Job:
                 losses.append(step.loss)
                 self.seconds = time.perf_counter() - started
                 self.loggers.stepped(step, self.seconds)
+                if step.number == early_step(plan.steps):
+                    self.early = snapshot(self.state.average, self.folder, step.number)
                 if _falls(step.number, plan.steps, MEASUREMENTS):
                     self._measure(step, sum(losses) / len(losses))
                     losses.clear()
@@ -172,12 +165,12 @@ class Job:
         started = time.perf_counter()
         self.save()
         network = self.state.average.network.eval()
-        model = Model(self.config, replace(self.state.average, network=network), self.state.step)
+        model = Model(self.config, replace(self.state.average, network=network), self.state.step, early=self.early)
         bits = error = None
         # Other likelihoods cost thousands of evaluations per item: they wait for `driftback likelihood`.
         if len(self.held) and bounded(self.config):
             some = self.held.take(_chosen(len(self.held), self.config.judging.judged, "held-out"))
-            found = model.log_likelihood(some.x, _names(some) if model.classes else None)
+            found = model.log_likelihood(some.x, conditions.beside(self.config, some))
             bits = model.bits_per_dim(found.mean)
             error = None if found.standard_error is None else -model.bits_per_dim(found.standard_error)
         self.seconds += time.perf_counter() - started
@@ -205,10 +198,7 @@ class Job:
         held = None
         if len(self.held):
             some = self.held.take(_chosen(len(self.held), n, "held-out"))
-            x, y = (
-                self.config.preprocessing.encode(some.x),
-                None if self.items.label is None else torch.from_numpy(some.y),
-            )
+            x, y = self.config.preprocessing.encode(some.x), conditions.of(self.config.condition, some)
             held = level_losses(
                 average, x.to(self.device), _to(y, self.device), law, cell=cells(self.config), rng=rng, batch=batch
             )
@@ -264,21 +254,6 @@ class Job:
             ) from error
 
 
-def read_log(path: Path) -> list[dict]:
-    """The records of a log, oldest first, without a line that a kill cut off; none where there is no log."""
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        with suppress(ValueError):
-            records.append(json.loads(line))
-    return records
-
-
-def last_summary(folder: Path) -> Summary | None:
-    """The summary that the training in `folder` ended with, None if it has not."""
-    ends = [record["summary"] for record in read_log(folder / LOG) if record.get("kind") == "end"]
-    return Summary(**ends[-1]) if ends else None
-
-
 def _chosen(items: int, most: int, name: str) -> np.ndarray:
     """The numbers of the items to measure, (n,) int64: all, or `most` of them, always the same ones, wherever in the
     data they stand: data often come ordered by class.
@@ -295,7 +270,3 @@ def _falls(step: int, steps: int, times: int) -> bool:
 
 def _to(y: Tensor | None, device: str) -> Tensor | None:
     return None if y is None else y.to(device)
-
-
-def _names(data: Dataset) -> list[str] | None:
-    return None if data.y is None or not data.classes else [data.classes[k] for k in data.y]

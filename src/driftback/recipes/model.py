@@ -17,26 +17,26 @@ import numpy as np
 import torch
 
 from driftback.arguments import real, whole
-from driftback.errors import BadInput, DamagedModel
+from driftback.errors import BadInput
 from driftback.evaluation.likelihood import LogLikelihood, ode_log_likelihood
-from driftback.files import checksum, read_tensors, write_tensors
+from driftback.files import write_tensors
 from driftback.randomness import Rng, as_rng
-from driftback.recipes import classes
+from driftback.recipes import conditions
 from driftback.recipes import config as configs
 from driftback.recipes import folder as folders
-from driftback.recipes.assembly import bounded, cells, lowest_ratio, raw_units, untrained
+from driftback.recipes.assembly import bounded, cells, lowest_ratio, raw_units
 from driftback.recipes.bounds import bound_of
 from driftback.recipes.classes import Label
+from driftback.recipes.conditions import Given, Prompt, Value, Wanted
 from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
+from driftback.recipes.early import read_early
 from driftback.recipes.finite import refuse_not_finite
 from driftback.recipes.shown import shown
+from driftback.recipes.stored import WEIGHTS, stored
 from driftback.recipes.way_back import Asked, Drawn, Make, Ways
 from driftback.samplers.frame import Frame, last
 from driftback.scores.learned import LearnedDenoiser
-from driftback.training.snapshots import averaged
-
-WEIGHTS = "weights.safetensors"
 
 
 def block(event: Sequence[int]) -> int:
@@ -60,6 +60,8 @@ class Model:
     folder: Path | None = None
     mark: str = ""
     """The folder that it was loaded from, and what tells its weights from others: fitted solvers are kept there."""
+    early: LearnedDenoiser | None = None
+    """The same denoiser after an eighth of its training, where that was kept: what autoguidance pushes away from."""
 
     def __repr__(self) -> str:
         config, count = self.config, sum(weight.numel() for weight in self.denoiser.network.parameters())
@@ -90,18 +92,26 @@ class Model:
 
         With no `label` the classes are drawn with the frequencies of the training data.
         """
-        return classes.drawn(self.config, n, label, seed)
+        given = conditions.given(self.config, n, Wanted(label), seed)
+        return given.rows if self.config.class_counts else None
+
+    def given(self, n: int, wanted: Wanted | None = None, *, seed: int = 0) -> Given:
+        """What each of the `n` items that are drawn with this seed is drawn on, in numbers and in words."""
+        return conditions.given(self.config, n, wanted or Wanted(), seed)
 
     @cached_property
     def ways(self) -> Ways:
         """How its items come back from noise, and the solvers that were fitted to it."""
-        return Ways(self.config, self.denoiser, self.folder, self.mark)
+        early = self.early or read_early(self.folder, self.denoiser)
+        return Ways(self.config, self.denoiser, self.folder, self.mark, early=early)
 
     def frames(
         self,
         n: int,
         *,
         label: Label = None,
+        prompt: Prompt = None,
+        value: Value = None,
         seed: int = 0,
         steps: int | Literal["auto"] | None = None,
         sampler: str | Make | None = None,
@@ -109,6 +119,8 @@ class Model:
         tolerance: float | None = None,
         evaluations: int | None = None,
         guidance: float = 0.0,
+        guidance_interval: tuple[float, float] | None = None,
+        autoguidance: float = 0.0,
         churn: float | None = None,
         first: int = 0,
     ) -> Iterator[Frame]:
@@ -116,9 +128,9 @@ class Model:
 
         `first` is the number of the first item: frames(2, first=5) shows items 5 and 6 of the seed.
         """
-        asked = Asked(steps, sampler, tolerance, evaluations, churn, guidance, grid)
-        labels = self.labels(first + n, label=label, seed=seed)
-        given = None if labels is None else torch.from_numpy(labels[first:]).to(self.device)
+        asked = Asked(steps, sampler, tolerance, evaluations, churn, guidance, grid, autoguidance, guidance_interval)
+        rows = conditions.warned(self.given(first + n, Wanted(label, prompt, value), seed=seed)).rows
+        given = None if rows is None else torch.from_numpy(rows[first:]).to(self.device)
         return self.ways.back(n, given, asked, Rng(seed).child("sample").item(first))
 
     def sample(
@@ -126,6 +138,8 @@ class Model:
         n: int,
         *,
         label: Label = None,
+        prompt: Prompt = None,
+        value: Value = None,
         seed: int = 0,
         steps: int | Literal["auto"] | None = None,
         sampler: str | Make | None = None,
@@ -133,26 +147,33 @@ class Model:
         tolerance: float | None = None,
         evaluations: int | None = None,
         guidance: float = 0.0,
+        guidance_interval: tuple[float, float] | None = None,
+        autoguidance: float = 0.0,
         churn: float | None = None,
         batch_size: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
         """Draw `n` new items, (n, *event) in the units, layout and dtype of the data.
 
-        `label` is a class, or one per item; `guidance` >= 0 pushes towards it (0: none). When nothing is said of the
-        way back (or `steps="auto"`), the solver is fitted to the model, and as long as an error of .01 standard
-        deviations of the data wants it; `tolerance` asks for another error, `evaluations` for the best within a budget.
-        `steps` fixes Heun's rule with so many steps and `churn` >= 0 (EDM's S_churn); `sampler` is a name of
+        `label` is a class, `prompt` a sentence, `value` a number (or a dict of numbers by name), as the model knows
+        them, or one of these per item; without, they are drawn as in the training data. A word or a number that was not
+        seen in training is warned of. `guidance` >= 0 pushes towards what is asked for (0: none), `autoguidance` >= 0
+        away from the model as it was after an eighth of its training; either within `guidance_interval` (lo, hi] of
+        noise-to-data ratios, in standard deviations of the data, if it is given. When nothing is said of the way back
+        (or `steps="auto"`), the solver is fitted to the model, and as long as an error of .01 standard deviations of
+        the data wants it; `tolerance` asks for another error, `evaluations` for the best within a budget. `steps` fixes
+        Heun's rule with so many steps and `churn` >= 0 (EDM's S_churn); `sampler` is a name of
         `driftback.samplers.SAMPLERS` or a function that makes one of a denoiser, `grid` a name of
-        `driftback.samplers.GRIDS` (default: karras).
-        Pictures on few levels come back by a stochastic solver when nothing is said: fresh noise mends what the
-        network gets wrong.
+        `driftback.samplers.GRIDS` (default: karras). Pictures on few levels come back by a stochastic solver when
+        nothing is said: fresh noise mends what the network gets wrong.
         Item i of a seed is the same for every `n`, and for every `batch_size`: it is rounded up to whole blocks, and
         several blocks at once agree with one by one up to rounding. `progress(done, n)` is called after each batch.
         Raises BadInput for what cannot be drawn, NotFinite where the network gives no numbers.
         """
-        asked = Asked(steps, sampler, tolerance, evaluations, churn, guidance, grid)
-        return self.draw(n, asked, label=label, seed=seed, batch_size=batch_size, progress=progress).x
+        asked = Asked(steps, sampler, tolerance, evaluations, churn, guidance, grid, autoguidance, guidance_interval)
+        wanted = Wanted(label, prompt, value)
+        conditions.warned(self.given(whole(n, "n", 1), wanted, seed=seed))
+        return self.draw(n, asked, wanted=wanted, seed=seed, batch_size=batch_size, progress=progress).x
 
     def draw(
         self,
@@ -160,20 +181,21 @@ class Model:
         asked: Asked,
         *,
         label: Label = None,
+        wanted: Wanted | None = None,
         seed: int = 0,
         batch_size: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Drawn:
-        """The items of `sample`, with what they cost and how near they are."""
+        """The items of `sample`, with what they cost and how near they are; `wanted` takes the place of `label`."""
         n = whole(n, "n", 1)
         batch_size = None if batch_size is None else whole(batch_size, "batch_size", 1)
-        labels = self.labels(n, label=label, seed=seed)
+        rows = self.given(n, wanted or Wanted(label), seed=seed).rows
         block = -(-(batch_size or 1) // self.block) * self.block
         out, spent, square = [], 0, 0.0
         for first in range(0, n, block):
             # A whole block is always computed: a network may round a row differently in a batch of another size.
             count = min(block, n - first)
-            some = None if labels is None else np.resize(labels[first : first + count], block)
+            some = None if rows is None else rows[first + np.arange(block) % count]
             given = None if some is None else torch.from_numpy(some).to(self.device)
             drawn = last(self.ways.back(block, given, asked, Rng(seed).child("sample").item(first)))
             refuse_not_finite(drawn.x[:count], "sample", first)
@@ -185,7 +207,7 @@ class Model:
         chosen = self.ways.choice(asked)
         error = None if chosen is None else chosen.error
         reach = math.sqrt(square / n) / self.config.spread
-        return Drawn(np.concatenate(out), spent * (2 if asked.guidance else 1), error, reach)
+        return Drawn(np.concatenate(out), spent, error, reach)
 
     def log_likelihood(
         self,
@@ -196,7 +218,8 @@ class Model:
         seed: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> LogLikelihood:
-        """log p(x), or log p(x | y) with labels, in nats per item (n,), in raw units.
+        """log p(x), or log p(x | y) with labels, captions or numbers, as the model knows them, in nats per item (n,),
+        in raw units.
 
         A data frame's columns are taken by the names that the model was fitted on, and its label column, where it has
         one, is `y`; other columns are left out.
@@ -211,7 +234,7 @@ class Model:
         z = prepared.encode(x)
         if not len(z):
             raise BadInput("there are no items to score: give at least one")
-        labels = None if y is None else torch.from_numpy(classes.numbers(self.config, y, len(z)))
+        labels = None if y is None else torch.from_numpy(conditions.given_to(self.config, y, len(z)))
         cell = cells(self.config)
         low = max(1e-3, lowest_ratio(self.config) / self.config.spread)
         self.denoiser.network.eval()
@@ -270,21 +293,7 @@ def load(folder: str | Path, *, device: str | None = None, checkpoint: str = "la
     length = None if ema is None else real(ema, "ema")
     folder = Path(folder).expanduser()
     config = configs.read(folder)
-    denoiser = untrained(config)
-    path = {"last": folder / WEIGHTS, "best": folder / "training" / "best.safetensors"}[checkpoint]
-    if checkpoint == "best" and config.held_out == 0:
-        raise BadInput("nothing was held out, so no checkpoint is known to be the best; use the last one")
-    if length is not None and checkpoint != "last":
-        raise BadInput("an average of another length is made of the whole training; leave ema or checkpoint out")
-    weights, about = read_tensors(path)
-    if length is not None:
-        other, step = averaged(folder, length)
-        weights, about = weights | other, {"step": step}
-    try:
-        denoiser.network.load_state_dict(weights)
-    except RuntimeError as error:
-        message = f"{path} does not fit {folder / 'config.json'}; restore both from one copy or fit the model again"
-        raise DamagedModel(message) from error
+    denoiser, step, mark = stored(config, folder, checkpoint, length)
     denoiser.network.eval().requires_grad_(False)
     denoiser.network.to(device_named(device))
-    return Model(config, denoiser, about.get("step"), folder, f"{checkpoint} {checksum(weights)}")
+    return Model(config, denoiser, step, folder, mark)

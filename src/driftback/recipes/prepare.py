@@ -15,10 +15,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from driftback.arguments import real, told, whole
 from driftback.data import builtin
+from driftback.data.beside import named_and_given
 from driftback.data.dataset import Finding
 from driftback.data.doctor import check
 from driftback.data.levels import Levels as Grid
@@ -30,12 +29,16 @@ from driftback.files import write_text
 from driftback.networks.ladder import asked as network_asked
 from driftback.networks.presets import NetworkSpec
 from driftback.randomness import Rng
+from driftback.recipes import conditions
 from driftback.recipes import config as configs
 from driftback.recipes import folder as folders
 from driftback.recipes.assembly import signal_warning, training_times
+from driftback.recipes.budget import usual_batch
 from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
-from driftback.recipes.job import LOG, Job, read_log
+from driftback.recipes.early import early_step, read_early
+from driftback.recipes.job import Job
+from driftback.recipes.log import LOG, read_log
 from driftback.recipes.methods import METHODS, default_method, method_named
 from driftback.recipes.pace import paced, with_snapshots
 from driftback.recipes.previews import preview_evaluations
@@ -73,20 +76,22 @@ def prepare(
     channels: int | None = None,
     aspect: str | None = None,
     columns: Sequence[str] | None = None,
-    caption: str | None = None,
-    numbers: Sequence[str] | None = None,
     n: int | None = None,
     weighting: str | None = None,
     times: str | None = None,
     snapshots: bool | None = None,
+    captions: Any = None,
+    numbers: Any = None,
+    groups: Any = None,
+    text_encoder: str | None = None,
     reading_progress: Callable[[int, int], None] | None = None,
 ) -> Job:
     """Everything before the first step; see `fit` for the arguments. Raises BadInput and DamagedModel in one line.
 
     `reading_progress(done, all)` is called while pictures are decoded.
     """
-    asked_reading = {"size": size, "channels": channels, "aspect": aspect, "columns": columns, "n": n}
-    asked_reading |= {"caption": caption, "numbers": numbers}
+    named, values = named_and_given(captions, numbers, groups)
+    asked_reading = {"size": size, "channels": channels, "aspect": aspect, "columns": columns, "n": n} | named
     reading: dict[str, Any] = {name: value for name, value in asked_reading.items() if value is not None}
     minutes = None if minutes is None else real(minutes, "minutes")
     steps = None if steps is None else whole(steps, "steps")
@@ -121,7 +126,7 @@ def prepare(
     if old and y is None and not reading:
         reading = {name: tuple(v) if isinstance(v, list) else v for name, v in old.reading.items()}
         y = reading.pop("y", None)
-    dataset = load_data(source, y, **reading, progress=reading_progress)
+    dataset = load_data(source, y, **(reading | values), progress=reading_progress)
     findings = check(dataset)
     errors = [f.what for f in findings if f.level == "error"]
     if errors:
@@ -132,10 +137,11 @@ def prepare(
     train_index, held_index = split(dataset, share)
     seen, held = dataset.take(train_index), dataset.take(held_index)
     prepared = old.preprocessing if old else Preprocessing.fit(dataset)
-    label = torch.from_numpy(seen.y) if seen.y is not None and len(dataset.classes) > 1 else None
     transforms = None if augment is None else augmentations(augment, prepared.internal_event)
+    condition = old.condition if old else conditions.learn(seen, text_encoder or "trained")
+    label = conditions.of(condition, seen)
     items = Items.encoded(seen.x, prepared.encode, label)
-    mark = items.fingerprint()
+    mark = items.fingerprint(conditions.identity(condition, seen, label))
     if old:
         if old.fingerprint != mark:
             raise BadInput(
@@ -145,6 +151,8 @@ def prepare(
         asked |= {"weighting": weighting, "times": times, "snapshots": snapshots, "augment": transforms}
         planned = old.plan.model_dump() | {"method": old.method, "held_out": old.held_out_share}
         planned |= {"snapshots": bool(old.plan.snapshots)}
+        planned["text_encoder"] = getattr(old.condition, "encoder", None)
+        asked["text_encoder"] = text_encoder
         for name, value in (asked | {"method": method, "held_out": held_out}).items():
             if value is not None and value != planned[name]:
                 raise BadInput(
@@ -170,7 +178,7 @@ def prepare(
                 findings = (*findings, Finding("warning", f"{what}: starting again"))
         name = method or default_method(prepared.levels, items.event, len(items))
         spread = items.spread()
-        counts = () if label is None else tuple(label.bincount(minlength=len(dataset.classes)).tolist())
+        counts = conditions.class_counts(condition, label, len(dataset.classes))
         choice = network_asked(network, items.event, len(items), discrete=_discrete(name, prepared.levels))
         config = Config(
             library=version("driftback"),
@@ -182,7 +190,7 @@ def prepare(
             network=choice.spec,
             plan=Plan(
                 steps=steps or 1,
-                batch=batch or _batch(prepared.internal_event),
+                batch=batch or usual_batch(prepared.internal_event),
                 seed=seed or 0,
                 learning_rate=learning_rate or 2e-3,
                 augment=transforms or (),
@@ -194,6 +202,7 @@ def prepare(
             ),
             spread=spread if spread > 0 else 1.0,
             class_counts=counts,
+            condition=condition,
             fingerprint=mark,
             items=len(items),
             held_out=len(held),
@@ -232,6 +241,8 @@ def prepare(
             folders.sweep(folder)
         if kept.is_file():
             job.seconds = checkpoint.restore(state, kept)
+        if state.step >= early_step(config.plan.steps):
+            job.early = read_early(folder, state.average)
         _trim(folder / LOG, state.step, finished=state.step == config.plan.steps)
         said.append(f"going on from step {state.step} of {config.plan.steps}")
         if minutes is not None:
@@ -258,16 +269,6 @@ def _recorded(source: Any) -> str | None:
     if not isinstance(source, str | os.PathLike):
         return None
     return str(source) if builtin.accepts(source) else str(Path(source).expanduser().resolve())
-
-
-BATCHES = ((4_096, 128), (16_384, 32))
-"""For pictures of at most so many numbers, so many items per step: what keeps a step under a second on a laptop."""
-
-
-def _batch(event: Sequence[int]) -> int:
-    if len(event) == 1:
-        return 512
-    return next((batch for numbers, batch in BATCHES if math.prod(event) <= numbers), 4)
 
 
 def _trim(path: Path, step: int, *, finished: bool) -> None:

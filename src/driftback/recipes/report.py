@@ -26,7 +26,7 @@ from driftback.randomness import Rng
 from driftback.recipes import figures
 from driftback.recipes.describe import describe
 from driftback.recipes.evaluate import BITS, Evaluation
-from driftback.recipes.job import LOG, last_summary, read_log
+from driftback.recipes.log import LOG, last_summary, read_log
 from driftback.recipes.model import Model
 from driftback.recipes.neighbours import neighbours
 from driftback.training.health import Measurement, verdict
@@ -108,7 +108,7 @@ def _pictures(model: Model, found: Evaluation, seed: int) -> dict[str, Any]:
     near = neighbours(model, found, SUSPECTS)
     return {
         "samples": figures.pictures(new, prepared, columns=PER_CLASS),
-        "samples_about": f"one class per row: {', '.join(classes)}" if classes else f"{len(new)} of them",
+        "samples_about": f"one class per row: {', '.join(classes)}" if classes else _about(found, len(new)),
         "real": figures.pictures(real.x[some], prepared, columns=8),
         "new": figures.pictures(found.samples[:SHOWN], prepared, columns=8),
         "apart": None,
@@ -124,6 +124,13 @@ def _pictures(model: Model, found: Evaluation, seed: int) -> dict[str, Any]:
         ),
         "nearest": [],
     }
+
+
+def _about(found: Evaluation, shown: int) -> str:
+    """How many items are shown, and what the first row was drawn on."""
+    if found.drawn_on is None or found.words is None:
+        return f"{shown} of them"
+    return f"{shown} of them ({found.drawn_on}), the first row on: {'; '.join(found.words[:PER_CLASS])}"
 
 
 def _points(model: Model, found: Evaluation) -> dict[str, Any]:

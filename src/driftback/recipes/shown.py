@@ -24,4 +24,6 @@ def shown(config: Config, x: Any, y: Any = None) -> tuple[Any, Any]:
         raise BadInput(f"{missing} of the {len(x)} rows have missing values: fill them, or leave these rows out")
     if y is None and found.y is not None and config.class_counts:
         y = [found.classes[k] for k in found.y]
+    if y is None and config.condition is not None:
+        y = config.condition.beside(found)
     return found.x, y

@@ -7,9 +7,9 @@ it; for pictures on few levels a stochastic one, whose fresh noise mends what th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from driftback.arguments import real, whole
 from driftback.errors import BadInput
 from driftback.randomness import Rng
-from driftback.recipes import classes, solver
+from driftback.recipes import conditions, solver
 from driftback.recipes.assembly import encoded_levels, lowest_ratio
 from driftback.recipes.config import Config
 from driftback.recipes.solver import Choice, Solver
@@ -29,7 +29,7 @@ from driftback.samplers.heun import Heun
 from driftback.samplers.multistep import Multistep
 from driftback.samplers.published import LEARNED, SAMPLERS
 from driftback.scores.denoiser import Denoiser
-from driftback.scores.guided import GuidedDenoiser
+from driftback.scores.guided import AutoguidedDenoiser, Counted, GuidedDenoiser
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
 
@@ -43,6 +43,10 @@ WAYS = 768, 48
 """So many ways of points, or of pictures, a solver is fitted to and judged by."""
 
 
+NO_SNAPSHOT = (
+    "autoguidance needs the early snapshot that a fit keeps in training/early.safetensors, and this model has none: "
+    "fit it again, or take guidance"
+)
 FIXING = "steps", "sampler", "churn", "grid"
 """Each of these fixes the way back, so that no fitted solver is chosen."""
 
@@ -53,8 +57,9 @@ class Asked:
 
     `steps` (a number, or "auto" for None), a `sampler` by name or by what makes it of a denoiser, or a `grid` by name
     fix it; `tolerance`, in standard deviations of the data, or a budget of `evaluations` per item choose a fitted
-    solver. `churn` >= 0 is EDM's S_churn, `guidance` >= 0 the push towards a class. BadInput for what does not go
-    together.
+    solver. `churn` >= 0 is EDM's S_churn. `guidance` >= 0 is the push towards what is asked for, `autoguidance` >= 0
+    that away from an early snapshot of the model, and `interval` (lo, hi] the noise-to-data ratios, in standard
+    deviations of the data, within which either acts. BadInput for what does not go together.
     """
 
     steps: int | Literal["auto"] | None = None
@@ -64,6 +69,8 @@ class Asked:
     churn: float | None = None
     guidance: float = 0.0
     grid: str | None = None
+    autoguidance: float = 0.0
+    interval: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.steps == "auto":
@@ -71,10 +78,18 @@ class Asked:
         for name in ("steps", "evaluations"):
             if getattr(self, name) is not None:
                 whole(getattr(self, name), name, 1)
-        for name in ("guidance", "churn"):
+        for name in ("guidance", "autoguidance", "churn"):
             value = getattr(self, name)
             if value is not None and not real(value, name) >= 0:
                 raise BadInput(f"{name} must be at least 0, not {value:g}")
+        if self.guidance and self.autoguidance:
+            raise BadInput("guidance and autoguidance are two ways to push; leave one out")
+        if self.interval is not None:
+            low, high = (real(end, "guidance_interval") for end in self.interval)
+            if not 0 <= low < high:
+                raise BadInput(f"guidance_interval rises from 0 or more, which {low:g}:{high:g} does not")
+            if not self.pushed:
+                raise BadInput("guidance_interval says where guidance acts; give guidance or autoguidance too")
         if isinstance(self.sampler, str):
             if self.sampler not in NAMED:
                 raise BadInput(f"there is no sampler '{self.sampler}'; choose one of {', '.join(NAMED)}")
@@ -91,6 +106,16 @@ class Asked:
             raise BadInput(f"{chosen[0]} chooses the steps by itself; leave {(fixed + chosen[1:])[0]} out")
         if self.churn is not None and self.sampler is not None:
             raise BadInput("churn belongs to EDM's sampler; leave it or the sampler out")
+
+    @property
+    def push(self) -> tuple[float, float, tuple[float, float] | None]:
+        """All that the guided denoiser depends on; nothing of it is true where there is none."""
+        return self.guidance, self.autoguidance, self.interval
+
+    @property
+    def pushed(self) -> bool:
+        """Whether a second denoiser is asked."""
+        return bool(self.guidance or self.autoguidance)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +142,9 @@ class Ways:
     denoiser: LearnedDenoiser
     folder: Path | None = None
     mark: str = ""
-    made: dict[float, Solver] = field(default_factory=dict)
+    made: dict[tuple, Solver] = field(default_factory=dict)
+    early: LearnedDenoiser | None = None
+    """An under-trained snapshot of the same model, for autoguidance."""
 
     @property
     def _range(self) -> tuple[float, float]:
@@ -142,14 +169,27 @@ class Ways:
     def _count(self, asked: Asked) -> int:
         return asked.steps if isinstance(asked.steps, int) else self.steps
 
-    def guided(self, labels: Tensor | None, guidance: float) -> Denoiser:
-        """The denoiser for items of the classes `labels` (n,), pushed towards them by `guidance`."""
+    def _other(self, asked: Asked) -> Counted:
+        """What the denoiser is pushed away from, if it is: an early snapshot, else what is not conditioned."""
+        if asked.autoguidance and self.early is None:
+            raise BadInput(NO_SNAPSHOT)
+        return Counted(self.early if asked.autoguidance and self.early is not None else self.denoiser)
+
+    def guided(self, labels: Tensor | None, asked: Asked, other: Denoiser) -> Denoiser:
+        """The denoiser for items of the conditions `labels` (n, *row), pushed away from `other` as `asked`."""
+        within = None if asked.interval is None else tuple(end * self.config.spread for end in asked.interval)
+        interval = cast("tuple[float, float] | None", within)
+        if asked.autoguidance:
+            pair = AutoguidedDenoiser(self.denoiser, other, asked.autoguidance, interval)
+            return pair if labels is None else pair.given(labels)
         if labels is None:
-            if guidance:
-                raise BadInput("guidance pushes towards a class, and this model knows none; leave it out")
+            if asked.guidance:
+                raise BadInput("guidance pushes towards a class or caption, and this model knows none; leave it out")
             return self.denoiser
         conditional = self.denoiser.given(labels)
-        return GuidedDenoiser(conditional, self.denoiser, guidance) if guidance else conditional
+        if not asked.guidance:
+            return conditional
+        return GuidedDenoiser(conditional, other, asked.guidance, interval)
 
     def choice(self, asked: Asked) -> Choice | None:
         """The fitted plan that `asked` chooses; None where it fixes a sampler, or means the stochastic one."""
@@ -158,10 +198,10 @@ class Ways:
         if fixed or (self.noisy and not said):
             return None
         tolerance = solver.TOLERANCE if asked.tolerance is None else real(asked.tolerance, "tolerance")
-        each, budget = 2 if asked.guidance else 1, asked.evaluations
+        each, budget = 2 if asked.pushed else 1, asked.evaluations
         if budget is not None and float(self.denoiser.process.sigma(0.0)) > 0:
             budget -= each  # where noise is left at t = 0 the end is denoised once more
-        return self._solver(asked.guidance).choose(tolerance, budget, each=each)
+        return self._solver(asked).choose(tolerance, budget, each=each)
 
     def sampler(self, denoiser: Denoiser, asked: Asked) -> tuple[Sampler, Tensor]:
         """The sampler for `denoiser`, and its times."""
@@ -189,28 +229,30 @@ class Ways:
         return GRIDS[grid](process, steps, low=low, high=high)
 
     def back(self, n: int, labels: Tensor | None, asked: Asked, rng: Rng) -> Iterator[Frame]:
-        """The frames of `n` items whose noise is that of `rng`, the last one denoised."""
+        """The frames of `n` items whose noise is that of `rng`, the last one denoised; every network counts."""
         self.denoiser.network.eval()
-        denoiser = self.guided(labels, asked.guidance)
+        other = self._other(asked)
+        denoiser = self.guided(labels, asked, other)
         sampler, times = self.sampler(denoiser, asked)
         device = next(self.denoiser.network.parameters()).device
         x = self.denoiser.process.simple_at(float(times[0])).sample(n, rng=rng.child("start")).to(device)
-        return denoised_end(denoiser, sampler(x, times, rng=rng))
+        for frame in denoised_end(denoiser, sampler(x, times, rng=rng)):
+            yield replace(frame, evaluations=frame.evaluations + other.asked[0])
 
-    def _solver(self, guidance: float) -> Solver:
-        if guidance in self.made:
-            return self.made[guidance]
+    def _solver(self, asked: Asked) -> Solver:
+        if asked.push in self.made:
+            return self.made[asked.push]
         low, high = self._range
         event, process = self.config.preprocessing.internal_event, self.denoiser.process
         n, rng = WAYS[len(event) > 1], Rng(0).child("solver")
-        drawn = classes.drawn(self.config, n, None, 0)
+        drawn = conditions.given(self.config, n, conditions.Wanted(), 0).rows
         device = next(self.denoiser.network.parameters()).device
         labels = None if drawn is None else torch.from_numpy(drawn).to(device)
         x = process.simple_at(float(process.time_of(high))).sample(n, rng=rng).to(device)
         self.denoiser.network.eval()
-        found = Solver(solver.fitter(self.guided(labels, guidance), x, low=low, high=high))
-        if self.folder is not None and not guidance:
+        found = Solver(solver.fitter(self.guided(labels, asked, self._other(asked)), x, low=low, high=high))
+        if self.folder is not None and not asked.pushed:
             path = self.folder / solver.FILE
             found.made, found.keep = solver.read(path, self.mark), lambda one: solver.keep(one, path, self.mark)
-        self.made[guidance] = found
+        self.made[asked.push] = found
         return found

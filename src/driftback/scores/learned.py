@@ -7,7 +7,7 @@ clipped to +-5 so that the singular end of a schedule is an ordinary number.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Self
 
@@ -25,8 +25,8 @@ from driftback.shapes import as_time
 
 @dataclass(frozen=True)
 class LearnedDenoiser(Denoiser):
-    """E[x_0 | x_t] from `network(x, number, label)`; `label` is a class number, one per item (n,), or None for no
-    class.
+    """E[x_0 | x_t] from `network(x, number, label)`; `label` is what is given, as the network's encoder takes it: one
+    row for all items or one each (n, *row), such as class numbers (n,); or None for nothing.
     """
 
     process: Diffusion
@@ -35,6 +35,8 @@ class LearnedDenoiser(Denoiser):
     label: int | Tensor | None = None
     augmented: Tensor | None = None
     """What was done to each item in training, (n, numbers); None is nothing, which samples are drawn with."""
+    read: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What the encoder says of `label`, by the number of items: a way back asks for it at every step."""
 
     def denoised(self, x: Tensor, t: float | Tensor) -> Tensor:
         level = self._level(t, x)
@@ -63,23 +65,31 @@ class LearnedDenoiser(Denoiser):
 
     def _output(self, x: Tensor, alpha: Tensor, sigma: Tensor, number: Tensor) -> Tensor:
         number = number.to(device=x.device, dtype=x.dtype).expand(len(x))
-        label = self.label
+        label, encoder, vector = self.label, self.network.encoder, None
         if label is not None:
-            label = torch.broadcast_to(torch.as_tensor(label, device=x.device), (len(x),))
+            row = () if encoder is None else encoder.row
+            label = torch.broadcast_to(torch.as_tensor(label, device=x.device), (len(x), *row))
+            vector = self._vector(label) if row else None  # a row of a table is looked up as fast
         shown = self.parametrisation.shown(x, alpha, sigma)
         if self.augmented is None:
-            return self.network(shown, number, label)
-        return self.network(shown, number, label, augmented=self.augmented)
+            return self.network(shown, number, label, vector)
+        return self.network(shown, number, label, vector, augmented=self.augmented)
+
+    def _vector(self, label: Tensor) -> Tensor | None:
+        """What the encoder says of `label` (n, *row): kept where the weights do not change."""
+        if (known := self.read.get(len(label))) is not None:
+            return known
+        encoder = self.network.encoder
+        vector = None if encoder is None else encoder(label)
+        if vector is not None and not self.network.training and not vector.requires_grad:
+            self.read[len(label)] = vector
+        return vector
 
     def given(self, label: int | Tensor) -> Self:
-        classes = self.network.classes
-        if classes == 0:
+        encoder = self.network.encoder
+        if encoder is None:
             raise BadInput("this model knows no classes; fit it on labelled data to condition on one")
-        numbers = torch.as_tensor(label)
-        if bool(((numbers < 0) | (numbers >= classes)).any()):
-            raise BadInput(
-                f"a class number outside 0 .. {classes - 1} was asked for; this model knows {classes} classes"
-            )
+        encoder.refuse(torch.as_tensor(label))
         return replace(self, label=label)
 
 

@@ -73,10 +73,11 @@ class Items:
             count += size
         return math.sqrt(square / (count - 1))
 
-    def fingerprint(self) -> str:
-        """The SHA-256 of the items (n, *event) and their classes (n,)."""
+    def fingerprint(self, told: Tensor | None = None) -> str:
+        """The SHA-256 of the items (n, *event) and what is `told` of them (n, ...), by default their classes (n,)."""
+        told = self.label if told is None else told
         digest = hashlib.sha256()
         for part, _ in self.parts():
             digest.update(part.contiguous().numpy().data)
-        digest.update(b"" if self.label is None else self.label.numpy().tobytes())
+        digest.update(b"" if told is None else told.numpy().tobytes())
         return digest.hexdigest()

@@ -13,6 +13,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,14 +23,12 @@ from driftback.randomness import Rng
 from driftback.scores.learned import LearnedDenoiser
 from driftback.shapes import per_item
 from driftback.training import ema
-from driftback.training.augment import augmented
+from driftback.training.batch import Batch, batch_of
 from driftback.training.drawing import DRAWINGS, Drawing
 from driftback.training.items import Items
-from driftback.training.order import batch_indices
 from driftback.training.plan import Plan
 from driftback.training.posthoc import PowerAverages
 from driftback.training.times import TimeLaw
-from driftback.training.weightings import WEIGHTINGS
 
 
 @dataclass
@@ -89,21 +88,23 @@ def train(
 ) -> Iterator[Step]:
     """Train from `state.step` to `plan.steps`, changing `state` in place and yielding after every step.
 
-    `x0` (n, *event) and `label` (n,) int64 or None are the encoded data, or `x0` is `Items` that know both; discrete
-    data are spread uniformly over cells of width `cell`, () or per column (d,) (dequantised), unless that is None.
+    `x0` (n, *event) and `label`, what is given with them, (n, *row), such as classes (n,), or None, are the encoded
+    data, or `x0` is `Items` that know both; discrete data are spread uniformly over cells of width `cell`, () or per
+    column (d,) (dequantised), unless that is None.
     Raises TrainingStopped, with a state whose loss was seen to be sane, when a loss or gradient is not finite, when the
     loss explodes (`EXPLODED`), or when not even one item fits the memory.
     """
     items = x0 if isinstance(x0, Items) else Items.of(x0, label)
+    batch_at = partial(_batch_at, state, items, law, plan, cell, device)
     network, good = state.denoiser.network.train(), None
     state.average.network.eval()
     while state.step < plan.steps:
         k = state.step
-        batch = _batch(state, items, law, plan, k, cell, device)
+        batch = batch_at(k)
         loss, norm = _attempt(state, batch, plan)
         if not _sane(state, loss, norm):
             # The batch before was sane under the weights before: if it is no longer, the last step spoilt them.
-            before = _batch(state, items, law, plan, k - 1, cell, device) if k else batch
+            before = batch_at(k - 1) if k else batch
             if k and _spoilt(state, before, plan):
                 raise TrainingStopped(_stopped(state, batch, loss, _back(state, good)))
             if not (bool(loss.isfinite()) and bool(norm.isfinite())):
@@ -120,7 +121,7 @@ def train(
             state.drawing.observe(batch.u, state.losses / batch.factor)
         state.step = k + 1
         if state.step == plan.steps and _spoilt(state, batch, plan):
-            before = _batch(state, items, law, plan, k - 1, cell, device) if k else batch
+            before = batch_at(k - 1) if k else batch
             if _spoilt(state, before, plan):
                 raise TrainingStopped(_stopped(state, batch, loss, _back(state, good)))
         yield Step(k + 1, float(loss), float(norm), plan.rate(k))
@@ -135,67 +136,13 @@ KEPT = 25
 """So often, in steps, a state whose loss was seen to be sane is kept to go back to."""
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """The items of step `step` with their noise."""
-
-    step: int
-    index: Tensor
-    x: Tensor
-    y: Tensor | None
-    t: Tensor
-    noise: Tensor
-    told: Tensor | None
-    """What augmentation did to each item, which the network is told."""
-    u: Tensor
-    """The uniform numbers behind `t`."""
-    factor: Tensor | None
-    """What each loss counts because its time was likelier than its law has it, (n,); None for 1."""
-    weight: Tensor | None
-    """What each loss is multiplied by, (n,): that and the plan's weighting; None for 1."""
+def _batch_at(
+    state: State, items: Items, law: TimeLaw, plan: Plan, cell: Tensor | None, device: torch.device | str, k: int
+) -> Batch:
+    return batch_of(state.denoiser, state.drawing, items, law, plan, k, cell, device)
 
 
-def _batch(
-    state: State,
-    items: Items,
-    law: TimeLaw,
-    plan: Plan,
-    k: int,
-    cell: Tensor | None,
-    device: torch.device | str,
-) -> _Batch:
-    rng = Rng(plan.seed)
-    index = torch.from_numpy(batch_indices(rng.child("order"), k, plan.batch, len(items)))
-    generator = rng.child("step", k).torch_generator(device)
-    x, y = items.take(index)
-    x, y = x.to(device, non_blocking=True), None if y is None else y.to(device, non_blocking=True)
-    x, told = augmented(x, plan.augment, rng.child("augment", k).torch_generator())
-    u, factor = state.drawing(plan.batch, generator)
-    t = law.quantile(u, state.denoiser.process)
-    # The strata are sorted, the batch is shuffled: no item is tied to a noise level.
-    noise = torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype)
-    if cell is not None:
-        x = x + cell.to(x) * (torch.rand(x.shape, generator=generator, device=device, dtype=x.dtype) - 0.5)
-    if y is not None:
-        drop = torch.rand(plan.batch, generator=generator, device=device) < plan.label_drop
-        y = torch.where(drop, state.denoiser.network.classes, y)
-    return _Batch(k, index, x, y, t, noise, told, u, factor, _weight(state.denoiser, t, factor, plan))
-
-
-def _weight(denoiser: LearnedDenoiser, t: Tensor, factor: Tensor | None, plan: Plan) -> Tensor | None:
-    process = denoiser.process
-    alpha, sigma = process.alpha(t), process.sigma(t)
-    relative = WEIGHTINGS[plan.weighting].relative(denoiser.parametrisation, alpha, sigma, process.spread)
-    known = denoiser.network.closed_form
-    if known is not None and relative is None:
-        # Where a closed form is corrected, the error of what it leaves counts, which has unit variance.
-        relative = known.weight(sigma / alpha)
-    if factor is None or relative is None:
-        return factor if relative is None else relative
-    return factor * relative
-
-
-def _attempt(state: State, batch: _Batch, plan: Plan) -> tuple[Tensor, Tensor]:
+def _attempt(state: State, batch: Batch, plan: Plan) -> tuple[Tensor, Tensor]:
     """Loss and gradient norm of a batch; the clipped gradients and the step's rate are ready for the optimiser."""
     for group in state.optimiser.param_groups:
         group["lr"] = plan.rate(batch.step)
@@ -206,7 +153,7 @@ def _attempt(state: State, batch: _Batch, plan: Plan) -> tuple[Tensor, Tensor]:
     return loss, torch.nn.utils.clip_grad_norm_(state.denoiser.network.parameters(), plan.clip)
 
 
-def _spoilt(state: State, batch: _Batch, plan: Plan) -> bool:
+def _spoilt(state: State, batch: Batch, plan: Plan) -> bool:
     return not _sane(state, *_attempt(state, batch, plan))
 
 
@@ -298,7 +245,7 @@ def _gradients(
             state.parts = min(2 * state.parts, len(x))
 
 
-def _stopped(state: State, batch: _Batch, loss: Tensor, kept: str) -> str:
+def _stopped(state: State, batch: Batch, loss: Tensor, kept: str) -> str:
     x, t = batch.x, batch.t
     bad = "" if bool(torch.isfinite(x).all()) else "; the batch itself holds values that are not finite"
     what = "exploded" if bool(loss.isfinite()) and float(loss) > _most(state) else "is not finite"

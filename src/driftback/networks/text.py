@@ -1,0 +1,84 @@
+"""A text encoder that is trained along: tokens with learned places, a small transformer, and a mean by attention.
+
+h = x + A(norm(x)), x = h + M(norm(h)) (Vaswani et al. 2017, arXiv 1706.03762; norms first, Xiong et al. 2020, arXiv
+2002.04745); the vector is sum_i softmax_i(s . h_i) h_i (Yang et al. 2016, 'Hierarchical attention networks'). A token
+that every caption starts with is always there, and alone it is 'no caption'.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from driftback.errors import BadInput
+
+PADDING, UNKNOWN = 0, 1
+"""The token where a caption has ended, and that of a sign which no training caption has."""
+
+
+class _Layer(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.look = nn.Linear(width, 3 * width)
+        self.gather = nn.Linear(width, width)
+        self.think = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, x: Tensor, there: Tensor) -> Tensor:
+        n, length, width = x.shape
+        parts = self.look(self.before(x)).view(n, length, 3, self.heads, width // self.heads)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=there[:, None, None, :])
+        x = x + self.gather(seen.transpose(1, 2).reshape(n, length, width))
+        return x + self.think(self.between(x))
+
+
+class TextEncoder(nn.Module):
+    """Tokens (n, length) int64 in [0, tokens), 0 where a caption has ended, to vectors (n, width).
+
+    A row of zeros is 'no caption'. `inner` is the width of the transformer, `depth` its layers.
+    """
+
+    def __init__(
+        self, tokens: int, length: int, width: int, *, inner: int = 96, depth: int = 1, heads: int = 4
+    ) -> None:
+        super().__init__()
+        self.row: tuple[int, ...] = (length,)
+        self.tokens = tokens
+        self.word = nn.Embedding(tokens, inner)
+        self.place = nn.Parameter(torch.empty(length + 1, inner))
+        nn.init.normal_(self.place, std=0.1)
+        self.layers = nn.ModuleList(_Layer(inner, heads) for _ in range(depth))
+        self.norm = nn.LayerNorm(inner)
+        self.weigh = nn.Linear(inner, 1)
+        self.leave = nn.Linear(inner, width)
+        with torch.no_grad():
+            # What is never trained must not shout: a sign that no caption has is known by its place alone.
+            self.word.weight[[PADDING, UNKNOWN]] = 0.0
+            # Captions differ about as much as rows of a table of classes from the start.
+            self.leave.weight *= 3.0
+
+    def none(self, n: int, device: torch.device) -> Tensor:
+        return torch.zeros((n, *self.row), dtype=torch.int64, device=device)
+
+    def dropped(self, y: Tensor, drop: Tensor) -> Tensor:
+        return torch.where(drop[:, None], PADDING, y)
+
+    def refuse(self, y: Tensor) -> None:
+        if y.shape[-1:] != self.row or y.dtype != torch.int64:
+            raise BadInput(f"tokens of shape {tuple(y.shape)} were given; give {self.row[0]} whole numbers per item")
+        if bool(((y < 0) | (y >= self.tokens)).any()):
+            raise BadInput(
+                f"a token outside 0 .. {self.tokens - 1} was asked for; this model knows {self.tokens} tokens"
+            )
+
+    def forward(self, y: Tensor) -> Tensor:
+        x = F.pad(self.word(y), (0, 0, 1, 0)) + self.place
+        there = F.pad(y != PADDING, (1, 0), value=True)
+        for layer in self.layers:
+            x = layer(x, there)
+        x = self.norm(x)
+        share = self.weigh(x)[..., 0].masked_fill(~there, -torch.inf).softmax(-1)
+        return self.leave((share[..., None] * x).sum(1))

@@ -1,0 +1,179 @@
+"""What a model's items can be asked by: classes, captions or numbers; here they become the rows that its network reads.
+
+A model knows one kind. Where nothing is asked for, rows are drawn as in the training data, one for each item of a seed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from driftback.data.dataset import Dataset
+from driftback.errors import BadInput
+from driftback.recipes import classes
+from driftback.recipes.captions import Captions
+from driftback.recipes.classes import Label
+from driftback.recipes.config import Config
+from driftback.recipes.numbers import Numbers
+
+Prompt = str | Sequence[str] | None
+Value = float | Sequence[float] | np.ndarray | Mapping[str, Any] | None
+
+
+class Condition(Protocol):
+    """One kind of conditions: what is told for people becomes rows for the network. `argument` asks for it."""
+
+    argument: ClassVar[str]
+    what: ClassVar[str]
+
+    def told(self, asked: Any, n: int) -> Any:
+        """What is asked, one for all or one each, as what is told of `n` items. Raises BadInput."""
+
+    def drawn(self, n: int, seed: int) -> Any:
+        """What is told of the `n` items of a seed, drawn as in the training data."""
+
+    def rows(self, told: Any) -> np.ndarray:
+        """What the network reads of it, (n, *row)."""
+
+    def words(self, told: Any) -> tuple[str, ...]:
+        """What people read of it, (n,)."""
+
+    def doubts(self, told: Any) -> tuple[str, ...]:
+        """A line for each thing in it that training has not seen."""
+
+    def beside(self, dataset: Dataset) -> Any:
+        """What a data set tells; None where it tells nothing of this kind."""
+
+    def take(self, told: Any, index: np.ndarray) -> Any:
+        """What is told of some of the items."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of new items: a class `label`, a sentence `prompt`, or numbers `value`, each one for all items or
+    one per item; None where nothing is asked.
+    """
+
+    label: Label = None
+    prompt: Prompt = None
+    value: Value = None
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What `n` items are drawn on: `rows` (n, ...) for the network, `words` (n,) for people, and what is to be `said`
+    about it; None where the model knows no conditions.
+    """
+
+    rows: np.ndarray | None
+    words: tuple[str, ...] | None = None
+    said: tuple[str, ...] = ()
+
+
+def learn(dataset: Dataset, text_encoder: str = "trained") -> Captions | Numbers | None:
+    """What the training items of `dataset` say beside them: captions, else numbers; None for neither."""
+    if dataset.captions is not None and dataset.numbers is not None:
+        raise BadInput("a model is conditioned on captions or on numbers, not on both: leave one out")
+    if dataset.captions is not None:
+        return Captions.learn(dataset.captions, text_encoder)
+    if dataset.numbers is not None:
+        return Numbers.learn(dataset.numbers, dataset.number_names)
+    return None
+
+
+def given(config: Config, n: int, wanted: Wanted, seed: int) -> Given:
+    """What each of `n` items of `seed` is drawn on. Raises BadInput for what the model does not know."""
+    known: Condition | None = config.condition
+    for field in fields(wanted):
+        if getattr(wanted, field.name) is not None and (known is not None or field.name != "label"):
+            _refuse(field.name, config)
+    if known is None:
+        rows = classes.drawn(config, n, wanted.label, seed)
+        return Given(rows, None if rows is None else tuple(config.preprocessing.classes[k] for k in rows))
+    asked = getattr(wanted, known.argument)
+    told = known.drawn(n, seed) if asked is None else known.told(asked, n)
+    return Given(known.rows(told), known.words(told), () if asked is None else known.doubts(told))
+
+
+def warned(given: Given) -> Given:
+    """`given`, with a warning for each thing that the model has not seen."""
+    for line in given.said:
+        warnings.warn(line, stacklevel=3)
+    return given
+
+
+def _refuse(argument: str, config: Config) -> None:
+    """Raise BadInput if the model is not asked by this argument, naming the one that it is."""
+    known = config.condition
+    if known is not None and argument == known.argument:
+        return
+    if known is not None:
+        raise BadInput(f"this model knows {known.what}, so {argument} says nothing to it: give {known.argument}")
+    knows = "classes: give label" if config.class_counts else "nothing to ask by"
+    how = "captions" if argument == "prompt" else "numbers"
+    raise BadInput(f"this model knows {knows}; to ask by {argument}, fit it on data with {how}")
+
+
+def beside(config: Config, dataset: Dataset) -> Any:
+    """What `dataset` says beside its items, as `given_to` takes it: classes by name, captions, or numbers; None where
+    it says nothing that the model knows.
+    """
+    if config.condition is not None:
+        return config.condition.beside(dataset)
+    codes = config.preprocessing.labels(dataset) if config.class_counts else None
+    return None if codes is None else [config.preprocessing.classes[k] for k in codes]
+
+
+def given_to(config: Config, told: Any, n: int) -> np.ndarray:
+    """The rows of what is told of `n` known items: classes by name or number, captions, or numbers (n,) or (n, k)."""
+    known: Condition | None = config.condition
+    return classes.numbers(config, told, n) if known is None else known.rows(known.told(told, n))
+
+
+def of(condition: Condition | None, dataset: Dataset) -> Tensor | None:
+    """The rows of a dataset that a model of `condition`, or of classes, is trained on; None where there are none."""
+    if condition is not None:
+        told = condition.beside(dataset)
+        return None if told is None else torch.from_numpy(condition.rows(condition.told(told, len(dataset))))
+    return torch.from_numpy(dataset.y) if dataset.y is not None and len(dataset.classes) > 1 else None
+
+
+def class_counts(condition: Condition | None, rows: Tensor | None, classes: int) -> tuple[int, ...]:
+    """How many items each class has; empty for a model of none."""
+    return () if condition is not None or rows is None else tuple(rows.bincount(minlength=classes).tolist())
+
+
+def identity(condition: Condition | None, dataset: Dataset, rows: Tensor | None) -> Tensor | None:
+    """What tells these conditions from others, the same on every machine."""
+    if condition is None or dataset.captions is None:
+        return rows
+    return torch.from_numpy(np.frombuffer("\n".join(dataset.captions).encode(), np.uint8).copy())
+
+
+def picked(config: Config, dataset: Dataset, n: int, seed: int) -> Wanted | None:
+    """What to ask for to draw `n` items on the conditions of `dataset`, each drawn from it; None for classes, whose
+    shares are those of the training data, and where it has none.
+    """
+    known: Condition | None = config.condition
+    told = None if known is None else known.beside(dataset)
+    if known is None or told is None:
+        return None
+    u = classes.uniform(n, seed, "picked")
+    some = np.minimum((u * len(dataset)).astype(np.int64), len(dataset) - 1)
+    return Wanted(**{known.argument: known.take(told, some)})
+
+
+def drawn_on(config: Config, wanted: Wanted | None, *, held: bool) -> str | None:
+    """A sentence on what samples that are judged were drawn on; None for models without captions or numbers."""
+    if config.condition is None:
+        return None
+    whose = "the held-out items" if held else "the real items"
+    if wanted is None:
+        whose = "the training items, for the others have none"
+    return f"the samples were drawn on the {config.condition.what} of {whose}"

@@ -1,0 +1,70 @@
+"""Captions as tokens: common words whole, rare and new ones by pieces that training has seen, near-misses told."""
+
+import numpy as np
+import pytest
+
+from driftback.data.vocabulary import PADDING, UNKNOWN, Vocabulary, unheard, words
+
+CAPTIONS = [
+    "red circle",
+    "blue circle",
+    "Red square",
+    "blue square",
+    "flag of kazakhstan",
+    "flag of uzbekistan",
+    "pakistan",
+]
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> Vocabulary:
+    return Vocabulary.learn(CAPTIONS)
+
+
+def spelt(vocabulary: Vocabulary, text: str) -> list[str]:
+    return [("?", *vocabulary.tokens)[k - 1] for k in vocabulary.numbers(text)]
+
+
+def test_words() -> None:
+    assert words("A red  Heart, ＸＬ: 1f3fb-1f3fc") == ["red", "heart", ",", "xl", ":", "1f3fb", "-", "1f3fc"]
+    assert words("a") == ["a"], "an article alone is a letter"
+    assert words("") == []
+
+
+def test_common_words_are_whole_and_rare_ones_are_cut(vocabulary: Vocabulary) -> None:
+    assert spelt(vocabulary, "the red square") == ["red", "square"]
+    pieces = spelt(vocabulary, "kazakhstan")
+    assert len(pieces) > 1
+    assert "".join(piece.lstrip("+") for piece in pieces) == "kazakhstan"
+    assert [piece.startswith("+") for piece in pieces] == [False] + [True] * (len(pieces) - 1)
+    assert any(len(piece) > 2 for piece in pieces), "what several words share is one piece"
+
+
+def test_every_token_is_trained(vocabulary: Vocabulary) -> None:
+    used = {number for caption in CAPTIONS for number in vocabulary.numbers(caption)}
+    assert used == set(range(2, len(vocabulary)))
+
+
+def test_what_is_new_is_cut_or_unknown(vocabulary: Vocabulary) -> None:
+    assert "".join(piece.lstrip("+") for piece in spelt(vocabulary, "pakkazstan")) == "pakkazstan"
+    assert vocabulary.numbers("ωψ") == [UNKNOWN]
+    assert vocabulary.numbers("") == []
+
+
+def test_rows_are_padded_and_cut(vocabulary: Vocabulary) -> None:
+    rows = vocabulary.encode(["red", "", "red circle blue square"], 3)
+    assert rows.dtype == np.int64
+    assert rows[0].tolist() == [*vocabulary.numbers("red"), PADDING, PADDING]
+    assert rows[1].tolist() == [PADDING] * 3
+    assert rows[2].tolist() == vocabulary.numbers("red circle blue")
+
+
+def test_order_and_case_of_captions_do_not_matter() -> None:
+    assert Vocabulary.learn(CAPTIONS[::-1]) == Vocabulary.learn([one.upper() for one in CAPTIONS])
+
+
+def test_near_misses_are_named() -> None:
+    known = {word for caption in CAPTIONS for word in words(caption)}
+    assert unheard("a rad circel", known) == {"rad": ["red"], "circel": ["circle"]}
+    assert unheard("red, square!", known) == {}
+    assert unheard("xyzzy", known) == {"xyzzy": []}
