@@ -157,6 +157,11 @@ def test_a_wrong_function_is_told_in_one_line(function: Callable, line: str) -> 
     assert "\n" not in str(caught.value)
 
 
+def test_a_function_without_a_name_is_called_own() -> None:
+    assert Function(lambda x: x, lambda z: z.numpy()).name == "own"
+    assert Function(noisy, lambda z: z.numpy()).name == "noisy"
+
+
 def test_blocks_do_not_show(dictionary: Patches, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = extract(dictionary, HELD)
     monkeypatch.setattr(extractor, "BLOCK_NUMBERS", 700)

@@ -59,7 +59,8 @@ class Function:
 
     def __init__(self, function: Callable[[np.ndarray], Any], decode: Callable[[Tensor], np.ndarray]) -> None:
         self.function, self.decode = function, decode
-        self.name = getattr(function, "__name__", type(function).__name__)
+        named = getattr(function, "__name__", type(function).__name__)
+        self.name = named if named.isidentifier() else "own"
 
     def __call__(self, pictures: Tensor) -> Any:
         try:

@@ -15,16 +15,18 @@ halved, 2 d^2(n) - mean d^2(n/2), leaves terms of 1 / n^2 (the line in 1 / n is 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from driftback.errors import BadInput
 from driftback.evaluation.features.projection import PER_DIMENSION, Projection, dimensions
 from driftback.evaluation.metric import TOO_FEW, Metric
-from driftback.evaluation.permutation import Splits, Values, measure
+from driftback.evaluation.permutation import GROUPS, Splits, Values, measure
 from driftback.evaluation.points import Points, points, same_width
 from driftback.randomness import Rng, as_rng
 
 SHUFFLES = 99
 """The decompositions are dear: p goes down to .01, and the floor's ends are the third-outermost of 99."""
+Chosen = NDArray[np.bool_]
 NAME, ENDLESS = "Fréchet distance", "Fréchet distance, endless items"
 
 
@@ -41,15 +43,13 @@ def frechet(x: Points, y: Points) -> float:
     return gap + float(np.square(f).sum()) + float(np.square(g).sum()) - 2 * shared
 
 
-def halved(x: Points, y: Points) -> float:
-    """The mean of what `frechet` says of two halves of both sets, n, m >= 4."""
-    return (frechet(x[::2], y[::2]) + frechet(x[1::2], y[1::2])) / 2
+def both(x: Points, y: Points, first: Chosen, second: Chosen) -> tuple[float, float]:
+    """What `frechet` says of the sets, and what it would say of endlessly many items like these.
 
-
-def both(x: Points, y: Points) -> tuple[float, float]:
-    """What `frechet` says of the sets, and what it would say of endlessly many items like these, n, m >= 4."""
+    `first` (n,) and `second` (m,) choose a half of each set, two items at least in it and two beside it.
+    """
     whole = frechet(x, y)
-    return whole, 2 * whole - halved(x, y)
+    return whole, 2 * whole - (frechet(x[first], y[second]) + frechet(x[~first], y[~second])) / 2
 
 
 def frechet_distance(x: Points, y: Points) -> float:
@@ -65,10 +65,21 @@ def frechet_distance(x: Points, y: Points) -> float:
     return max(0.0, frechet(x, y))
 
 
+def halves(n: int) -> Chosen:
+    """Which of n pooled items are in the first half, (n,), in every split.
+
+    Items of one group of the jackknife, GROUPS places apart, alternate: each deletion is as large in both halves, and
+    the jackknife does not take a change of halves for the items' own noise.
+    """
+    place = np.arange(n)
+    return (place + place // GROUPS) % 2 == 0
+
+
 def frechet_statistic(z: Points, ways: Splits) -> Values:
     """(C, 2): the distance as it stands, and for endless items, for every split."""
-    pairs = ((z[a > 0], z[b > 0]) for a, b in zip(ways.first.T, ways.second.T, strict=True))
-    return np.array([both(x, y) for x, y in pairs])
+    half = halves(len(z))
+    pairs = ((a > 0, b > 0) for a, b in zip(ways.first.T, ways.second.T, strict=True))
+    return np.array([both(z[a], z[b], half[a], half[b]) for a, b in pairs])
 
 
 def frechet_metrics(

@@ -24,7 +24,7 @@ def features_named(name: str) -> Kind:
     if name == AUTO:
         name = efficientnet.NAME if efficientnet.installed() else patches.NAME
     if name not in FEATURES:
-        near = difflib.get_close_matches(name, FEATURES, 1)
+        near = difflib.get_close_matches(str(name), FEATURES, 1)
         meant = f"did you mean {near[0]}? " if near else ""
         raise BadInput(f"there are no features called {name}: {meant}known are {', '.join((AUTO, *FEATURES, NONE))}")
     return FEATURES[name]
