@@ -39,7 +39,7 @@ from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
 from driftback.recipes.job import LOG, Job, preview_evaluations, read_log
 from driftback.recipes.methods import METHODS, default_method, method_named
-from driftback.recipes.pace import MOST_PASSES, most_steps, paced, with_snapshots
+from driftback.recipes.pace import MOST_PASSES, most_steps, paced, with_snapshots, without_snapshots
 from driftback.recipes.start import fill_bias
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
@@ -99,10 +99,8 @@ def prepare(
         Rng(seed)
     if method is not None:
         method_named(method)
-    if weighting is not None:
-        weighting_named(weighting)
-    if times is not None:
-        refuse_unknown(times)
+    weighting_named(weighting or "simple")
+    refuse_unknown(times or "stratified")
     begun = time.perf_counter()
     folder = None if out is None else Path(out).expanduser()
     device = device_named(device)
@@ -184,7 +182,7 @@ def prepare(
     denoiser = _ready(config, x0, label, device)
     refuse_not_squared(config.plan.weighting, denoiser.parametrisation)
     if not old:
-        config = with_snapshots(config, denoiser.network, snapshots)
+        config = with_snapshots(config, denoiser.network, snapshots, folder)
         if steps is None:
             law = training_times(config)
             per_step = seconds_per_step(denoiser, x0, label, law, config.plan, device=device)
@@ -216,9 +214,10 @@ def prepare(
                 )
         config = paced(config, steps, fixed=network is not None)
         denoiser = _ready(config, x0, label, device)
-        config = with_snapshots(config, denoiser.network, snapshots)
+        config = with_snapshots(config, denoiser.network, snapshots, folder)
     state = State.start(denoiser, config.plan)
     job = Job(config, folder, findings, state, x0, label, held, device, said=said, per_step=per_step)
+    said += without_snapshots(config, snapshots)
     if ema.trails(config.plan.steps, config.plan.ema):
         said.append(f"{config.plan.steps} steps are few for averaged weights; samples may trail the training")
     if old and folder is not None:
