@@ -13,6 +13,7 @@ from driftback.recipes.job import Job
 from driftback.recipes.methods import METHODS
 from driftback.recipes.prepare import prepare
 from driftback.scores.learned_variance import LearnedVariance
+from driftback.training import snapshots as kept
 
 FEW: dict[str, Any] = {"n": 200, "steps": 12, "batch": 64}
 
@@ -78,6 +79,27 @@ def test_what_is_asked_for_is_in_the_config(tmp_path: Path) -> None:
     for wrong in ({"weighting": "simple"}, {"times": "stratified"}, {"snapshots": False}):
         with pytest.raises(db.BadInput, match=f"planned with {next(iter(wrong))}"):
             prepare("two-moons", out=out, resume=True, n=200, **wrong)
+
+
+def test_snapshots_need_a_folder_and_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(db.BadInput, match="kept in a model's folder; give out"):
+        prepare("two-moons", snapshots=True, **FEW)
+    assert prepare(pictures(), method="edm", steps=2, batch=8).config.plan.snapshots == 0
+    monkeypatch.setattr(kept, "MOST_BYTES", 1000)
+    job = prepare("two-moons", out=tmp_path / "run", snapshots=True, **FEW)
+    assert job.config.plan.snapshots == 0
+    assert any("no snapshots are kept" in line for line in job.said)
+
+
+def test_names_that_a_damaged_config_asks_for_are_told(tmp_path: Path) -> None:
+    prepare("two-moons", out=tmp_path / "run", **FEW)
+    path = tmp_path / "run" / "config.json"
+    whole = path.read_text()
+    for good, bad in (('"weighting": "simple"', '"weighting": "snr"'), ('"times": "stratified"', '"times": "even"')):
+        assert good in whole
+        path.write_text(whole.replace(good, bad))
+        with pytest.raises(db.DamagedModel, match="weighting or times that this driftback does not know"):
+            configs.read(tmp_path / "run")
 
 
 def test_pictures_keep_snapshots_and_give_any_average(tmp_path: Path) -> None:

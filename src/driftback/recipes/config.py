@@ -20,7 +20,9 @@ from driftback.recipes.budget import Judging
 from driftback.recipes.captions import Captions
 from driftback.recipes.methods import METHODS
 from driftback.recipes.numbers import Numbers
+from driftback.training.drawing import DRAWINGS
 from driftback.training.plan import Plan
+from driftback.training.weightings import WEIGHTINGS
 
 VERSION = 1
 
@@ -109,6 +111,8 @@ def read(folder: Path) -> Config:
         config = Config.model_validate(record)
         if config.method not in METHODS:
             raise DamagedModel(f"{path} asks for the method '{config.method}', which this driftback does not know")
+        if config.plan.weighting not in WEIGHTINGS or config.plan.times not in DRAWINGS:
+            raise DamagedModel(f"{path} asks for a weighting or times that this driftback does not know")
         return config
     except ValidationError as error:
         first = error.errors()[0]

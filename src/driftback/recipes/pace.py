@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from torch import nn
 
+from driftback.errors import BadInput
 from driftback.networks.presets import FEW_ITEMS, dropout_of
 from driftback.recipes.config import Config
-from driftback.training.snapshots import affordable
+from driftback.training.snapshots import MOST_BYTES, affordable
 
 MOST_PASSES = 62
 """So often a small set of items is passed over in a time budget: held-out digits had 1.745 bits per dimension after 62
@@ -38,10 +40,20 @@ def paced(config: Config, steps: int, *, fixed: bool) -> Config:
     return config.model_copy(update={"plan": plan, "network": network})
 
 
-def with_snapshots(config: Config, network: nn.Module, asked: bool | None) -> Config:
-    """The plan with as many snapshots of `network` as are kept: where they are `asked` for, and of pictures when
-    nothing is said.
+def with_snapshots(config: Config, network: nn.Module, asked: bool | None, folder: Path | None) -> Config:
+    """The plan with as many snapshots of `network` as are kept in `folder`: where they are `asked` for, and of pictures
+    when nothing is said. BadInput where they are asked for and there is no folder.
     """
-    wanted = len(config.preprocessing.internal_event) > 1 if asked is None else asked
+    if asked and folder is None:
+        raise BadInput("snapshots are kept in a model's folder; give out, or leave snapshots out")
+    pictures = len(config.preprocessing.internal_event) > 1
+    wanted = (pictures and folder is not None) if asked is None else asked
     count = affordable(network) if wanted else 0
     return config.model_copy(update={"plan": config.plan.model_copy(update={"snapshots": count})})
+
+
+def without_snapshots(config: Config, asked: bool | None) -> list[str]:
+    """A line for the person who asked for snapshots that would take too much room; none for others."""
+    if not asked or config.plan.snapshots:
+        return []
+    return [f"no snapshots are kept: eight of this network would take more than {MOST_BYTES >> 20} MiB"]

@@ -40,7 +40,7 @@ from driftback.recipes.early import early_step, read_early
 from driftback.recipes.job import Job
 from driftback.recipes.log import LOG, read_log
 from driftback.recipes.methods import METHODS, default_method, method_named
-from driftback.recipes.pace import paced, with_snapshots
+from driftback.recipes.pace import paced, with_snapshots, without_snapshots
 from driftback.recipes.previews import preview_evaluations
 from driftback.recipes.start import closed_form_for, filled, ready
 from driftback.recipes.timed import timed
@@ -113,10 +113,8 @@ def prepare(
         Rng(seed)
     if method is not None:
         method_named(method)
-    if weighting is not None:
-        weighting_named(weighting)
-    if times is not None:
-        refuse_unknown(times)
+    weighting_named(weighting or "simple")
+    refuse_unknown(times or "stratified")
     begun = time.perf_counter()
     folder = None if out is None else Path(out).expanduser()
     device = device_named(device)
@@ -217,7 +215,7 @@ def prepare(
     if kept is None or not kept.is_file():  # else the mixture is in the checkpoint
         spent = filled(denoiser, items, config.plan.seed)
     if not old:
-        config = with_snapshots(config, denoiser.network, snapshots)
+        config = with_snapshots(config, denoiser.network, snapshots, folder)
         if steps is None:
 
             def measured(one: Config) -> float:
@@ -231,9 +229,10 @@ def prepare(
             said += budget.said
         config = paced(config, steps, fixed=choice.own is not None)
         denoiser = ready(config, items, device, denoiser)
-        config = with_snapshots(config, denoiser.network, snapshots)
+        config = with_snapshots(config, denoiser.network, snapshots, folder)
     state = State.start(denoiser, config.plan)
     job = Job(config, folder, findings, state, items, held, device, said=said, per_step=per_step)
+    said += without_snapshots(config, snapshots)
     if ema.trails(config.plan.steps, config.plan.ema):
         said.append(f"{config.plan.steps} steps are few for averaged weights; samples may trail the training")
     if kept is not None and folder is not None:
