@@ -39,6 +39,8 @@ Make = Callable[[Denoiser], Sampler]
 NAMED = SAMPLERS | LEARNED
 """All that `sampler` may name."""
 
+Push = float | tuple[float, float, tuple[float, float] | None]
+"""What tells one guided denoiser of a model from another."""
 WAYS = 768, 48
 """So many ways of points, or of pictures, a solver is fitted to and judged by."""
 
@@ -108,9 +110,10 @@ class Asked:
             raise BadInput("churn belongs to EDM's sampler; leave it or the sampler out")
 
     @property
-    def push(self) -> tuple[float, float, tuple[float, float] | None]:
-        """All that the guided denoiser depends on; nothing of it is true where there is none."""
-        return self.guidance, self.autoguidance, self.interval
+    def push(self) -> Push:
+        """All that the guided denoiser depends on: the guidance alone where nothing else is asked."""
+        plain = not self.autoguidance and self.interval is None
+        return self.guidance if plain else (self.guidance, self.autoguidance, self.interval)
 
     @property
     def pushed(self) -> bool:
@@ -142,7 +145,7 @@ class Ways:
     denoiser: LearnedDenoiser
     folder: Path | None = None
     mark: str = ""
-    made: dict[tuple, Solver] = field(default_factory=dict)
+    made: dict[Push, Solver] = field(default_factory=dict)
     early: LearnedDenoiser | None = None
     """An under-trained snapshot of the same model, for autoguidance."""
 
