@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from driftback.errors import BadInput
 from driftback.networks.embedding import ClassTable, Conditioning
+from driftback.networks.ladder import preset
 from driftback.networks.numbers import NumberEncoder, VectorEncoder
-from driftback.networks.presets import build, preset
+from driftback.networks.presets import build
 from driftback.networks.text import TextEncoder
 
 WIDTH = 12

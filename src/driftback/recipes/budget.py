@@ -38,7 +38,7 @@ DRAWS = 33
 """Evaluations per item of the final likelihood."""
 
 
-BATCHES = ((4_096, 128), (16_384, 32))
+BATCHES = ((256, 128), (16_384, 32))
 """For pictures of at most so many numbers, so many items per step: what keeps a step under a second on a laptop."""
 
 

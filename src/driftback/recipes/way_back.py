@@ -41,6 +41,7 @@ NAMED = SAMPLERS | LEARNED
 
 Push = float | tuple[float, float, tuple[float, float] | None]
 """What tells one guided denoiser of a model from another."""
+
 WAYS = 768, 48
 """So many ways of points, or of pictures, a solver is fitted to and judged by."""
 
