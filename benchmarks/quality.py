@@ -73,7 +73,8 @@ def table(results: list[dict]) -> str:
         for m in run["metrics"]:
             if ": " not in m["name"]:
                 floor = "" if m["floor_low"] is None else f"  [{m['floor_low']:.4g}, {m['floor_high']:.4g}]"
-                lines.append(f"    {m['name']:55}{m['value']:.4g}{floor}  {m['verdict']}")
+                value = "-" if m["value"] is None else f"{m['value']:.4g}"
+                lines.append(f"    {m['name']:55}{value}{floor}  {m['verdict']}")
     return "\n".join(lines)
 
 

@@ -57,10 +57,12 @@ def test_options_for_pictures_have_no_meaning_for_points(cli, option):
 
 
 def test_a_model_remembers_how_its_pictures_were_read(cli, photos, run):
-    fit = ("fit", photos, *READING, "--batch", 8, "--out", run, "--quiet", "--json")
+    both = cli("fit", photos, *READING, "--out", run)
+    assert (both.code, "not on both: leave one out" in both.error) == (2, True)
+    fit = ("fit", photos, *READING[: READING.index("--number")], "--batch", 8, "--out", run, "--quiet", "--json")
     assert cli(*fit, "--steps", 1).json["items"] == 47
     reading = json.loads((run / "config.json").read_text())["reading"]
-    assert reading == {"size": [8, 6], "aspect": "pad", "y": "kind", "caption": "what", "numbers": ["age"]}
+    assert reading == {"size": [8, 6], "aspect": "pad", "y": "kind", "caption": "what"}
     again = cli("fit", photos, "--out", run, "--resume", "--json")
     assert (again.code, again.json["items"]) == (0, 47)
     found = cli("evaluate", run, "-n", 20, "--quiet", "--json")

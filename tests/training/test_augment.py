@@ -19,7 +19,7 @@ from driftback.samplers.grids import karras
 from driftback.samplers.heun import Heun
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import predict_edm
-from driftback.training import loop
+from driftback.training import batch
 from driftback.training.augment import AUGMENTATIONS, Flip, Shift, augmentations, augmented, numbers
 from driftback.training.loop import State, train
 from driftback.training.plan import Plan
@@ -149,7 +149,7 @@ def test_flips_leak_where_the_network_is_not_told(monkeypatch: pytest.MonkeyPatc
     def silent(x: Tensor, names: tuple[str, ...], generator: torch.Generator) -> tuple[Tensor, None]:
         return augmented(x, names, generator)[0], None
 
-    monkeypatch.setattr(loop, "augmented", silent)
+    monkeypatch.setattr(batch, "augmented", silent)
     assert share_of_flipped() > 0.25
 
 

@@ -81,6 +81,8 @@ def fractions(y: Any) -> Any:
 
 
 def _sentences(given: Any, n: int) -> tuple[str, ...]:
+    if getattr(getattr(given, "dtype", None), "kind", "U") in "biufc":
+        raise BadInput(f"captions must be sentences, not {given.dtype}: give numbers as numbers")
     values = given.tolist() if hasattr(given, "tolist") else list(given)
     if len(values) != n or any(isinstance(one, list | tuple) for one in values):
         raise BadInput(f"there are {len(values)} captions for {n} items: give one sentence per item")

@@ -41,7 +41,7 @@ def fill_bias(network: Backbone, levels: Levels, items: Items) -> None:
     channels, *places = items.event
     of_class = torch.zeros(max(1, network.classes), channels, levels.count, *places)
     for x, label in items.parts():
-        known = torch.zeros(len(x), dtype=torch.int64) if label is None else label
+        known = torch.zeros(len(x), dtype=torch.int64) if label is None or not network.classes else label
         for part, some in zip(x.split(1024), known.split(1024), strict=True):
             for k in some.unique().tolist():
                 of_class[k] += _counts(levels, part[some == k])
