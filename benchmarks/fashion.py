@@ -26,16 +26,19 @@ from workers.machine import busy_seconds, machine
 RIVALS = ("torchcfm", "diffusers")
 RATES = {"torchcfm": (1e-3, 3e-4), "diffusers": (1e-4, 5e-4, 1e-3)}
 """Learning rates, each tried for a fifth of the time: the library's own, and what is usual for a small U-Net."""
-BATCH = {"own": 128, "shared": 64}
+BATCH = {"own": 32, "shared": 32}
 SOURCE = Path("/usr/share/datasets/fashion-mnist")
 PILOT = 0.2
 
 
-def learn(library: str, network: str, seconds: float, rate: float, spec: dict, folder: Path, threads: int) -> dict:
+def learn(
+    library: str, network: str, seconds: float, rate: float, spec: dict, folder: Path, threads: int, quick: bool = False
+) -> dict:
     """What a library's process tells of its training; its pictures lie in `folder`."""
     name = f"{library}-{network}-{rate:g}-{seconds:.0f}"
     task = {"pictures": str(folder / "train.npz"), "out": str(folder / f"{name}.npz"), "network": network}
     task |= {"seconds": seconds, "rate": rate, "batch": BATCH.get(network, 0), "spec": spec, "threads": threads}
+    task |= {"quick": quick}
     python = sys.executable if library == OURS else ENVIRONMENT / "bin" / "python"
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [str(python), "-m", f"workers.fashion_{library}", json.dumps(task)]
@@ -60,7 +63,7 @@ def rival(judge: Judge, library: str, network: str, options: argparse.Namespace,
     """A rival with the best of its learning rates, each of which was tried for a part of the time."""
     tried = {}
     for rate in RATES[library]:
-        found = learn(library, network, PILOT * options.seconds, rate, spec, folder, options.threads)
+        found = learn(library, network, PILOT * options.seconds, rate, spec, folder, options.threads, quick=True)
         tried[rate] = judged(judge, found)["excess"]
         print(f"{library}, {network}: rate {rate:g} tried, excess {tried[rate]:.1f}", file=sys.stderr, flush=True)
     best = min(tried, key=lambda rate: tried[rate])

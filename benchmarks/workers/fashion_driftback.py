@@ -21,6 +21,13 @@ from driftback.recipes.model import Model
 from workers.fashion import CLASSES, EACH, Task
 
 
+WAYS = {
+    "default": {},
+    "heun, 18 steps": {"steps": 18},
+    "heun, 18 steps, autoguidance 1": {"steps": 18, "autoguidance": 1.0},
+}
+
+
 def main() -> None:
     """Do the one task on the command line, in JSON, and print what was done in one line of JSON."""
     answers = os.fdopen(os.dup(1), "w")
@@ -38,7 +45,7 @@ def main() -> None:
     model = db.load(folder)
     labels = [model.classes[k] for k in range(CLASSES) for _ in range(EACH)]
     drawn, seconds = {}, {}
-    for name, options in {"default": {}, "heun, 18 steps": {"steps": 18}}.items():
+    for name, options in WAYS.items():
         start = time.perf_counter()
         drawn[name] = model.sample(len(labels), label=labels, seed=task.seed, **options)
         seconds[name] = time.perf_counter() - start

@@ -55,7 +55,7 @@ def test_the_judge_knows_real_from_changed(fashion, data, monkeypatch) -> None:
 def test_all_are_in_the_record(fashion, data, tmp_path, monkeypatch) -> None:
     asked = []
 
-    def learn(library, network, seconds, rate, spec, folder, threads) -> dict:
+    def learn(library, network, seconds, rate, spec, folder, threads, quick=False) -> dict:
         asked.append((library, network, seconds, rate))
         x = data["test x"] // (1 if rate == 3e-4 or library == "driftback" else 2)
         facts = {"parameters": 5, "pictures": 7, "rate": rate, "network": {"kind": "unet"}}
