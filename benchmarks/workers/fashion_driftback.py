@@ -20,7 +20,6 @@ from driftback.recipes.fit import prepare
 from driftback.recipes.model import Model
 from workers.fashion import CLASSES, EACH, Task
 
-
 WAYS = {
     "default": {},
     "heun, 18 steps": {"steps": 18},
