@@ -128,14 +128,19 @@ def test_a_changed_byte_is_named(cli, disturbed, tmp_path) -> None:
 
 
 def test_the_second_interruption_stops_at_once() -> None:
-    # raise_signal: a signal to the process may be taken by another thread, and the main one then hears of it later.
-    with stoppable() as stop:
-        signal.raise_signal(signal.SIGINT)
-        assert stop()
-        assert stop.code == 130
-        with pytest.raises(KeyboardInterrupt):
+    # What a shell starts in the background ignores Ctrl-C, and so would the test.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        # raise_signal: a signal to the process may be taken by another thread, and the main one hears of it later.
+        with stoppable() as stop:
             signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            assert stop()
+            assert stop.code == 130
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
