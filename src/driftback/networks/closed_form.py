@@ -9,6 +9,7 @@ starts where the mixture ends, as it starts from a histogram where there are few
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 
 import torch
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
@@ -42,13 +43,6 @@ class ClosedForm(nn.Module):
     input (n, *event), and what makes EDM's O of F: an offset (n, *event) and a scale (n, 1, ...).
     """
 
-    mean: Tensor
-    basis: Tensor
-    rest: Tensor
-    centres: Tensor
-    axes: Tensor
-    variances: Tensor
-    log_weights: Tensor
     left: Tensor
 
     def __init__(self, spec: ClosedFormSpec, event: tuple[int, ...], spread: float) -> None:
@@ -71,15 +65,13 @@ class ClosedForm(nn.Module):
     @property
     def mixture(self) -> LowRankMixture:
         """The mixture that it holds."""
-        return LowRankMixture(
-            self.mean, self.basis, self.rest, self.centres, self.axes, self.variances, self.log_weights
-        )
+        return LowRankMixture(*(getattr(self, part.name) for part in fields(LowRankMixture)))
 
     @torch.no_grad()
     def fill(self, mixture: LowRankMixture, x0: Tensor, label: Tensor | None, *, rng: Rng) -> None:
         """Hold `mixture`, and measure what it leaves on items `x0` (n, *event) and their classes (n,), if any."""
-        for name in ("mean", "basis", "rest", "centres", "axes", "variances", "log_weights"):
-            getattr(self, name).copy_(getattr(mixture, name))
+        for part in fields(LowRankMixture):
+            getattr(self, part.name).copy_(getattr(mixture, part.name))
         chosen = torch.from_numpy(rng.child("left").generator().permutation(len(x0))[:MEASURED])
         x, row = x0[chosen].flatten(1), self._row(None if label is None else label[chosen], len(chosen))
         for k, ratio in enumerate(_grid(self.spread)):

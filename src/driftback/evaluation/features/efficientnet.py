@@ -13,9 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from driftback.errors import BadInput
@@ -31,20 +32,25 @@ STRIDE, LEAST, MOST = 32, 64, 224
 class EfficientNet:
     """The network without its last layer, in the state of use."""
 
-    network: nn.Module
+    network: Any
     name: str = NAME
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """(n, 1280) from (n, c, h, w) in [-1, 1], c from 1 to 4."""
         colours = pictures[:, :3] if pictures.shape[1] >= 3 else pictures[:, :1].expand(-1, 3, -1, -1)
         seen = interpolate(colours.float(), grown(*pictures.shape[2:]), mode="bilinear", antialias=True)
-        return self.network.extract_features(((seen + 1) * 127.5 - 127) / 128).mean((2, 3))  # type: ignore[operator]
+        return self.network.extract_features(((seen + 1) * 127.5 - 127) / 128).mean((2, 3))
 
 
 def grown(high: int, wide: int) -> tuple[int, int]:
     """The sides in pixels that a picture of `high` x `wide` is brought to: multiples of 32, nearly in proportion."""
     factor = min(max(min(high, wide), LEAST), MOST) / min(high, wide)
-    return tuple(max(LEAST, round(side * factor / STRIDE) * STRIDE) for side in (high, wide))  # type: ignore[return-value]
+    return _whole(high * factor), _whole(wide * factor)
+
+
+def _whole(side: float) -> int:
+    """The nearest side that the network's strides divide."""
+    return max(LEAST, round(side / STRIDE) * STRIDE)
 
 
 def installed() -> bool:

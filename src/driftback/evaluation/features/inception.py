@@ -67,15 +67,15 @@ def inception(weights: Path | None = None) -> Inception:
     try:
         # torch-fidelity would run whatever is in the file; read as data alone first, it is known to be data.
         torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # torch raises half a dozen kinds here
+    except Exception as error:  # torch lets through what its unpickler raises, whose kinds no module here may import
         raise BadInput(f"{path} holds no weights that can be read as data; give torch-fidelity's {FILE}") from error
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3 as Theirs
-    except Exception as error:  # torchvision beside another torch raises RuntimeError
+    except (ImportError, RuntimeError, OSError, AttributeError) as error:  # what it needs may not fit to this torch
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadInput(
-            f"FID needs torch-fidelity, which cannot be imported ({line}): pip install torch-fidelity, and a "
-            "torchvision that fits to this torch"
+            f"FID needs torch-fidelity, which cannot be imported ({line}): pip install torch-fidelity, and "
+            "what it needs in versions that fit to this torch"
         ) from error
     try:
         with torch.random.fork_rng(devices=[]):
