@@ -39,6 +39,8 @@ class Task:
     """What a worker is asked: pictures and classes in an .npz, whose network, for how long, and how fast it learns."""
 
     pictures: str
+    fresh: str
+    """Others, on which the loss is measured where learning rates are tried."""
     out: str
     network: str
     seconds: float
@@ -48,7 +50,7 @@ class Task:
     threads: int
     seed: int = 0
     quick: bool = False
-    """Whether only the quickest sampler draws, the last that is named: where learning rates are tried."""
+    """Whether the loss is measured and nothing drawn: where learning rates are tried."""
 
 
 class Rival(Protocol):
@@ -71,7 +73,9 @@ class Rival(Protocol):
         ...
 
     def samplers(self) -> dict[str, Callable[[nn.Module, Tensor, Tensor], Tensor]]:
-        """Each way from noise (n, 1, 28, 28) and classes (n,) to pictures; the quickest last."""
+        """Each way from noise (n, 1, 28, 28) and classes (n,) to pictures; the quickest last: its own network, the
+        slower one, draws by that one alone.
+        """
         ...
 
 
@@ -82,18 +86,35 @@ def serve(rival: Rival) -> None:
     task = Task(**json.loads(sys.argv[1]))
     torch.set_num_threads(task.threads)
     torch.manual_seed(task.seed)
-    with np.load(task.pictures) as arrays:
-        x0 = torch.from_numpy(arrays["x"].astype(np.float32) / 127.5 - 1)[:, None]
-        y0 = torch.from_numpy(arrays["y"].astype(np.int64))
+    x0, y0 = _read(task.pictures)
     made = rival.own() if task.network == "own" else rival.adapted(_shared(task.spec))
     network, layout = _faster(rival, made, x0, y0, task) if task.network == "own" else (made, "channels_last")
     facts = _facts(rival, network, x0, y0)
     learned, steps, spent = _train(rival, network, x0, y0, task)
-    drawn, seconds = _draw(rival, learned, task.seed, quick=task.quick)
-    np.savez_compressed(Path(task.out), **drawn)
     facts |= {"steps": steps, "pictures": steps * task.batch, "seconds": spent, "memory_layout": layout}
-    facts |= {"drawing_seconds": seconds, "version": version(rival.package), "torch": torch.__version__}
+    facts |= {"version": version(rival.package), "torch": torch.__version__}
+    if task.quick:
+        facts |= {"loss": _loss(rival, learned, *_read(task.fresh), task.seed)}
+    else:
+        drawn, seconds = _draw(rival, learned, task.seed, only_quickest=task.network == "own")
+        np.savez_compressed(Path(task.out), **drawn)
+        facts |= {"drawing_seconds": seconds}
     print(json.dumps(facts), file=answers, flush=True)
+
+
+def _read(path: str) -> tuple[Tensor, Tensor]:
+    with np.load(path) as arrays:
+        x = torch.from_numpy(arrays["x"].astype(np.float32) / 127.5 - 1)[:, None]
+        return x, torch.from_numpy(arrays["y"].astype(np.int64))
+
+
+@torch.no_grad()
+def _loss(rival: Rival, network: nn.Module, x: Tensor, y: Tensor, seed: int) -> float:
+    """The loss on 2,000 pictures with the same noise for every learning rate."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        parts = zip(x[:2000].split(100), y[:2000].split(100), strict=True)
+        return float(np.mean([float(rival.loss(network, *part)) for part in parts]))
 
 
 def _shared(spec: dict) -> nn.Module:
@@ -155,13 +176,13 @@ def _train(rival: Rival, network: nn.Module, x0: Tensor, y0: Tensor, task: Task)
 
 @torch.no_grad()
 def _draw(
-    rival: Rival, network: nn.Module, seed: int, *, quick: bool
+    rival: Rival, network: nn.Module, seed: int, *, only_quickest: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """The pictures of each sampler, uint8 (n, 28, 28), and the seconds that it took."""
     y = torch.arange(CLASSES).repeat_interleave(EACH)
     noise = torch.randn(len(y), 1, 28, 28, generator=torch.Generator().manual_seed(seed))
     drawn, seconds = {}, {}
-    for name, way in list(rival.samplers().items())[-1 if quick else 0 :]:
+    for name, way in list(rival.samplers().items())[-1 if only_quickest else 0 :]:
         start = time.perf_counter()
         x = torch.cat([way(network, *part) for part in zip(noise.split(EACH), y.split(EACH), strict=True)])
         seconds[name] = time.perf_counter() - start

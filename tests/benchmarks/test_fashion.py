@@ -58,7 +58,7 @@ def test_all_are_in_the_record(fashion, data, tmp_path, monkeypatch) -> None:
     def learn(library, network, seconds, rate, spec, folder, threads, quick=False) -> dict:
         asked.append((library, network, seconds, rate))
         x = data["test x"] // (1 if rate == 3e-4 or library == "driftback" else 2)
-        facts = {"parameters": 5, "pictures": 7, "rate": rate, "network": {"kind": "unet"}}
+        facts = {"parameters": 5, "pictures": 7, "rate": rate, "network": {"kind": "unet"}, "loss": rate}
         return facts | {"drawn": {"good": x, "bad": x // 2}}
 
     monkeypatch.setattr(fashion, "learn", learn)
@@ -77,10 +77,10 @@ def test_all_are_in_the_record(fashion, data, tmp_path, monkeypatch) -> None:
         ("torchcfm", "driftback's"),
     ]
     assert all(row["best"] == "good" for row in found["rows"])
-    # Each rate is tried for a fifth of the time, then the best has all of it.
+    # Each rate is tried for a tenth of the time, then the one of the lowest loss has all of it.
     assert asked[1:4] == [
-        ("torchcfm", "own", 12.0, 1e-3),
-        ("torchcfm", "own", 12.0, 3e-4),
+        ("torchcfm", "own", 6.0, 1e-3),
+        ("torchcfm", "own", 6.0, 3e-4),
         ("torchcfm", "own", 60.0, 3e-4),
     ]
     assert "| torchcfm | driftback's | 5 | 7 | good |" in fashion.table(found)

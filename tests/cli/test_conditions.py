@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 RNG = np.random.default_rng(0)
 N = 60
@@ -48,6 +49,26 @@ def test_a_prompt_is_asked_for_and_written(cli, captioned, tmp_path) -> None:
     plain = cli("sample", captioned, "-n", 4, "--steps", 2, "--out", tmp_path / "plain.csv")
     assert plain.code == 0
     assert {row[-1].split()[0] for row in rows(tmp_path / "plain.csv")[1:]} <= {"red", "blue", "green"}
+
+
+def test_pictures_by_several_prompts_or_labels_have_columns(cli, tmp_path) -> None:
+    """Two prompts give a sheet of two columns with their words above; one prompt a plain one."""
+    x, y = RNG.integers(0, 255, (60, 6, 6)).astype(np.uint8), np.arange(60) % 2
+    np.savez(tmp_path / "x.npz", x=x, t=np.array(["red hat", "blue hat"] * 30), y=y)
+    small = ("--steps", 1, "--batch", 4, "--network", "tiny", "--quiet")
+    kinds = {"--caption": ("t", "--prompt", "red hat", "blue hat"), "--label": ("y", "--label", "0", "1")}
+    for name, (column, ask, one, two) in kinds.items():
+        run = tmp_path / name.strip("-")
+        assert cli("fit", tmp_path / "x.npz", name, column, *small, "--out", run).code == 0
+        sheets = {}
+        for key, words in {"two": (ask, one, ask, two), "one": (ask, one)}.items():
+            sheet = run / f"{key}.png"
+            assert cli("sample", run, *words, "-n", 4, "--steps", 1, "--out", sheet).code == 0
+            sheets[key] = np.asarray(Image.open(sheet).convert("L"))
+        wide, plain = sheets["two"], sheets["one"]
+        assert plain.shape[0] == plain.shape[1]
+        assert wide.shape[0] > wide.shape[1], "room for the words"
+        assert (wide[: wide.shape[0] - wide.shape[1]] < 128).any()
 
 
 def test_new_words_are_told(cli, captioned, tmp_path) -> None:

@@ -1,6 +1,7 @@
 """A network that corrects a mixture starts as the mixture's exact denoiser, and learns what that leaves."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from driftback.distributions.low_rank import LowRankMixture
 from driftback.networks.closed_form import ClosedForm, ClosedFormSpec
 from driftback.networks.presets import NetworkSpec, build
+from driftback.networks.text import TextEncoder
 from driftback.processes.diffusion import Diffusion
 from driftback.processes.schedules import EDM, VP, Straight
 from driftback.randomness import Rng
@@ -66,6 +68,57 @@ def test_it_starts_as_the_exact_denoiser(schedule, given) -> None:
             assert not torch.allclose(exact, other, atol=2e-4), "a noise level that is off by a tenth would pass"
 
 
+WORDS = ClosedFormSpec(rank=3, components=4, classes=1, features=5)
+
+
+def moved_by_words() -> tuple[LearnedDenoiser, torch.Tensor]:
+    """A denoiser whose mixture is moved by tokens, and what moves it (5, 3): two components with them, two without."""
+    made = torch.Generator().manual_seed(9)
+    network = build(
+        UNET, 2, 2, EVENT, 0, closed_form=WORDS, spread=SPREAD, encoder=lambda width: TextEncoder(5, 3, width)
+    ).eval()
+    moves, law = torch.randn(5, 3, generator=made), mixture()
+    x0, told = items(600)[0], torch.eye(5)[2:][torch.arange(600) % 3]
+    network.closed_form.fill(replace(law, log_weights=law.log_weights[:2]), x0, told, rng=Rng(0), moves=moves)
+    return LearnedDenoiser(Diffusion(EDM(100.0), EVENT, SPREAD), network, predict_edm(SPREAD)), moves
+
+
+def test_words_move_the_mixture() -> None:
+    """With tokens 2 and 4 it is the exact denoiser of x - U (B_2 + B_4), by the first weights; unmoved without any."""
+    denoiser, moves = moved_by_words()
+    x = torch.randn(5, *EVENT, generator=torch.Generator().manual_seed(3))
+    shift = mixture().basis @ (moves[2] + moves[4])
+    for t in (0.01, 0.2, 0.9):
+        ratio = torch.full((5,), float(denoiser.process.ratio(t)))
+        y = (x / float(denoiser.process.alpha(torch.tensor(t, dtype=torch.float64)))).flatten(1)
+        exact = (mixture().denoised(y - shift, ratio, torch.zeros(5, dtype=torch.int64)) + shift).reshape(x.shape)
+        assert torch.allclose(denoiser.given(torch.tensor([2, 4, 0])).denoised(x, t), exact, atol=2e-4)
+        # The order and the number of the words do not matter to it, and an unknown one (1) says nothing.
+        assert torch.allclose(denoiser.given(torch.tensor([4, 2, 2])).denoised(x, t), exact, atol=2e-4)
+        plain = mixture().denoised(y, ratio, torch.ones(5, dtype=torch.int64)).reshape(x.shape)
+        assert not torch.allclose(exact, plain, atol=2e-2)
+        for nothing in (denoiser, denoiser.given(torch.tensor([0, 0, 0])), denoiser.given(torch.tensor([1, 0, 0]))):
+            assert torch.allclose(nothing.denoised(x, t), plain, atol=2e-4)
+
+
+@torch.no_grad()
+def test_what_is_left_with_and_without_words_is_told_apart() -> None:
+    """Each has its own s, and its own weight."""
+    denoiser, _ = moved_by_words()
+    known, ratio = denoiser.network.closed_form, torch.tensor([0.1, 1.0])
+    told = torch.tensor([[0.0, 0, 0, 1, 0], [0.0, 0, 0, 0, 0]])
+    both = known._left(ratio, told)
+    assert both[0] == known._left(ratio, told[:1].expand(2, 5))[0]
+    assert both[1] == known._left(ratio, None)[1]
+    assert both[1] != known._left(ratio, told[:1].expand(2, 5))[1]
+    assert torch.allclose(
+        known.weight(ratio, told) * both**2, known.weight(ratio, None) * known._left(ratio, None) ** 2
+    )
+    t = denoiser.process.time_of(ratio.double())
+    counted = weight_of(denoiser, t, torch.tensor([[3, 0, 0], [0, 0, 0]]), None, Plan(steps=1))
+    assert torch.allclose(counted.float(), known.weight(ratio, told), rtol=1e-4)
+
+
 def test_what_is_left_is_the_mixtures_own_error() -> None:
     """s(r)^2 is E|x - m(x + r eps)|^2 / d: on 512 of its own draws within 8 % of that on 4,000 others (3 measured)."""
     known, (x, label) = learned(EDM(100.0)).network.closed_form, items(4000)
@@ -74,7 +127,7 @@ def test_what_is_left_is_the_mixtures_own_error() -> None:
         wide = torch.full((len(x),), ratio)
         error = mixture().denoised((x + ratio * noise).flatten(1), wide, label) - x.flatten(1)
         assert math.isclose(
-            float(known._left(torch.tensor([ratio]))), float(error.square().mean().sqrt()), rel_tol=0.08
+            float(known._left(torch.tensor([ratio]), None)), float(error.square().mean().sqrt()), rel_tol=0.08
         )
 
 
@@ -88,8 +141,8 @@ def test_the_loss_is_that_of_what_is_left() -> None:
     x = x0 + ratio.float().view(-1, 1, 1, 1) * noise
     given = denoiser.given(label)
     natural = given.parametrisation.loss(given.output(x, t), x0, x, torch.ones_like(t), ratio)
-    loss = natural * weight_of(denoiser, t, None, Plan(steps=1))
-    left = denoiser.network.closed_form._left(ratio)
+    loss = natural * weight_of(denoiser, t, label, None, Plan(steps=1))
+    left = denoiser.network.closed_form._left(ratio, None)
     error = mixture().denoised(x.flatten(1), ratio.float(), label) - x0.flatten(1)
     assert torch.allclose(loss.float(), error.square().mean(1) / left**2, rtol=1e-2)
     assert abs(float(loss.mean()) - 1) < 0.1
@@ -97,7 +150,7 @@ def test_the_loss_is_that_of_what_is_left() -> None:
     # Another weighting is what it is without the mixture.
     plan = Plan(steps=1, weighting="min-snr")
     plain = LearnedDenoiser(denoiser.process, build(UNET, 2, 2, EVENT, 2), denoiser.parametrisation)
-    assert torch.equal(weight_of(denoiser, t, None, plan), weight_of(plain, t, None, plan))
+    assert torch.equal(weight_of(denoiser, t, label, None, plan), weight_of(plain, t, label, None, plan))
 
 
 def test_its_numbers_are_kept_with_the_weights() -> None:

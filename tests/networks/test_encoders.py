@@ -68,6 +68,16 @@ class TestContract:
         assert torch.allclose(mixed[drop], nothing[drop], atol=1e-6)
         assert torch.allclose(mixed[~drop], encoder(y)[~drop], atol=1e-6)
 
+    def test_a_linear_map_is_told_as_much(self, name: str) -> None:
+        encoder, y = ENCODERS[name][0](), ENCODERS[name][1]
+        told = encoder.described(y)
+        assert told.shape == (4, encoder.features)
+        assert torch.isfinite(told).all()
+        assert not encoder.described(encoder.none(4, torch.device("cpu"))).any()
+        if name != "classes":  # which have weights of their own
+            assert torch.equal(told[2], told[3])
+            assert not torch.equal(told[0], told[1])
+
     def test_what_it_does_not_know_is_refused(self, name: str) -> None:
         with torch.random.fork_rng(), pytest.raises(BadInput) as caught:
             woken(ENCODERS[name][0]).refuse(WRONG[name])
@@ -131,3 +141,12 @@ def test_a_missing_number_is_not_the_mean() -> None:
         encoder = woken(lambda: NumberEncoder(2, WIDTH))
     mean, one, none = encoder(torch.tensor([[0.0, 0.0], [0.0, torch.nan], [torch.nan, torch.nan]])).detach()
     assert min(float((a - b).norm()) for a, b in ((mean, one), (mean, none), (one, none))) > 1e-3
+
+
+def test_what_a_linear_map_is_told() -> None:
+    tokens = TextEncoder(6, 4, WIDTH).described(torch.tensor([[4, 2, 4, 1], [5, 0, 0, 0]]))
+    assert tokens.tolist() == [[0, 0, 1, 0, 1, 0], [0, 0, 0, 0, 0, 1]]
+    numbers = NumberEncoder(2, WIDTH).described(torch.tensor([[3.0, torch.nan]]))
+    assert numbers.tolist() == [[1, 0, 3, 0, 9, 0]]
+    vectors = VectorEncoder(4, WIDTH).described(torch.tensor([[0.5, 0.0, 0.0, -0.5]]))
+    assert vectors.tolist() == [[1, 0, 0, -1]]

@@ -99,6 +99,8 @@ def test_the_fitted_solver_is_that_of_the_pushed_denoiser(fitted: Path) -> None:
 def test_a_model_without_one_says_so(fitted: Path, tmp_path: Path) -> None:
     model: Model = db.load(fitted)
     model.save(tmp_path / "copy")
+    assert same(snapshot(tmp_path / "copy"), snapshot(fitted)), "a copy keeps it"
+    (tmp_path / "copy" / EARLY).unlink()
     with pytest.raises(db.BadInput, match=r"early\.safetensors.*fit it again"):
         db.load(tmp_path / "copy").sample(1, steps=2, autoguidance=1.0)
 

@@ -9,6 +9,7 @@ import torch
 import driftback as db
 from driftback.recipes.fit import prepare
 from driftback.recipes.methods import default_method
+from driftback.recipes.way_back import Asked
 
 PLAIN = {"method": "corrected", "steps": 3, "batch": 16, "seed": 1}
 
@@ -44,6 +45,41 @@ def test_the_same_seed_gives_the_same_mixture(pictures) -> None:
     assert all(torch.equal(one[name], two[name]) for name in one)
     left_out = prepare(*pictures, **PLAIN, held_out=0.5).state.denoiser.network.state_dict()
     assert not torch.equal(one["closed_form.mean"], left_out["closed_form.mean"])
+
+
+def test_its_samples_are_pushed_unless_something_is_said(pictures, tmp_path: Path) -> None:
+    """By 1 where nothing is said of guidance; not with a guidance, and not where the snapshot is gone."""
+    db.fit(*pictures, out=tmp_path, **PLAIN)
+    model = db.load(tmp_path)
+    plain, pushed = (model.sample(3, steps=3, autoguidance=weight) for weight in (0.0, 1.0))
+    assert not np.array_equal(plain, pushed)
+    assert np.array_equal(model.sample(3, steps=3), pushed)
+    assert np.array_equal(model.config.preprocessing.decode(list(model.frames(3, steps=3))[-1].x), pushed)
+    assert model.draw(3, Asked(steps=3)).autoguidance == 1.0
+    assert model.draw(3, Asked(steps=3, guidance=0.5)).autoguidance == 0.0
+    assert db.fit(*pictures, **(PLAIN | {"method": "edm"})).draw(3, Asked(steps=3)).autoguidance == 0.0
+    (tmp_path / "training" / "early.safetensors").unlink()
+    assert np.array_equal(db.load(tmp_path).sample(3, steps=3), plain)
+
+
+def test_a_caption_moves_the_mixture_before_the_first_step(pictures, tmp_path: Path) -> None:
+    """After three steps of training bright discs are bright and dark ones dark; the words change a mean alone."""
+    x, y = pictures
+    words = np.array(["a bright disc", "a dark disc"])[y].tolist()
+    model = db.fit(x, captions=words, out=tmp_path, **PLAIN)
+    assert model.config.closed_form is not None
+    assert model.config.closed_form.features > 0
+
+    def light(given: db.Model, prompt: str) -> float:
+        return float(given.sample(32, prompt=prompt, steps=10).mean())
+
+    bright, dark = (float(x[y == k].mean()) for k in (0, 1))
+    assert abs(light(model, "a bright disc") - bright) < 0.25 * (bright - dark)
+    assert abs(light(model, "dark") - dark) < 0.4 * (bright - dark)
+    assert np.array_equal(model.sample(2, prompt="dark", steps=3), db.load(tmp_path).sample(2, prompt="dark", steps=3))
+    # Without it three steps tell nothing of the words.
+    plain = db.fit(x, captions=words, **(PLAIN | {"method": "edm"}))
+    assert abs(light(plain, "a bright disc") - light(plain, "a dark disc")) < 0.25 * (bright - dark)
 
 
 @pytest.mark.parametrize("saved", [False, True])

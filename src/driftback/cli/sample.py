@@ -23,6 +23,8 @@ EXAMPLES = (
     'driftback sample runs/emoji --prompt "a red heart" -n 16 --guidance 1 --out hearts.png',
 )
 BATCH = "Items in memory at once, rounded up to whole blocks of 1024 points or of at most 64 pictures."
+MOST_COLUMNS = 16
+"""A picture of at most so many classes or sentences has a column for each, with its words above."""
 FAR = 5.0
 """Samples that reach so many times as far as the data, in the root mean square, are told."""
 SUFFIXES = {"points": (".npy", ".npz", ".csv", ".png"), "pictures": (".npy", ".npz", ".png", "")}
@@ -35,7 +37,9 @@ def sample(
     ],
     n: Annotated[int, typer.Option("-n", "--n", help="How many.")] = 100,
     seed: options.Seed = 0,
-    label: Annotated[str | None, typer.Option(help="Only items of this class.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="CLASS", help="Only items of this class; several take turns.")
+    ] = None,
     prompt: Annotated[
         list[str] | None,
         typer.Option(metavar="TEXT", help="Only items that this sentence describes; several take turns."),
@@ -70,8 +74,12 @@ def sample(
         ),
     ] = None,
     autoguidance: Annotated[
-        float, typer.Option(help="Push away from the model as it was early in its training; 0 is none.")
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            help="Push away from the model as it was early in its training; 0 is none. Where nothing is said of "
+            "guidance, 1 with method corrected, else 0."
+        ),
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help=BATCH)] = None,
     checkpoint: options.Weights = options.Checkpoint.last,
     ema: options.Ema = None,
@@ -86,6 +94,7 @@ def sample(
     once.
     """
     from driftback.data.writers import write
+    from driftback.pictures.headed import headed
     from driftback.pictures.preview import axis_names, preview
     from driftback.recipes.conditions import Wanted
     from driftback.recipes.model import load
@@ -95,7 +104,7 @@ def sample(
     model = load(run, device=device, checkpoint=checkpoint.value, ema=ema)
     prepared = model.config.preprocessing
     target = _target(out, prepared, force)
-    wanted = Wanted(label, None if not prompt else [prompt[i % len(prompt)] for i in range(n)], _value(value))
+    wanted = Wanted(_in_turn(label, n), _in_turn(prompt, n), _value(value))
     given = model.given(n, wanted, seed=seed)
     for line in given.said:
         say(f"warning: {line}")
@@ -126,7 +135,11 @@ def sample(
     if target.suffix.lower() == ".png":
         if prepared.kind == "points" and x.shape[1] > 2:
             say(f"{out} shows the columns {' and '.join(axis_names(prepared)[:2])} of {x.shape[1]}; write .csv for all")
-        preview(x, target, prepared)
+        turns = prompt or label or []
+        if prepared.kind == "pictures" and 1 < len(turns) <= min(n, MOST_COLUMNS):
+            headed(x, target, prepared, turns)
+        else:
+            preview(x, target, prepared)
     else:
         write(
             x,
@@ -140,14 +153,20 @@ def sample(
     if json:
         spent = drawn.evaluations
         facts = {"out": str(out), "n": n, "shape": x.shape, "evaluations": spent, "seconds": round(seconds, 3)}
-        emit(facts | {"error": drawn.error})
+        emit(facts | {"error": drawn.error, "autoguidance": drawn.autoguidance})
     else:
         near = "" if drawn.error is None else f", error {drawn.error:.2g} standard deviations"
+        near += f", autoguidance {drawn.autoguidance:g}" if drawn.autoguidance else ""
         show(f"wrote {n} {prepared.kind} to {out} ({drawn.evaluations} evaluations each{near}, {span(seconds)})")
     if drawn.reach > FAR:
         say(f"warning: the samples reach {drawn.reach:.3g} times as far as the data: the sampler is not stable here")
     if drawn.error is not None and evaluations is None and drawn.error > (tolerance or TOLERANCE):
         say(f"the longest fitted solver errs by {drawn.error:.2g}: for less, name one with --sampler and --steps")
+
+
+def _in_turn(asked: list[str] | None, n: int) -> list[str] | None:
+    """What each of `n` items is asked for by."""
+    return [asked[i % len(asked)] for i in range(n)] if asked else None
 
 
 def _interval(text: str | None) -> tuple[float, float] | None:

@@ -3,13 +3,17 @@
 U holds the leading eigenvectors of the items' covariance, v is the mean variance outside of it (Tipping and Bishop
 1999, 'Probabilistic principal component analysis', J. R. Statist. Soc. B 61, equations 7 and 8). A component's
 covariance is drawn towards the one pooled over all components, as if it had been seen in some more items of it.
+
+Where something longer than a class is known of each item, a caption or numbers, its features f move the law: with it
+an item is m + U (B f + e), e from one mixture, without it m + U e', e' from another. B comes from ridge regression, its
+strength from leaving out one item at a time (Golub, Heath and Wahba 1979, Technometrics 21).
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import RidgeCV
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
@@ -34,6 +39,9 @@ ROUNDS = 12
 """Rounds of expectation-maximisation; more changed nothing that a network after it did not."""
 POOLED = 30.0
 """A component's covariance is drawn to the pooled one as if by so many items."""
+STRENGTHS = np.logspace(-1, 5, 13)
+MOST_REGRESSED = 20_000
+"""B is fitted to at most so many items."""
 
 
 class Sized(Protocol):
@@ -85,28 +93,50 @@ def fitted(
     inside = ((x - mean) @ basis).double().numpy()
     labels = np.zeros(len(x), np.int64) if row is None else row.numpy()
     groups = 1 if shape.shared else classes
-    parts = [
-        _rounds(inside if shape.shared else inside[labels == k], shape.components // groups, rng.child("group", k))
-        for k in range(groups)
-    ]
-    weights, centres, covariances = (np.concatenate(each) for each in zip(*parts, strict=True))
-    counts = np.array([len(x)] if shape.shared else np.bincount(labels, minlength=classes), float)
-    seen = weights * np.repeat(counts, shape.components // groups)
+    some = [inside] if shape.shared else [inside[labels == k] for k in range(classes)]
+    seen, *law = _components(some, shape.components // groups, rng)
+    log_weights = torch.from_numpy(np.log(seen / seen.sum())).float().expand(classes + 1, -1).clone()
+    made = _mixture(mean, basis, rest, law, log_weights)
+    made.log_weights[:-1] = _by_class(made, torch.from_numpy(inside).float(), labels, classes, shape)
+    return made
+
+
+def fitted_on(
+    x: Tensor, features: Tensor, shape: Sized, *, rng: Rng | int | None = None
+) -> tuple[LowRankMixture, Tensor]:
+    """For items `x` (n, d) and their `features` (n, f): a mixture, and B (f, r) as float32.
+
+    The first row of its weights is the law of x - U B f, the second that of x. Each has half of the components.
+    """
+    rng = as_rng(rng)
+    mean, basis, rest = _principal(x, shape.rank, rng.child("directions"))
+    inside, told = ((x - mean) @ basis).double().numpy(), features.double().numpy()
+    chosen = np.sort(rng.child("regressed").generator().permutation(len(x))[:MOST_REGRESSED])
+    table = RidgeCV(STRENGTHS).fit(told[chosen], inside[chosen]).coef_.T
+    half = shape.components // 2
+    laws = [_components([part], half, rng.child("law", k)) for k, part in enumerate((inside - told @ table, inside))]
+    log_weights = torch.full((2, 2 * half), -math.inf)
+    for k, (seen, *_) in enumerate(laws):
+        log_weights[k, k * half : (k + 1) * half] = torch.from_numpy(np.log(seen / seen.sum()))
+    law = [np.concatenate(each) for each in list(zip(*laws, strict=True))[1:]]
+    return _mixture(mean, basis, rest, law, log_weights), torch.from_numpy(table).float()
+
+
+def _components(groups: Sequence[Numbers], each: int, rng: Rng) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+    """How many items each component stands for (k,), centres, axes and variances, `each` for every group of items."""
+    parts = [_rounds(group, each, rng.child("group", k)) for k, group in enumerate(groups)]
+    weights, centres, covariances = (np.concatenate(one) for one in zip(*parts, strict=True))
+    seen = weights * np.repeat([float(len(group)) for group in groups], each)
     pooled = np.average(covariances, axis=0, weights=seen)
     covariances = (seen[:, None, None] * covariances + POOLED * pooled) / (seen + POOLED)[:, None, None]
     variances, axes = np.linalg.eigh(covariances)
+    return seen, centres, axes, variances
+
+
+def _mixture(mean: Tensor, basis: Tensor, rest: Tensor, law: Sequence[Numbers], log_weights: Tensor) -> LowRankMixture:
+    centres, axes, variances = (torch.from_numpy(part).float() for part in law)
     least = 1e-6 * float(rest + variances.mean())
-    made = LowRankMixture(
-        mean,
-        basis,
-        rest,
-        torch.from_numpy(centres).float(),
-        torch.from_numpy(axes).float(),
-        torch.from_numpy(variances.clip(min=least)).float(),
-        torch.from_numpy(np.log(seen / seen.sum())).float().expand(classes + 1, -1).clone(),
-    )
-    made.log_weights[:-1] = _by_class(made, torch.from_numpy(inside).float(), labels, classes, shape)
-    return made
+    return LowRankMixture(mean, basis, rest, centres, axes, variances.clamp(min=least), log_weights)
 
 
 def _principal(x: Tensor, rank: int, rng: Rng) -> tuple[Tensor, Tensor, Tensor]:

@@ -43,6 +43,14 @@ class Backbone(nn.Module):
         """What reads the conditions; None when it is not conditional."""
         return cast("Encoder | None", self.conditioning.label)
 
+    def told(self, label: Tensor | None) -> Tensor | None:
+        """What its closed form takes of `label` (n, *row): the classes (n,), the features (n, f) of something longer,
+        or nothing.
+        """
+        if self.classes or self.closed_form is None or self.encoder is None or label is None:
+            return label if self.classes else None
+        return self.encoder.described(label) if self.closed_form.spec.features else None
+
     def forward(
         self,
         x: Tensor,
@@ -54,7 +62,7 @@ class Backbone(nn.Module):
     ) -> Tensor:
         c = self.conditioning(number, label, vector, augmented=augmented)
         if self.closed_form is not None:
-            known, offset, scale = self.closed_form(x, number, label if self.classes else None)
+            known, offset, scale = self.closed_form(x, number, self.told(label))
             return offset + scale * self.body(torch.cat([x, known], 1), c)
         out = self.body(x, c)
         return out if self.bias is None else out + self.bias(label, len(x))

@@ -28,6 +28,9 @@ MEASURED = 512
 class ClosedFormSpec(BaseModel):
     """The size of a mixture, in a model's `config.json`: `rank` directions, `components` in all, and `classes` with
     weights of their own over components that are common (`shared`) or their own.
+
+    With `features`, as many numbers of a caption or the like move the mixture; its weights then have a row with them,
+    a class as it were, and one without.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +39,7 @@ class ClosedFormSpec(BaseModel):
     components: PositiveInt
     shared: bool = True
     classes: NonNegativeInt = 0
+    features: NonNegativeInt = 0
 
 
 class ClosedForm(nn.Module):
@@ -43,7 +47,9 @@ class ClosedForm(nn.Module):
     input (n, *event), and what makes EDM's O of F: an offset (n, *event) and a scale (n, 1, ...).
     """
 
+    basis: Tensor
     left: Tensor
+    moves: Tensor
 
     def __init__(self, spec: ClosedFormSpec, event: tuple[int, ...], spread: float) -> None:
         super().__init__()
@@ -57,8 +63,10 @@ class ClosedForm(nn.Module):
             "axes": (k, r, r),
             "variances": (k, r),
             "log_weights": (spec.classes + 1, k),
-            "left": (RATIOS,),
+            "left": (2, RATIOS) if spec.features else (RATIOS,),
         }
+        if spec.features:
+            shapes["moves"] = (spec.features, r)
         for name, shape in shapes.items():
             self.register_buffer(name, torch.ones(shape))
 
@@ -68,46 +76,62 @@ class ClosedForm(nn.Module):
         return LowRankMixture(*(getattr(self, part.name) for part in fields(LowRankMixture)))
 
     @torch.no_grad()
-    def fill(self, mixture: LowRankMixture, x0: Tensor, label: Tensor | None, *, rng: Rng) -> None:
-        """Hold `mixture`, and measure what it leaves on items `x0` (n, *event) and their classes (n,), if any."""
+    def fill(
+        self, mixture: LowRankMixture, x0: Tensor, told: Tensor | None, *, rng: Rng, moves: Tensor | None = None
+    ) -> None:
+        """Hold `mixture` and what moves it, and measure what it leaves on items `x0` (n, *event) of which this is
+        `told`, if anything: classes (n,), or features (n, f).
+        """
         for part in fields(LowRankMixture):
             getattr(self, part.name).copy_(getattr(mixture, part.name))
+        if moves is not None:
+            self.moves.copy_(moves)
         chosen = torch.from_numpy(rng.child("left").generator().permutation(len(x0))[:MEASURED])
-        x, row = x0[chosen].flatten(1), self._row(None if label is None else label[chosen], len(chosen))
-        for k, ratio in enumerate(_grid(self.spread)):
-            noise = rng.child("noise", k).normal(x.shape, dtype=x.dtype)
-            wide = torch.full((len(x),), float(ratio))
-            error = mixture.denoised(x + ratio * noise, wide, row) - x
-            self.left[k] = error.square().mean().sqrt().clamp(min=1e-6).log()
+        x, some = x0[chosen].flatten(1), None if told is None else told[chosen]
+        for table, known in zip(self.left.view(-1, RATIOS), (some, None), strict=False):
+            for k, ratio in enumerate(_grid(self.spread)):
+                noise = rng.child("noise", k).normal(x.shape, dtype=x.dtype)
+                error = self._denoised(x + ratio * noise, torch.full((len(x),), float(ratio)), known) - x
+                table[k] = error.square().mean().sqrt().clamp(min=1e-6).log()
 
-    def forward(self, shown: Tensor, number: Tensor, label: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, shown: Tensor, number: Tensor, told: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         ratio = torch.exp(4 * number)
         variance = self.spread**2 + ratio**2
         each = (-1, *[1] * (shown.ndim - 1))
         y = shown * variance.sqrt().reshape(each)
-        mean = self.mixture.denoised(y.flatten(1), ratio, self._row(label, len(y)).to(y.device)).reshape(y.shape)
+        mean = self._denoised(y.flatten(1), ratio, told).reshape(y.shape)
         out = ratio * self.spread * variance.rsqrt()
         offset = (mean - y * (self.spread**2 / variance).reshape(each)) / out.reshape(each)
-        return mean / self.spread, offset, (self._left(ratio) / out).reshape(each)
+        return mean / self.spread, offset, (self._left(ratio, told) / out).reshape(each)
 
-    def weight(self, ratio: Tensor) -> Tensor:
+    def weight(self, ratio: Tensor, told: Tensor | None) -> Tensor:
         """What makes of a squared error of O one of F: (c_out / s)^2 at noise-to-data ratios (n,)."""
         out = ratio * self.spread * (self.spread**2 + ratio**2).rsqrt()
-        return (out / self._left(ratio)) ** 2
+        return (out / self._left(ratio, told)) ** 2
 
-    def _row(self, label: Tensor | None, n: int) -> Tensor:
-        """Which weights each item has: its class's, or the last ones."""
-        if label is None or not self.spec.classes:
-            return torch.full((n,), self.spec.classes, device=None if label is None else label.device)
-        return label
+    def _denoised(self, y: Tensor, ratio: Tensor, told: Tensor | None) -> Tensor:
+        row = self._row(told, len(y)).to(y.device)
+        if told is None or not self.spec.features:
+            return self.mixture.denoised(y, ratio, row)
+        moved = told.to(y) @ self.moves @ self.basis.T
+        return self.mixture.denoised(y - moved, ratio, row) + moved
 
-    def _left(self, ratio: Tensor) -> Tensor:
+    def _row(self, told: Tensor | None, n: int) -> Tensor:
+        """Which weights each item has: its class's, those of all of which something is told, or the last ones."""
+        if told is None or not self.spec.classes:
+            return torch.full((n,), self.spec.classes, device=None if told is None else told.device)
+        return (told == 0).all(1).long() if self.spec.features else told
+
+    def _left(self, ratio: Tensor, told: Tensor | None) -> Tensor:
         """s(r), from its table by straight lines in the logarithms."""
         low, high = math.log(LOWEST * self.spread), math.log(HIGHEST * self.spread)
         place = ((ratio.to(self.left).log() - low) / (high - low) * (RATIOS - 1)).clamp(0, RATIOS - 1.001)
         below = place.floor()
-        first, second = self.left[below.long()], self.left[below.long() + 1]
-        return torch.lerp(first, second, place - below).exp()
+        start = below.long()
+        if self.spec.features:
+            start = start + RATIOS * self._row(told, len(ratio)).to(start.device)
+        table = self.left.flatten()
+        return torch.lerp(table[start], table[start + 1], place - below).exp()
 
 
 def _grid(spread: float) -> Tensor:

@@ -21,6 +21,8 @@ class Encoder(Protocol):
 
     row: tuple[int, ...]
     """The shape of what is given for one item: () for a class, (length,) for the tokens of a caption."""
+    features: int
+    """How many numbers say it to a linear map, as `described`; 0 for a class, which needs none."""
 
     def none(self, n: int, device: torch.device) -> Tensor:
         """`n` rows that give nothing, (n, *row)."""
@@ -32,6 +34,10 @@ class Encoder(Protocol):
 
     def refuse(self, y: Tensor) -> None:
         """Raise BadInput for rows (..., *row) that it does not know."""
+        ...
+
+    def described(self, y: Tensor) -> Tensor:
+        """The features (n, features) of the rows (n, *row), all 0 where nothing is given."""
         ...
 
     def __call__(self, y: Tensor) -> Tensor:
@@ -47,6 +53,7 @@ class ClassTable(nn.Embedding):
     """A class (n,) in [0, classes] as a row of a table; the last row is that of 'no class'."""
 
     row: tuple[int, ...] = ()
+    features = 0
 
     def __init__(self, classes: int, width: int) -> None:
         super().__init__(classes + 1, width)
@@ -62,6 +69,9 @@ class ClassTable(nn.Embedding):
         if bool(((y < 0) | (y >= self.classes)).any()):
             last, known = self.classes - 1, self.classes
             raise BadInput(f"a class number outside 0 .. {last} was asked for; this model knows {known} classes")
+
+    def described(self, y: Tensor) -> Tensor:
+        return self.weight.new_zeros(len(y), 0)
 
 
 class Conditioning(nn.Module):

@@ -20,6 +20,7 @@ class NumberEncoder(nn.Module):
     def __init__(self, count: int, width: int, waves: int = 6) -> None:
         super().__init__()
         self.row: tuple[int, ...] = (count,)
+        self.features = 3 * count
         # From a wave as wide as the data to one of a tenth of a deviation: finer ones would learn the items by heart.
         self.register_buffer("frequencies", torch.logspace(-0.3, 1.0, waves), persistent=False)
         self.mix = nn.Sequential(nn.Linear(count * (2 * waves + 2), width), nn.SiLU(), nn.Linear(width, width))
@@ -33,6 +34,12 @@ class NumberEncoder(nn.Module):
     def refuse(self, y: Tensor) -> None:
         if y.shape[-1:] != self.row or bool(y.isinf().any()):
             raise BadInput(f"numbers of shape {tuple(y.shape)} were given; give {self.row[0]} finite ones per item")
+
+    def described(self, y: Tensor) -> Tensor:
+        """1, z and z^2 for each number z that is given."""
+        there = ~y.isnan()
+        z = torch.where(there, y, 0.0)
+        return torch.cat([there.to(z), z, z**2], 1)
 
     def forward(self, y: Tensor) -> Tensor:
         there = ~y.isnan()
@@ -48,6 +55,7 @@ class VectorEncoder(nn.Module):
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
         self.row: tuple[int, ...] = (size,)
+        self.features = size
         self.nothing = nn.Parameter(torch.zeros(width))
         self.mix = nn.Sequential(nn.Linear(size, width), nn.SiLU(), nn.Linear(width, width))
 
@@ -60,6 +68,10 @@ class VectorEncoder(nn.Module):
     def refuse(self, y: Tensor) -> None:
         if y.shape[-1:] != self.row or not bool(y.isfinite().all()):
             raise BadInput(f"vectors of shape {tuple(y.shape)} were given; give {self.row[0]} finite numbers per item")
+
+    def described(self, y: Tensor) -> Tensor:
+        """The vectors, in the scale that the network reads them in."""
+        return y * self.row[0] ** 0.5
 
     def forward(self, y: Tensor) -> Tensor:
         # Unit vectors have small numbers: scaled to a deviation of about 1 they are what a layer expects.

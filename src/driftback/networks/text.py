@@ -46,7 +46,7 @@ class TextEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.row: tuple[int, ...] = (length,)
-        self.tokens = tokens
+        self.tokens = self.features = tokens
         self.word = nn.Embedding(tokens, inner)
         self.place = nn.Parameter(torch.empty(length + 1, inner))
         nn.init.normal_(self.place, std=0.1)
@@ -73,6 +73,12 @@ class TextEncoder(nn.Module):
             raise BadInput(
                 f"a token outside 0 .. {self.tokens - 1} was asked for; this model knows {self.tokens} tokens"
             )
+
+    def described(self, y: Tensor) -> Tensor:
+        """Which tokens there are, whatever their number and order: those that training captions have."""
+        there = self.word.weight.new_zeros(len(y), self.tokens).scatter_(1, y, 1.0)
+        there[:, [PADDING, UNKNOWN]] = 0.0
+        return there
 
     def forward(self, y: Tensor) -> Tensor:
         x = F.pad(self.word(y), (0, 0, 1, 0)) + self.place

@@ -15,7 +15,7 @@ from driftback.randomness import Rng
 if TYPE_CHECKING:
     from driftback.recipes.config import Config
 
-Label = int | str | Sequence[int] | np.ndarray | None
+Label = int | str | Sequence[int] | Sequence[str] | np.ndarray | None
 
 
 def uniform(n: int, seed: int, name: str) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from driftback.data.dataset import Dataset
 from driftback.errors import BadInput
+from driftback.networks.embedding import Encoder, MakeEncoder
 from driftback.recipes import classes
 from driftback.recipes.captions import Captions
 from driftback.recipes.classes import Label
@@ -52,6 +53,9 @@ class Condition(Protocol):
 
     def take(self, told: Any, index: np.ndarray) -> Any:
         """What is told of some of the items."""
+
+    def network(self) -> MakeEncoder:
+        """What makes the encoder of a network."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,11 @@ def of(condition: Condition | None, dataset: Dataset) -> Tensor | None:
 def class_counts(condition: Condition | None, rows: Tensor | None, classes: int) -> tuple[int, ...]:
     """How many items each class has; empty for a model of none."""
     return () if condition is not None or rows is None else tuple(rows.bincount(minlength=classes).tolist())
+
+
+def features(condition: Condition | None) -> int:
+    """How many numbers say what is told of an item to a linear map; 0 for classes, and where nothing is told."""
+    return 0 if condition is None else cast("Encoder", condition.network()(1)).features
 
 
 def identity(condition: Condition | None, dataset: Dataset, rows: Tensor | None) -> Tensor | None:

@@ -26,8 +26,14 @@ def early_step(steps: int) -> int:
 def snapshot(average: LearnedDenoiser, folder: Path | None, step: int) -> LearnedDenoiser:
     """`average` as it is after `step`, also written to `folder`, if there is one, whole or not at all."""
     if folder is not None:
-        write_tensors(folder / EARLY, average.network.state_dict(), {"step": step})
+        write_early(average, folder, step)
     return replace(average, network=copy.deepcopy(average.network).eval())
+
+
+def write_early(denoiser: LearnedDenoiser | None, folder: Path, step: int | None = None) -> None:
+    """Keep `denoiser`, if there is one, in `folder` as the snapshot of a model there, whole or not at all."""
+    if denoiser is not None:
+        write_tensors(folder / EARLY, denoiser.network.state_dict(), {"step": step})
 
 
 def read_early(folder: Path | None, denoiser: LearnedDenoiser) -> LearnedDenoiser | None:

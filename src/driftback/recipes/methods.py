@@ -43,6 +43,8 @@ class Method:
     """Whether it is trained on a bound, for data on levels as they are: they are not spread over their cells."""
     waves: bool = False
     """Whether the network is shown waves of a picture (see `driftback.scores.fourier`)."""
+    autoguidance: float = 0.0
+    """What samples are drawn with where nothing is said of guidance."""
 
     def parametrisation(
         self, spread: float, start: float = 0.0, step: float = 0.0, count: int = 0, event: Sequence[int] = ()
@@ -78,6 +80,7 @@ METHODS: dict[str, Method] = {
         predict_edm,
         _edm_times,
         closed_form=True,
+        autoguidance=1.0,
     ),
     "edm": Method(
         "preconditioned denoising (Karras et al. 2022, arXiv 2206.00364)",

@@ -30,7 +30,7 @@ from driftback.recipes.classes import Label
 from driftback.recipes.conditions import Given, Prompt, Value, Wanted
 from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
-from driftback.recipes.early import read_early
+from driftback.recipes.early import read_early, write_early
 from driftback.recipes.finite import refuse_not_finite
 from driftback.recipes.shown import shown
 from driftback.recipes.stored import WEIGHTS, stored
@@ -120,7 +120,7 @@ class Model:
         evaluations: int | None = None,
         guidance: float = 0.0,
         guidance_interval: tuple[float, float] | None = None,
-        autoguidance: float = 0.0,
+        autoguidance: float | None = None,
         churn: float | None = None,
         first: int = 0,
     ) -> Iterator[Frame]:
@@ -148,7 +148,7 @@ class Model:
         evaluations: int | None = None,
         guidance: float = 0.0,
         guidance_interval: tuple[float, float] | None = None,
-        autoguidance: float = 0.0,
+        autoguidance: float | None = None,
         churn: float | None = None,
         batch_size: int | None = None,
         progress: Callable[[int, int], None] | None = None,
@@ -158,12 +158,12 @@ class Model:
         `label` is a class, `prompt` a sentence, `value` a number (or a dict of numbers by name), as the model knows
         them, or one of these per item; without, they are drawn as in the training data. A word or a number that was not
         seen in training is warned of. `guidance` >= 0 pushes towards what is asked for (0: none), `autoguidance` >= 0
-        away from the model as it was after an eighth of its training; either within `guidance_interval` (lo, hi] of
-        noise-to-data ratios, in standard deviations of the data, if it is given. When nothing is said of the way back
-        (or `steps="auto"`), the solver is fitted to the model, and as long as an error of .01 standard deviations of
-        the data wants it; `tolerance` asks for another error, `evaluations` for the best within a budget. `steps` fixes
-        Heun's rule with so many steps and `churn` >= 0 (EDM's S_churn); `sampler` is a name of
-        `driftback.samplers.SAMPLERS` or a function that makes one of a denoiser, `grid` a name of
+        away from the model as it was after an eighth of its training (None: 1 with method `corrected`, else 0); either
+        within `guidance_interval` (lo, hi] of noise-to-data ratios, in standard deviations of the data, if it is given.
+        When nothing is said of the way back (or `steps="auto"`), the solver is fitted to the model, and as long as an
+        error of .01 standard deviations of the data wants it; `tolerance` asks for another error, `evaluations` for the
+        best within a budget. `steps` fixes Heun's rule with so many steps and `churn` >= 0 (EDM's S_churn); `sampler`
+        is a name of `driftback.samplers.SAMPLERS` or a function that makes one of a denoiser, `grid` a name of
         `driftback.samplers.GRIDS` (default: karras). Pictures on few levels come back by a stochastic solver when
         nothing is said: fresh noise mends what the network gets wrong.
         Item i of a seed is the same for every `n`, and for every `batch_size`: it is rounded up to whole blocks, and
@@ -187,7 +187,7 @@ class Model:
         progress: Callable[[int, int], None] | None = None,
     ) -> Drawn:
         """The items of `sample`, with what they cost and how near they are; `wanted` takes the place of `label`."""
-        n = whole(n, "n", 1)
+        n, asked = whole(n, "n", 1), self.ways.settled(asked)
         batch_size = None if batch_size is None else whole(batch_size, "batch_size", 1)
         rows = self.given(n, wanted or Wanted(label), seed=seed).rows
         block = -(-(batch_size or 1) // self.block) * self.block
@@ -207,7 +207,7 @@ class Model:
         chosen = self.ways.choice(asked)
         error = None if chosen is None else chosen.error
         reach = math.sqrt(square / n) / self.config.spread
-        return Drawn(np.concatenate(out), spent, error, reach)
+        return Drawn(np.concatenate(out), spent, error, reach, asked.autoguidance or 0.0)
 
     def log_likelihood(
         self,
@@ -280,6 +280,7 @@ class Model:
             folders.refuse(folder, force=True)
             folders.clear(folder)
         write_tensors(folder / WEIGHTS, self.denoiser.network.state_dict(), {"step": self.step})
+        write_early(self.ways.early, folder)
         configs.write(self.config, folder)
 
 

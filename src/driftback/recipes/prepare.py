@@ -196,7 +196,9 @@ def prepare(
                 times=times or METHODS[name].draws,
             ),
             closed_form=(
-                closed_form_for(len(items), math.prod(items.event), len(counts)) if METHODS[name].closed_form else None
+                closed_form_for(len(items), math.prod(items.event), len(counts), conditions.features(condition))
+                if METHODS[name].closed_form
+                else None
             ),
             spread=spread if spread > 0 else 1.0,
             class_counts=counts,

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from driftback.distributions.low_rank_fit import MOST_NUMBERS, fitted, shape_for
+from driftback.distributions.low_rank_fit import MOST_NUMBERS, fitted, fitted_on, shape_for
 from driftback.networks.backbone import Backbone
 from driftback.networks.closed_form import ClosedFormSpec
 from driftback.randomness import Rng
@@ -54,11 +54,15 @@ def fill_bias(network: Backbone, levels: Levels, items: Items) -> None:
     table[-1] = pooled.log().flatten(0, 1)
 
 
-def closed_form_for(items: int, numbers: int, classes: int) -> ClosedFormSpec | None:
-    """The size of the mixture that `items` items of `numbers` numbers bear, or None where they bear none."""
+def closed_form_for(items: int, numbers: int, classes: int, features: int = 0) -> ClosedFormSpec | None:
+    """The size of the mixture that `items` items of `numbers` numbers bear, or None where they bear none. It is moved
+    by `features` numbers of a caption or the like.
+    """
     shape = shape_for(items, numbers, classes)
     if shape.rank < 1:
         return None
+    if features:
+        return ClosedFormSpec(rank=shape.rank, components=2 * shape.components, classes=1, features=features)
     return ClosedFormSpec(rank=shape.rank, components=shape.components, shared=shape.shared, classes=classes)
 
 
@@ -72,7 +76,12 @@ def fill_closed_form(network: Backbone, items: Items, *, seed: int) -> None:
     if len(items) > most:
         index = torch.from_numpy(np.sort(rng.child("items").generator().permutation(len(items))[:most]))
     x0, label = items.take(index)
-    known.fill(fitted(x0.flatten(1), label, known.spec.classes, known.spec, rng=rng), x0, label, rng=rng)
+    told = network.told(label)
+    if told is not None and known.spec.features:
+        mixture, moves = fitted_on(x0.flatten(1), told, known.spec, rng=rng)
+        known.fill(mixture, x0, told, rng=rng, moves=moves)
+    else:
+        known.fill(fitted(x0.flatten(1), told, known.spec.classes, known.spec, rng=rng), x0, told, rng=rng)
 
 
 def ready(config: Config, items: Items, device: str, before: LearnedDenoiser | None = None) -> LearnedDenoiser:

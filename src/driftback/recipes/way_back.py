@@ -21,6 +21,7 @@ from driftback.randomness import Rng
 from driftback.recipes import conditions, solver
 from driftback.recipes.assembly import encoded_levels, lowest_ratio
 from driftback.recipes.config import Config
+from driftback.recipes.methods import METHODS
 from driftback.recipes.solver import Choice, Solver
 from driftback.samplers.adaptive import adaptive_times
 from driftback.samplers.frame import Frame, Sampler, denoised_end
@@ -61,8 +62,9 @@ class Asked:
     `steps` (a number, or "auto" for None), a `sampler` by name or by what makes it of a denoiser, or a `grid` by name
     fix it; `tolerance`, in standard deviations of the data, or a budget of `evaluations` per item choose a fitted
     solver. `churn` >= 0 is EDM's S_churn. `guidance` >= 0 is the push towards what is asked for, `autoguidance` >= 0
-    that away from an early snapshot of the model, and `interval` (lo, hi] the noise-to-data ratios, in standard
-    deviations of the data, within which either acts. BadInput for what does not go together.
+    that away from an early snapshot of the model (None: as `Ways.settled` says), and `interval` (lo, hi] the
+    noise-to-data ratios, in standard deviations of the data, within which either acts. BadInput for what does not go
+    together.
     """
 
     steps: int | Literal["auto"] | None = None
@@ -72,7 +74,7 @@ class Asked:
     churn: float | None = None
     guidance: float = 0.0
     grid: str | None = None
-    autoguidance: float = 0.0
+    autoguidance: float | None = None
     interval: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
@@ -114,7 +116,7 @@ class Asked:
     def push(self) -> Push:
         """All that the guided denoiser depends on: the guidance alone where nothing else is asked."""
         plain = not self.autoguidance and self.interval is None
-        return self.guidance if plain else (self.guidance, self.autoguidance, self.interval)
+        return self.guidance if plain else (self.guidance, self.autoguidance or 0.0, self.interval)
 
     @property
     def pushed(self) -> bool:
@@ -133,6 +135,8 @@ class Drawn:
     evaluations: int
     error: float | None
     reach: float = 1.0
+    autoguidance: float = 0.0
+    """The autoguidance that they were drawn with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +174,12 @@ class Ways:
         """The number of steps of a sampler that is asked for without one."""
         return 32 if self.noisy else 40
 
+    def settled(self, asked: Asked) -> Asked:
+        """`asked`, with the autoguidance of the model's method where nothing is said of guidance, and it can be had."""
+        if asked.autoguidance is not None or asked.guidance or self.early is None:
+            return asked
+        return replace(asked, autoguidance=METHODS[self.config.method].autoguidance)
+
     def _count(self, asked: Asked) -> int:
         return asked.steps if isinstance(asked.steps, int) else self.steps
 
@@ -197,6 +207,7 @@ class Ways:
 
     def choice(self, asked: Asked) -> Choice | None:
         """The fitted plan that `asked` chooses; None where it fixes a sampler, or means the stochastic one."""
+        asked = self.settled(asked)
         said = asked.tolerance is not None or asked.evaluations is not None
         fixed = any(getattr(asked, name) is not None for name in FIXING)
         if fixed or (self.noisy and not said):
@@ -235,6 +246,7 @@ class Ways:
     def back(self, n: int, labels: Tensor | None, asked: Asked, rng: Rng) -> Iterator[Frame]:
         """The frames of `n` items whose noise is that of `rng`, the last one denoised; every network counts."""
         self.denoiser.network.eval()
+        asked = self.settled(asked)
         other = self._other(asked)
         denoiser = self.guided(labels, asked, other)
         sampler, times = self.sampler(denoiser, asked)

@@ -68,18 +68,22 @@ def batch_of(
     if y is not None and (encoder := denoiser.network.encoder) is not None:
         drop = torch.rand(plan.batch, generator=generator, device=device) < plan.label_drop
         y = encoder.dropped(y, drop)
-    return Batch(k, index, x, y, t, noise, told, u, factor, weight_of(denoiser, t, factor, plan))
+    return Batch(k, index, x, y, t, noise, told, u, factor, weight_of(denoiser, t, y, factor, plan))
 
 
-def weight_of(denoiser: LearnedDenoiser, t: Tensor, factor: Tensor | None, plan: Plan) -> Tensor | None:
-    """What the losses at times `t` (n,) are multiplied by, (n,), `factor` included; None for 1."""
+def weight_of(
+    denoiser: LearnedDenoiser, t: Tensor, y: Tensor | None, factor: Tensor | None, plan: Plan
+) -> Tensor | None:
+    """What the losses at times `t` (n,) of items of the conditions `y` are multiplied by, (n,), `factor` included; None
+    for 1.
+    """
     process = denoiser.process
     alpha, sigma = process.alpha(t), process.sigma(t)
     relative = WEIGHTINGS[plan.weighting].relative(denoiser.parametrisation, alpha, sigma, process.spread)
     known = denoiser.network.closed_form
     if known is not None and relative is None:
         # Where a closed form is corrected, the error of what it leaves counts, which has unit variance.
-        relative = known.weight(sigma / alpha)
+        relative = known.weight(sigma / alpha, denoiser.network.told(y))
     if factor is None or relative is None:
         return factor if relative is None else relative
     return factor * relative
