@@ -224,7 +224,7 @@ def measured(options: argparse.Namespace) -> dict:
     pushed = {
         name: {"steps": options.sampling_steps} | how
         for name, how in {
-            "no guidance": {},
+            "no guidance": {"autoguidance": 0.0},
             "guidance 1": {"guidance": 1.0},
             "guidance 1 within 0.2:2": {"guidance": 1.0, "guidance_interval": (0.2, 2.0)},
             "autoguidance 1": {"autoguidance": 1.0},
@@ -273,7 +273,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0, help="for the fit; default 30")
     parser.add_argument("--steps", type=int, help="instead of minutes")
-    parser.add_argument("--epochs", type=int, default=20, help="of the judge; default 20")
+    parser.add_argument("--epochs", type=int, default=40, help="of the judge; default 40")
     parser.add_argument("--samples", type=int, default=512, help="on trained captions; default 512")
     parser.add_argument("--each", type=int, default=16, help="on each new combination; default 16")
     parser.add_argument("--sampling-steps", type=int, default=20, help="of Heun's rule; default 20")

@@ -21,9 +21,10 @@ from driftback.recipes.model import Model
 from workers.fashion import CLASSES, EACH, Task
 
 WAYS = {
-    "fitted solver": {"steps": "auto"},
-    "heun, 10 steps": {"steps": 10},
-    "heun, 18 steps": {"steps": 18},
+    "default": {},
+    "fitted solver, no guidance": {"autoguidance": 0.0},
+    "heun, 10 steps, no guidance": {"steps": 10, "autoguidance": 0.0},
+    "heun, 18 steps, no guidance": {"steps": 18, "autoguidance": 0.0},
     "heun, 18 steps, autoguidance 0.5": {"steps": 18, "autoguidance": 0.5},
     "heun, 18 steps, autoguidance 1": {"steps": 18, "autoguidance": 1.0},
     "heun, 18 steps, autoguidance 2": {"steps": 18, "autoguidance": 2.0},
