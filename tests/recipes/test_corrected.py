@@ -48,16 +48,19 @@ def test_the_same_seed_gives_the_same_mixture(pictures) -> None:
 
 
 def test_its_samples_are_pushed_unless_something_is_said(pictures, tmp_path: Path) -> None:
-    """By 1 where nothing is said of guidance; not with a guidance, and not where the snapshot is gone."""
+    """By half where nothing is said of guidance; not with a guidance, and not where the snapshot is gone."""
     db.fit(*pictures, out=tmp_path, **PLAIN)
     model = db.load(tmp_path)
-    plain, pushed = (model.sample(3, steps=3, autoguidance=weight) for weight in (0.0, 1.0))
+    plain, pushed = (model.sample(3, steps=3, autoguidance=weight) for weight in (0.0, 0.5))
     assert not np.array_equal(plain, pushed)
     assert np.array_equal(model.sample(3, steps=3), pushed)
     assert np.array_equal(model.config.preprocessing.decode(list(model.frames(3, steps=3))[-1].x), pushed)
-    assert model.draw(3, Asked(steps=3)).autoguidance == 1.0
+    assert model.draw(3, Asked(steps=3)).autoguidance == 0.5
     assert model.draw(3, Asked(steps=3, guidance=0.5)).autoguidance == 0.0
     assert db.fit(*pictures, **(PLAIN | {"method": "edm"})).draw(3, Asked(steps=3)).autoguidance == 0.0
+    # 18 steps of Heun's rule have 35 evaluations of each of two networks, and one of each at the end.
+    assert model.draw(3, Asked()).evaluations in (70, 72)
+    assert model.draw(3, Asked(tolerance=0.5)).error is not None, "a solver is fitted where an error is asked for"
     (tmp_path / "training" / "early.safetensors").unlink()
     assert np.array_equal(db.load(tmp_path).sample(3, steps=3), plain)
 

@@ -49,7 +49,11 @@ def sample(
         typer.Option(metavar="X", help="Only items with this number; with several numbers NAME=X, once for each."),
     ] = None,
     steps: Annotated[
-        str, typer.Option(metavar="auto|N", help="Steps on the way back. auto: as many as --tolerance wants.")
+        str,
+        typer.Option(
+            metavar="auto|N",
+            help="Steps on the way back. auto: as many as --tolerance wants; 18 of Heun's rule with method corrected.",
+        ),
     ] = "auto",
     tolerance: Annotated[
         float | None,
@@ -77,7 +81,7 @@ def sample(
         float | None,
         typer.Option(
             help="Push away from the model as it was early in its training; 0 is none. Where nothing is said of "
-            "guidance, 1 with method corrected, else 0."
+            "guidance, 0.5 with method corrected, else 0."
         ),
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help=BATCH)] = None,

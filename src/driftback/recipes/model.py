@@ -158,14 +158,14 @@ class Model:
         `label` is a class, `prompt` a sentence, `value` a number (or a dict of numbers by name), as the model knows
         them, or one of these per item; without, they are drawn as in the training data. A word or a number that was not
         seen in training is warned of. `guidance` >= 0 pushes towards what is asked for (0: none), `autoguidance` >= 0
-        away from the model as it was after an eighth of its training (None: 1 with method `corrected`, else 0); either
-        within `guidance_interval` (lo, hi] of noise-to-data ratios, in standard deviations of the data, if it is given.
+        away from the model as it was after an eighth of its training (None: 0.5 with method `corrected`, else 0);
+        either within `guidance_interval` (lo, hi] of noise-to-data ratios, in deviations of the data, if it is given.
         When nothing is said of the way back (or `steps="auto"`), the solver is fitted to the model, and as long as an
-        error of .01 standard deviations of the data wants it; `tolerance` asks for another error, `evaluations` for the
-        best within a budget. `steps` fixes Heun's rule with so many steps and `churn` >= 0 (EDM's S_churn); `sampler`
-        is a name of `driftback.samplers.SAMPLERS` or a function that makes one of a denoiser, `grid` a name of
-        `driftback.samplers.GRIDS` (default: karras). Pictures on few levels come back by a stochastic solver when
-        nothing is said: fresh noise mends what the network gets wrong.
+        error of .01 deviations of the data wants it; method `corrected` takes 18 steps of Heun's rule. `tolerance` asks
+        for another error, `evaluations` for the best within a budget. `steps` fixes Heun's rule with so many steps and
+        `churn` >= 0 (EDM's S_churn); `sampler` is a name of `driftback.samplers.SAMPLERS` or a function that makes one
+        of a denoiser, `grid` a name of `driftback.samplers.GRIDS` (default: karras). Pictures on few levels come back
+        by a stochastic solver when nothing is said: fresh noise mends what the network gets wrong.
         Item i of a seed is the same for every `n`, and for every `batch_size`: it is rounded up to whole blocks, and
         several blocks at once agree with one by one up to rounding. `progress(done, n)` is called after each batch.
         Raises BadInput for what cannot be drawn, NotFinite where the network gives no numbers.

@@ -1,7 +1,8 @@
 """Which sampler a model's items come back by, on which times, and what that costs.
 
 When nothing is said it is a solver fitted to the model (see `driftback.recipes.solver`), as long as the tolerance wants
-it; for pictures on few levels a stochastic one, whose fresh noise mends what the network gets wrong.
+it; for pictures on few levels a stochastic one, whose fresh noise mends what the network gets wrong; or the steps that
+a method names, where coarse ones were measured to draw better than an exact way along a network's errors.
 """
 
 from __future__ import annotations
@@ -172,7 +173,7 @@ class Ways:
     @property
     def steps(self) -> int:
         """The number of steps of a sampler that is asked for without one."""
-        return 32 if self.noisy else 40
+        return METHODS[self.config.method].steps or (32 if self.noisy else 40)
 
     def settled(self, asked: Asked) -> Asked:
         """`asked`, with the autoguidance of the model's method where nothing is said of guidance, and it can be had."""
@@ -206,11 +207,11 @@ class Ways:
         return GuidedDenoiser(conditional, other, asked.guidance, interval)
 
     def choice(self, asked: Asked) -> Choice | None:
-        """The fitted plan that `asked` chooses; None where it fixes a sampler, or means the stochastic one."""
+        """The fitted plan that `asked` chooses; None where it fixes a sampler, or means the model's own."""
         asked = self.settled(asked)
         said = asked.tolerance is not None or asked.evaluations is not None
         fixed = any(getattr(asked, name) is not None for name in FIXING)
-        if fixed or (self.noisy and not said):
+        if fixed or (not said and (self.noisy or METHODS[self.config.method].steps)):
             return None
         tolerance = solver.TOLERANCE if asked.tolerance is None else real(asked.tolerance, "tolerance")
         each, budget = 2 if asked.pushed else 1, asked.evaluations
