@@ -215,6 +215,7 @@ def measured(options: argparse.Namespace) -> dict:
     began = time.perf_counter()
     # Everything in `train` is trained on: what is held out has been taken away already.
     budget = {"steps": options.steps} if options.steps else {"minutes": options.minutes}
+    budget |= {"network": options.network} if options.network else {}
     model = db.fit(
         x[train], captions=list(data.captions), held_out=0.0, text_encoder=options.text_encoder, seed=0, **budget
     )
@@ -226,6 +227,7 @@ def measured(options: argparse.Namespace) -> dict:
         for name, how in {
             "no guidance": {"autoguidance": 0.0},
             "guidance 1": {"guidance": 1.0},
+            "guidance 3": {"guidance": 3.0},
             "guidance 1 within 0.2:2": {"guidance": 1.0, "guidance_interval": (0.2, 2.0)},
             "autoguidance 1": {"autoguidance": 1.0},
         }.items()
@@ -273,6 +275,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0, help="for the fit; default 30")
     parser.add_argument("--steps", type=int, help="instead of minutes")
+    parser.add_argument("--network", help="a preset or a kind, as fit --network has it")
     parser.add_argument("--epochs", type=int, default=40, help="of the judge; default 40")
     parser.add_argument("--samples", type=int, default=512, help="on trained captions; default 512")
     parser.add_argument("--each", type=int, default=16, help="on each new combination; default 16")

@@ -200,6 +200,21 @@ def test_fitting_drawing_and_scoring_stay_on_the_device(gpu, kind, method, run) 
     assert (summary.bits_per_dim is None) == (kind == "points" or method != "levels")
 
 
+@pytest.mark.parametrize("captioned", [False, True])
+def test_a_mixture_is_fitted_for_the_device(gpu, captioned: bool, run) -> None:
+    """Method `corrected`, the default for many pictures, with classes and with captions."""
+    x, y = data("pictures")
+    told = {"captions": [f"{k} spots" for k in y]} if captioned else {"y": y}
+    job = preparing.prepare(x, **told, out=run, steps=2, batch=8, method="corrected", device=gpu, network="tiny")
+    assert job.config.closed_form is not None
+    assert {t.device for t in job.state.denoiser.network.state_dict().values()} == {GPU}
+    for _ in job.run():
+        pass
+    job.finish()
+    options = {"n": 4, "steps": 2} | ({"prompt": "2 spots"} if captioned else {"label": 2})
+    same(db.load(run, device="cpu").sample(**options), db.load(run, device=gpu).sample(**options))
+
+
 def test_an_augmented_transformer_stays_on_the_device(gpu) -> None:
     x, y = data("pictures")
     options = {"steps": 2, "batch": 8, "network": "dit-tiny", "augment": "flip,shift", "held_out": 0.0}

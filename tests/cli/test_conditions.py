@@ -95,6 +95,7 @@ def test_values_go_by_name(cli, numbered, tmp_path) -> None:
         ("numbered", ("--value", "old"), "--value is a number such as 3.5"),
         ("numbered", ("--value", "age=3"), "size is not given"),
         ("numbered", ("--value", "age=3", "--value", "age=4"), "once for each number"),
+        ("numbered", ("--value", "3", "--value", "age=4"), "once for each number"),
         ("captioned", ("--guidance-interval", "2"), "two numbers with a colon"),
         ("captioned", ("--guidance-interval", "1:2"), "give guidance or autoguidance"),
         ("captioned", ("--guidance", "1", "--autoguidance", "1"), "two ways to push"),

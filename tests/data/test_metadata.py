@@ -188,6 +188,18 @@ def test_pictures_on_the_disk_are_left_out_alike(folder, monkeypatch):
         ("metadata.csv", "file_name,text\nx/a.png,x\n", {}, "did you mean a.png?"),
         ("metadata.csv", "file_name,text\na.png,\n", {}, "no picture of"),
         ("metadata.jsonl", '{"text": 1}\n', {"caption": "text"}, "no column file_name"),
+        (
+            "metadata.jsonl",
+            '{"file_name": "a.png", "text": "x"}\n{"file_name": "b.png", "age": "old"}\n',
+            {"numbers": ("age",)},
+            "holds no numbers (such as 'old')",
+        ),
+        (
+            "metadata.jsonl",
+            '{"file_name": "a.png", "age": 1' + 400 * "0" + "}\n",
+            {"numbers": ("age",)},
+            "holds no numbers",
+        ),
         ("metadata.parquet", "PAR1", {"caption": "text"}, "metadata.parquet"),
         ("notes.txt", "", {"caption": "text"}, "put a metadata.csv or metadata.jsonl beside them"),
     ],
@@ -198,6 +210,11 @@ def test_what_is_asked_for_and_not_there_is_refused_in_one_line(name, text, opti
         load(folder, **options)
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_captions_of_several_lines_are_one_sentence(folder):
+    _csv(folder / "metadata.csv", [{"file_name": name, "text": "two\nlines  apart"} for name in NAMES])
+    assert set(load(folder).captions) == {"two lines apart"}
 
 
 def test_metadata_that_cannot_be_read_cost_nothing_that_was_not_asked_for(folder):

@@ -81,3 +81,11 @@ def test_all_items_equal():
 def test_refusals(n, held_out, expected):
     with pytest.raises(BadInput, match=expected):
         split(load(np.random.default_rng(0).random((n, 2))), held_out)
+
+
+def test_groups_leave_something_to_train_on():
+    dataset = load(np.random.default_rng(0).normal(size=(200, 2)), caption=[f"thing {k}" for k in range(200)])
+    for share in (0.95, 0.996):
+        train, held = split(dataset, share)
+        assert len(train) >= 1
+        assert len(train) + len(held) == 200

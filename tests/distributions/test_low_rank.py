@@ -158,9 +158,11 @@ def test_directions_of_wide_items_are_found_from_inner_products() -> None:
 
 
 def test_the_size_follows_the_items() -> None:
-    assert shape_for(60_000, 784, 10) == Shape(96, 100, False)
+    assert shape_for(60_000, 784, [6_000] * 10) == Shape(96, 100, False)
+    # A class with too few items for components of its own shares those of all.
+    assert shape_for(60_000, 784, [6_600] * 9 + [600]) == Shape(96, 64, True)
     assert shape_for(60_000, 784) == Shape(96, 64, True)
-    assert shape_for(4_800, 784, 10) == Shape(96, 9, True)
+    assert shape_for(4_800, 784, [480] * 10) == Shape(96, 9, True)
     assert shape_for(1_000, 784) == Shape(50, 2, True)
-    assert shape_for(100_000, 3072, 1000) == Shape(96, 64, True)
+    assert shape_for(100_000, 3072, [100] * 1000) == Shape(96, 64, True)
     assert shape_for(10, 784).rank == 0

@@ -51,6 +51,29 @@ def test_digits(samples: Points, verdict: str, held: Points | None) -> None:
     assert (found.p < 0.01) == (verdict == MEMORISED)
 
 
+def test_a_part_of_the_training_items_stands_for_all() -> None:
+    """`train` is thinned to what is near to the samples: with typical items and their neighbours the verdicts are those
+    of all items; without them, a planted fault, fresh samples look too close.
+    """
+    rng = np.random.default_rng(5)
+    every, fresh = rng.normal(size=(3000, 8)), rng.normal(size=(150, 8))
+    typical = every[rng.permutation(3000)[:500]]
+    near = np.unique(np.argsort(cdist(np.vstack([fresh, typical]), every), 1)[:, :4])
+    alone = np.unique(np.argsort(cdist(fresh, every), 1)[:, :4])
+    whole = memorisation(fresh, every)
+    part = memorisation(fresh, every[near], typical=typical)
+    assert whole.closeness.verdict == part.closeness.verdict == "inside the floor"
+    assert part.copies.verdict == NOT_MEMORISED
+    assert memorisation(fresh, every[alone]).closeness.value > part.closeness.value + 0.03
+    distances, ratios = left_out(every)
+    place = [int(np.flatnonzero((every == one).all(1))[0]) for one in typical]
+    assert np.allclose(left_out(every[near], typical), (distances[place], ratios[place]))
+    # Held-out items of another law are known as before.
+    held = 1.3 * rng.normal(size=(200, 8))
+    near = np.unique(np.argsort(cdist(np.vstack([fresh, held, typical]), every), 1)[:, :4])
+    assert memorisation(fresh, every[near], held, typical=typical).copies.verdict == ELSEWHERE
+
+
 def test_smooth_samples_are_close_to_everything_yet_no_copies() -> None:
     near = np.argsort(cdist(FRESH, TRAIN), axis=1)[:, :5]
     found = memorisation((FRESH + TRAIN[near].mean(1)) / 2, TRAIN, BASELINE)
@@ -145,7 +168,7 @@ def test_items_that_lie_elsewhere_are_no_evidence(moved: float, monkeypatch: pyt
     assert found.copies.verdict == found.closeness.verdict == ELSEWHERE
     assert (found.copies.floor_high, found.p) == (None, 1.0)
     # Without the test of their law, fresh samples would be called copies.
-    monkeypatch.setattr("driftback.evaluation.memorisation.elsewhere", lambda fresh, train: False)
+    monkeypatch.setattr("driftback.evaluation.memorisation.elsewhere", lambda fresh, train, typical: False)
     assert memorisation(samples, train, held).copies.verdict == MEMORISED
 
 

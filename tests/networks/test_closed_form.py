@@ -153,6 +153,17 @@ def test_the_loss_is_that_of_what_is_left() -> None:
     assert torch.equal(weight_of(denoiser, t, label, None, plan), weight_of(plain, t, label, None, plan))
 
 
+@torch.no_grad()
+def test_it_is_exact_where_the_network_is_not() -> None:
+    """In half precision, which networks train in on a GPU, the untrained model stays the exact denoiser."""
+    denoiser = learned(EDM(100.0))
+    x = items(5)[0]
+    plain = denoiser.denoised(x, 0.3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(denoiser.denoised(x, 0.3), plain)
+        assert (x.flatten(1) @ mixture().basis).dtype == torch.bfloat16, "without it sums would be in half precision"
+
+
 def test_its_numbers_are_kept_with_the_weights() -> None:
     one, two = learned(EDM(100.0)), learned(EDM(100.0), fill=False)
     two.network.load_state_dict(one.network.state_dict())

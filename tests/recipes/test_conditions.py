@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import driftback as db
+from driftback.data import load
 from driftback.networks import minilm
 from driftback.networks.presets import NetworkSpec
 from driftback.recipes import conditions
@@ -272,3 +273,68 @@ def test_the_frozen_encoder_is_the_published_one() -> None:
     found = minilm.sentences([*published, ""])
     np.testing.assert_allclose(found[:3, :4], list(published.values()), atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), [1, 1, 1, 0], atol=1e-6)
+
+
+FEW = np.random.default_rng(1)
+POINTS, AGES, SIZES = FEW.normal(size=(80, 2)), FEW.uniform(0, 3, 80), FEW.uniform(100, 200, 80)
+QUICK = {"steps": 1, "batch": 8}
+
+
+def test_captions_with_line_ends_come_back_as_they_are(tmp_path) -> None:
+    words = [f"A cat {k}.\nIt sleeps." for k in range(80)]
+    model = db.fit(POINTS, captions=words, out=tmp_path, **QUICK)
+    again = db.load(tmp_path)
+    assert again.config.condition == model.config.condition
+    assert again.given(4, seed=1).words == model.given(4, seed=1).words
+    damaged = (tmp_path / "config.json").read_text().replace('"counts": "1 ', '"counts": "1 1 ', 1)
+    (tmp_path / "config.json").write_text(damaged)
+    with pytest.raises(db.DamagedModel, match=r"config\.json"):
+        db.load(tmp_path)
+
+
+def test_numbers_of_other_data_go_by_their_names() -> None:
+    model = db.fit(POINTS, numbers={"age": AGES, "size": SIZES}, **QUICK)
+    told = model.config.condition.beside(load(POINTS, numbers={"size": SIZES, "age": AGES}))
+    assert np.array_equal(told, np.stack([AGES, SIZES], 1))
+    assert np.array_equal(model.config.condition.beside(load(POINTS, numbers=np.stack([AGES, SIZES], 1))), told)
+    assert model.config.condition.beside(load(POINTS, numbers={"age": AGES})) is None
+    with pytest.raises(db.BadInput, match="knows age, size"):
+        model.config.condition.beside(load(POINTS, numbers={"weight": AGES, "size": SIZES}))
+    with pytest.raises(db.BadInput, match="by its name"):
+        model.sample(3, value=np.ones((3, 1)), steps=1)
+    with pytest.raises(db.BadInput, match="one for each of 2"):
+        model.sample(2, value={"age": [1, 2, 3], "size": 1}, steps=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"text_encoder": "trained"}, "reads captions, and there are none"),
+        ({"y": [0, 1] * 40, "captions": [f"cat {k}" for k in range(80)]}, "not on both"),
+        ({"y": [0, 1] * 40, "numbers": AGES}, "not on both"),
+        ({"captions": 5}, "captions are sentences"),
+        ({"numbers": {"a": AGES, "b": AGES[1:]}}, "numbers b have shape"),
+    ],
+)
+def test_what_would_do_nothing_or_break_is_refused(options, told) -> None:
+    with pytest.raises(db.BadInput, match=told) as caught:
+        db.fit(POINTS, **options, **QUICK)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_prompt_and_an_interval_of_a_wrong_kind_are_refused() -> None:
+    model = db.fit(POINTS, captions=[f"cat {k}" for k in range(80)], **QUICK)
+    with pytest.raises(db.BadInput, match="a prompt is a sentence"):
+        model.sample(2, prompt=5)
+    with pytest.raises(db.BadInput, match="two numbers"):
+        model.sample(2, guidance=1.0, guidance_interval=0.5)
+
+
+def test_what_is_told_in_memory_cannot_be_read_again(tmp_path) -> None:
+    """The message says so, and not that the file has changed."""
+    np.save(tmp_path / "x.npy", POINTS)
+    for told in ({"y": [0, 1] * 40}, {"numbers": AGES}):
+        model = db.fit(str(tmp_path / "x.npy"), **told, **QUICK)
+        with pytest.raises(db.BadInput, match="in memory"):
+            db.evaluate(model)
+    assert db.fit(str(tmp_path / "x.npy"), **QUICK).config.source is not None

@@ -47,6 +47,30 @@ def test_the_same_seed_gives_the_same_mixture(pictures) -> None:
     assert not torch.equal(one["closed_form.mean"], left_out["closed_form.mean"])
 
 
+def test_a_class_of_one_item_shares_components(pictures) -> None:
+    x = np.concatenate([pictures[0]] * 4)
+    y = np.r_[np.zeros(800, int), np.ones(799, int), 2]
+    job = prepare(x, y, **PLAIN, held_out=0.0)
+    assert job.config.closed_form is not None
+    assert job.config.closed_form.shared
+
+
+def test_a_model_that_is_saved_over_itself_keeps_its_snapshot(pictures, tmp_path: Path) -> None:
+    db.fit(*pictures, out=tmp_path, **PLAIN)
+    model = db.load(tmp_path)
+    model.save(tmp_path, force=True)
+    again = db.load(tmp_path)
+    assert again.ways.early is not None
+    assert np.array_equal(again.sample(2, steps=3), model.sample(2, steps=3))
+
+
+def test_nothing_is_drawn_from_the_global_stream(pictures) -> None:
+    words = [f"disc {k}" for k in pictures[1]]
+    before = torch.random.get_rng_state()
+    prepare(pictures[0], captions=words, **PLAIN)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_its_samples_are_pushed_unless_something_is_said(pictures, tmp_path: Path) -> None:
     """By half where nothing is said of guidance; not with a guidance, and not where the snapshot is gone."""
     db.fit(*pictures, out=tmp_path, **PLAIN)

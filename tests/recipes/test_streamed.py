@@ -89,7 +89,7 @@ def test_the_nearest_items_are_found_among_all(tmp_path, monkeypatch):
     asked[0] = torch.from_numpy(x[3]).flatten() + 0.5
     monkeypatch.setattr(streamed, "blocks", lambda x: rows.blocks(x, 36 * 37))
     found = streamed.nearest(train, lambda x: torch.from_numpy(x[:]).float(), asked)
-    assert len(found) == len(set(found)) <= 3 * len(asked)
+    assert len(found) == len(set(found)) <= streamed.NEAREST * len(asked)
     assert not np.isin(found, np.arange(300, 310)).any()
     _, distance, ratio = nearest_two(asked.numpy(), x.reshape(500, -1).astype(float))
     _, near, alike = nearest_two(asked.numpy(), x[found].reshape(len(found), -1).astype(float))

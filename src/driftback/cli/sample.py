@@ -192,7 +192,7 @@ def _value(texts: list[str] | None) -> Any:
         numbers = [(name.strip(), float(number)) for name, number in pairs]
     except ValueError:
         raise BadInput(f"--value is a number such as 3.5, or NAME=3.5, not {' '.join(texts)}") from None
-    if len({name for name, _ in numbers}) < len(numbers):
+    if len({name for name, _ in numbers}) < len(numbers) or len({bool(name) for name, _ in numbers}) > 1:
         raise BadInput("--value is given once for each number: name each, --value age=3 --value size=2")
     return dict(numbers) if numbers[0][0] else numbers[0][1]
 

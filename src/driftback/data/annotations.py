@@ -65,7 +65,7 @@ def annotated(files: Sequence[str], lines: Lines, options: Options, name: str, *
     values = np.array([[_number(line.get(column)) for column in numbers] for line in said]).reshape(len(said), -1)
     for column, bad in zip(numbers, np.isnan(values).all(0), strict=True):
         if bad:
-            first = next(line[column] for line in said if line)
+            first = next((line[column] for line in said if column in line), "")
             raise BadInput(f"the column {column!r} of the metadata of {name} holds no numbers (such as {first!r})")
     for what, lacking in (
         ("have no line in the metadata", np.array([not line for line in said])),
@@ -119,13 +119,13 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return str(value).strip()
+    return " ".join(str(value).split())
 
 
 def _number(value: Any) -> float:
     try:
         return math.nan if value is None or str(value).strip().lower() in MISSING else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
 
 

@@ -6,7 +6,7 @@ They come as arrays beside the items, or as names of arrays in the file that hol
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,8 @@ def fractions(y: Any) -> Any:
 def _sentences(given: Any, n: int) -> tuple[str, ...]:
     if getattr(getattr(given, "dtype", None), "kind", "U") in "biufc":
         raise BadInput(f"captions must be sentences, not {given.dtype}: give numbers as numbers")
+    if not hasattr(given, "tolist") and not isinstance(given, Iterable):
+        raise BadInput(f"captions are sentences, one per item, not {given!r}")
     values = given.tolist() if hasattr(given, "tolist") else list(given)
     if len(values) != n or any(isinstance(one, list | tuple) for one in values):
         raise BadInput(f"there are {len(values)} captions for {n} items: give one sentence per item")
@@ -99,6 +101,9 @@ def _text(one: Any) -> str:
 def _numbers(given: Any, n: int) -> tuple[tuple[str, ...], np.ndarray]:
     columns = given if isinstance(given, Mapping) else None
     if columns is not None:
+        lengths = {name: np.shape(column) for name, column in columns.items()}
+        if wrong := [name for name, shape in lengths.items() if shape != (n,)]:
+            raise BadInput(f"the numbers {wrong[0]} have shape {lengths[wrong[0]]}, but there are {n} items: give (n,)")
         given = np.stack([np.asarray(column) for column in columns.values()], 1)
     names = tuple(map(str, getattr(given, "columns", ()))) or (
         (str(given.name),) if getattr(given, "name", None) else ()

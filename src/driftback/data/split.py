@@ -39,7 +39,7 @@ def split(dataset: Dataset, held_out: float = 0.2, seed: int = 0) -> tuple[np.nd
     if len(distinct_items) < 2:
         first = distinct_items = everything
     if (codes := groups_of(dataset)) is not None:
-        most = min(math.ceil(held_out * len(dataset)), MOST_HELD_OUT)
+        most = min(math.ceil(held_out * len(dataset)), MOST_HELD_OUT, len(dataset) - 1)
         return grouped(joined(codes, first), most, seed)
     count = min(math.ceil(held_out * len(distinct_items)), MOST_HELD_OUT, len(distinct_items) - 1)
     y = None if dataset.y is None else dataset.y[distinct_items]

@@ -33,6 +33,8 @@ MOST_NUMBERS = 100_000_000
 """As many numbers as are well fitted to at once: 400 MB."""
 MOST_RANK, ITEMS_PER_DIRECTION = 96, 20
 MOST_COMPONENTS, ITEMS_PER_COMPONENT, MOST_PER_CLASS = 128, 500, 10
+LEAST_PER_COMPONENT = 100
+"""Classes share their components unless the smallest has so many items for each of its own."""
 DENSE = 3_000
 """At most so many rows has a matrix whose eigenvectors are taken."""
 ROUNDS = 12
@@ -72,11 +74,12 @@ class Shape:
     shared: bool
 
 
-def shape_for(items: int, numbers: int, classes: int = 0) -> Shape:
-    """The shape for so many `items` of so many `numbers`, in so many classes (0: none)."""
-    rank = min(MOST_RANK, numbers - 1, items // ITEMS_PER_DIRECTION)
+def shape_for(items: int, numbers: int, counts: Sequence[int] = ()) -> Shape:
+    """The shape for so many `items` of so many `numbers`; `counts` are the items of each class, if there are any."""
+    rank, classes = min(MOST_RANK, numbers - 1, items // ITEMS_PER_DIRECTION), len(counts)
     each = min(MOST_PER_CLASS, items // max(1, classes) // ITEMS_PER_COMPONENT)
-    if classes and each >= 1 and classes * each <= MOST_COMPONENTS:
+    full = classes > 0 and min(counts) >= LEAST_PER_COMPONENT * each
+    if full and each >= 1 and classes * each <= MOST_COMPONENTS:
         return Shape(rank, classes * each, False)
     return Shape(rank, min(MOST_COMPONENTS // 2, max(1, items // ITEMS_PER_COMPONENT)), True)
 
@@ -110,16 +113,16 @@ def fitted_on(
     """
     rng = as_rng(rng)
     mean, basis, rest = _principal(x, shape.rank, rng.child("directions"))
-    inside, told = ((x - mean) @ basis).double().numpy(), features.double().numpy()
+    inside = ((x - mean) @ basis).double().numpy()
     chosen = np.sort(rng.child("regressed").generator().permutation(len(x))[:MOST_REGRESSED])
-    table = RidgeCV(STRENGTHS).fit(told[chosen], inside[chosen]).coef_.T
-    half = shape.components // 2
-    laws = [_components([part], half, rng.child("law", k)) for k, part in enumerate((inside - told @ table, inside))]
+    table = torch.from_numpy(RidgeCV(STRENGTHS).fit(features[chosen].double().numpy(), inside[chosen]).coef_.T).float()
+    left, half = inside - (features.float() @ table).double().numpy(), shape.components // 2
+    laws = [_components([part], half, rng.child("law", k)) for k, part in enumerate((left, inside))]
     log_weights = torch.full((2, 2 * half), -math.inf)
     for k, (seen, *_) in enumerate(laws):
         log_weights[k, k * half : (k + 1) * half] = torch.from_numpy(np.log(seen / seen.sum()))
     law = [np.concatenate(each) for each in list(zip(*laws, strict=True))[1:]]
-    return _mixture(mean, basis, rest, law, log_weights), torch.from_numpy(table).float()
+    return _mixture(mean, basis, rest, law, log_weights), table
 
 
 def _components(groups: Sequence[Numbers], each: int, rng: Rng) -> tuple[Numbers, Numbers, Numbers, Numbers]:

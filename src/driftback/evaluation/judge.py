@@ -48,12 +48,14 @@ def judge(
     train_labels: Array | None = None,
     held_labels: Array | None = None,
     searched: Array | None = None,
+    typical: Array | None = None,
     rng: Rng | int | None = 0,
 ) -> list[Metric]:
     """Every measurement of `samples` (n, *event) against `train` (N, *event) and `held_out` (m, *event).
 
     All in the same units; quantised data with quantised samples. Class labels, (n,), (N,) and (m,), are used when all
-    three are given. `searched` (k, *event) are the training items that copies are looked for among, if not `train`.
+    three are given. `searched` (k, *event) are the training items that copies are looked for among, if not `train`, and
+    `typical` some of all training items, whose neighbours are in `searched` too.
     Each metric says how many samples it used. With fewer than 20 held-out items, training items take their place.
     BadInput for fewer than 20 samples or 10 real items, values that are not finite, items of different sizes and labels
     of another number than items.
@@ -85,7 +87,8 @@ def judge(
         *prdc(*sets(MOST_BALLS), rng=rng.child("prdc")),
         *moments(*far, rng=rng.child("moments")),
     ]
-    copied = memorisation(x[:MOST_LEARNED], known if searched is None else points(searched), held)
+    among, some_of_all = (None if one is None else points(one) for one in (searched, typical))
+    copied = memorisation(x[:MOST_LEARNED], known if among is None else among, held, typical=some_of_all)
     found += [copied.copies, copied.closeness]
     if held is not None and sample_labels is not None and train_labels is not None and held_labels is not None:
         asked = _labels(sample_labels, len(x), "samples")[rows]

@@ -74,28 +74,37 @@ def nearest_two(items: Points, train: Points) -> tuple[NDArray[np.intp], Points,
     return index[found[:, 0]], distances[:, 0], ratio
 
 
-def left_out(train: Points) -> tuple[Points, Points]:
-    """Each training item (N, d) against all the others: distance to the nearest, and r; both 0 if it has a twin."""
+def left_out(train: Points, typical: Points | None = None) -> tuple[Points, Points]:
+    """Each training item (N, d) against all the others: distance to the nearest, and r; both 0 if it has a twin.
+
+    With `typical` (k, d), which are training items, only these are measured: the others of `train` are there because
+    they are near to something, and far from their own neighbours, which are not.
+    """
     distinct, inverse, counts = np.unique(train, axis=0, return_inverse=True, return_counts=True)
     if len(distinct) < 3:
         return np.zeros(len(train)), np.zeros(len(train))
+    if typical is not None:
+        distances, _ = NearestNeighbors(n_neighbors=3).fit(distinct).kneighbors(typical)
+        return distances[:, 1], distances[:, 1] / distances[:, 2]
     distances, _ = NearestNeighbors(n_neighbors=3).fit(distinct).kneighbors(distinct)
     alone = np.where(counts > 1, 0.0, distances[:, 1])
     return alone[inverse.reshape(-1)], (alone / distances[:, 2])[inverse.reshape(-1)]
 
 
-def elsewhere(fresh: Points, train: Points) -> bool:
+def elsewhere(fresh: Points, train: Points, typical: Points | None = None) -> bool:
     """Whether items with distances `fresh` (m,) to the nearest of `train` (N, d) are of another law than these."""
     distinct = np.unique(train, axis=0)
     if len(distinct) < 2:
         return False
-    some = distinct[:: -(-len(distinct) // MOST_COMPARED)]
+    some = typical if typical is not None else distinct[:: -(-len(distinct) // MOST_COMPARED)]
     mutual = NearestNeighbors(n_neighbors=2).fit(distinct).kneighbors(some)[0][:, 1]
     found = auc(fresh, mutual)
     return found.value > max(FAR, 0.5 + FAR_ERRORS / REACH * (found.floor[1] - 0.5))
 
 
-def memorisation(samples: Points, train: Points, held_out: Points | None = None) -> Memorisation:
+def memorisation(
+    samples: Points, train: Points, held_out: Points | None = None, *, typical: Points | None = None
+) -> Memorisation:
     """Compare `samples` (n, d) with training items (N, d) and fresh ones (m, d), n >= 1.
 
     The verdict is 'memorised', falsely so in at most 1 of 100 judgements, 'not memorised', 'too few items', or 'cannot
@@ -103,15 +112,19 @@ def memorisation(samples: Points, train: Points, held_out: Points | None = None)
     than 20 held-out items are set aside, and training items, each against all others, stand for fresh ones, which the
     metrics' names tell; fewer than 10 of them are too few. Where training items lie closer together than the noise on
     the copies (thousands of points in a plane), a copy is as good as fresh and is not told.
+
+    Where `train` holds only those training items that are near to something here, `typical` (k, d) are some of all, and
+    their nearest are in `train` as well: training items are compared with one another by these.
     """
     nearest, distance, ratio = nearest_two(samples, train)
     n, hits = len(samples), int((ratio < RATIO).sum())
     why = TOO_FEW
     if held_out is not None and len(held_out) >= ENOUGH:
         baseline, worth, (_, fresh, fresh_ratio) = "held-out items", 1.0, nearest_two(held_out, train)
-        why = ELSEWHERE if elsewhere(fresh, train) else ""
+        why = ELSEWHERE if elsewhere(fresh, train, typical) else ""
     elif len(train) >= ENOUGH_LEFT_OUT:
-        baseline, worth, (fresh, fresh_ratio) = "each training item against the rest", LEFT_OUT_WORTH, left_out(train)
+        baseline, worth = "each training item against the rest", LEFT_OUT_WORTH
+        fresh, fresh_ratio = left_out(train, typical)
         why = ""
     if why:
         copies = Metric(COPIES, hits / n, *wilson(hits, n), None, None, n, why)

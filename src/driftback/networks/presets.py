@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from driftback.errors import BadInput
 from driftback.networks.backbone import Backbone
 from driftback.networks.closed_form import ClosedForm, ClosedFormSpec
 from driftback.networks.dit import DiT
@@ -36,6 +37,13 @@ class NetworkSpec(BaseModel):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     conditioning: int = Field(default=128, ge=2, description="width of the vector made from noise level and condition")
     bias: bool = Field(default=False, description="a table of outputs per class, filled from the data in closed form")
+
+    @model_validator(mode="after")
+    def _norms_have_whole_groups(self) -> NetworkSpec:
+        odd = [width for width in self.widths if width % 8 and width > 8]
+        if self.kind == "unet" and odd:
+            raise BadInput(f"a U-Net's width is a multiple of 8 from 8 on, for its norms have 8 groups, not {odd[0]}")
+        return self
 
 
 def build(

@@ -76,7 +76,7 @@ class TextEncoder(nn.Module):
 
     def described(self, y: Tensor) -> Tensor:
         """Which tokens there are, whatever their number and order: those that training captions have."""
-        there = self.word.weight.new_zeros(len(y), self.tokens).scatter_(1, y, 1.0)
+        there = self.word.weight.new_zeros(len(y), self.tokens).scatter_(1, y.to(self.word.weight.device), 1.0)
         there[:, [PADDING, UNKNOWN]] = 0.0
         return there
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from driftback.data.dataset import Dataset
 from driftback.data.vocabulary import Vocabulary, unheard, words
@@ -101,6 +101,12 @@ class Captions(BaseModel):
     texts: Lines
     counts: Counts = Field(min_length=1)
 
+    @model_validator(mode="after")
+    def _each_is_counted(self) -> Captions:
+        if len(self.texts) != len(self.counts):
+            raise ValueError(f"{len(self.texts)} captions have {len(self.counts)} counts")
+        return self
+
     argument: ClassVar[str] = "prompt"
     what: ClassVar[str] = "captions"
     column: ClassVar[str] = "caption"
@@ -112,7 +118,8 @@ class Captions(BaseModel):
             raise BadInput(f"there is no text encoder '{encoder}'; choose one of {', '.join(READERS)}")
         vocabulary = Vocabulary.learn(captions)
         length = max(len(vocabulary.numbers(one)) for one in set(captions))
-        texts = Counter(one[:SIGNS] for one in captions)
+        # Line ends would tell two captions from one where the texts are written.
+        texts = Counter(" ".join(one.split())[:SIGNS] for one in captions)
         kept = sorted(texts)
         if len(kept) > MOST:
             chosen = Rng(0).child("captions").generator().permutation(len(kept))[:MOST]
@@ -153,7 +160,10 @@ class Captions(BaseModel):
         """One sentence for all, or one each (n,), as captions (n,)."""
         if isinstance(asked, str):
             return (" ".join(asked.split()),) * n
-        texts = tuple(asked)
+        try:
+            texts = tuple(asked)
+        except TypeError:
+            raise BadInput(f"a prompt is a sentence, not {asked!r}") from None
         if len(texts) != n:
             raise BadInput(f"{len(texts)} prompts were given for {n} items; give one sentence, or one per item")
         if wrong := [one for one in texts if not isinstance(one, str)]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from driftback.data.dataset import Dataset
+from driftback.data.dataset import Dataset, Finding
 from driftback.errors import BadInput
 from driftback.networks.embedding import Encoder, MakeEncoder
 from driftback.recipes import classes
@@ -80,15 +80,29 @@ class Given:
     said: tuple[str, ...] = ()
 
 
-def learn(dataset: Dataset, text_encoder: str = "trained") -> Captions | Numbers | None:
-    """What the training items of `dataset` say beside them: captions, else numbers; None for neither."""
+def learn(dataset: Dataset, text_encoder: str | None = None) -> Captions | Numbers | None:
+    """What the training items of `dataset` say beside them: captions, else numbers; None for neither.
+
+    `text_encoder` is the name of what reads captions (default: trained). BadInput where there are none to read.
+    """
+    if dataset.captions is None and text_encoder is not None:
+        raise BadInput("a text encoder reads captions, and there are none: leave it out, or name them (--caption)")
     if dataset.captions is not None and dataset.numbers is not None:
         raise BadInput("a model is conditioned on captions or on numbers, not on both: leave one out")
     if dataset.captions is not None:
-        return Captions.learn(dataset.captions, text_encoder)
+        return Captions.learn(dataset.captions, text_encoder or "trained")
     if dataset.numbers is not None:
         return Numbers.learn(dataset.numbers, dataset.number_names)
     return None
+
+
+def unused(condition: Condition | None, dataset: Dataset, *, asked: bool) -> tuple[Finding, ...]:
+    """A warning where classes are not learned because captions or numbers are. BadInput where they were `asked` for."""
+    if condition is None or dataset.y is None:
+        return ()
+    if asked:
+        raise BadInput(f"a model is conditioned on classes or on {condition.what}, not on both: leave one out")
+    return (Finding("warning", f"{len(dataset.classes)} classes are not learned: the model knows {condition.what}"),)
 
 
 def given(config: Config, n: int, wanted: Wanted, seed: int) -> Given:
@@ -155,7 +169,10 @@ def class_counts(condition: Condition | None, rows: Tensor | None, classes: int)
 
 def features(condition: Condition | None) -> int:
     """How many numbers say what is told of an item to a linear map; 0 for classes, and where nothing is told."""
-    return 0 if condition is None else cast("Encoder", condition.network()(1)).features
+    if condition is None:
+        return 0
+    with torch.random.fork_rng(devices=[]):  # its weights are drawn, and thrown away
+        return cast("Encoder", condition.network()(1)).features
 
 
 def identity(condition: Condition | None, dataset: Dataset, rows: Tensor | None) -> Tensor | None:

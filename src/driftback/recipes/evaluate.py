@@ -36,7 +36,7 @@ from driftback.recipes.config import Config
 from driftback.recipes.featured import Features, Judge, kind_of
 from driftback.recipes.log import last_summary
 from driftback.recipes.model import Model
-from driftback.recipes.streamed import MOST_HELD, MOST_TRAIN, nearest, part_of
+from driftback.recipes.streamed import MOST_HELD, MOST_TRAIN, MOST_TYPICAL, nearest, part_of
 from driftback.recipes.way_back import Asked
 from driftback.training.items import Items
 
@@ -55,7 +55,11 @@ class RealItems:
     known: bool = True
     """Whether `train` is what the model was trained on; else other items stand for it, and copies cannot be seen."""
     searched: Dataset | None = None
-    """Where `train` is a part of the training items: those nearest to samples and held-out items, of all of them."""
+    """Where `train` is a part of the training items: those nearest to samples, held-out items and `typical` ones, of
+    all of them.
+    """
+    typical: Dataset | None = None
+    """... and some of `train`, by which training items are compared with one another."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -199,15 +203,17 @@ def evaluate(
     labels = given.rows if model.classes else None
     drawn = prepared.encode(samples).flatten(1).numpy()
     if streamed:
-        asked = torch.from_numpy(drawn if held is None else np.vstack([drawn, held]))
-        real = replace(real, searched=everything.take(nearest(everything, prepared.encode, asked)))
+        real = replace(real, typical=part_of(real.train, MOST_TYPICAL, seed, always=True))
+        told = [drawn, *([] if held is None else [held]), _flat(model, real.typical)]
+        index = nearest(everything, prepared.encode, torch.from_numpy(np.vstack(told)))
+        real = replace(real, searched=everything.take(index))
     names = {
         "sample_labels": _names(model, labels),
         "train_labels": _names(model, prepared.labels(real.train)),
         "held_labels": None if real.held is None else _names(model, prepared.labels(real.held)),
     }
-    searched = None if real.searched is None else _flat(model, real.searched)
-    metrics = judge(drawn, known, held, **names, searched=searched, rng=seed)
+    near = {"searched": real.searched, "typical": real.typical}
+    metrics = judge(drawn, known, held, **names, **{k: v and _flat(model, v) for k, v in near.items()}, rng=seed)
     if judged is not None:
         metrics += judged(drawn, known, held, labels=names, seed=seed)
     if not real.known:

@@ -235,7 +235,8 @@ class Job:
             event = self.config.preprocessing.internal_event
             # A picture that cannot be drawn yet is no reason to stop: the loss is what training is judged by.
             with suppress(NotFinite):
-                x = self.model.sample(1000 if len(event) == 1 else 36, seed=0, steps=preview_steps(event), churn=0.0)
+                n, steps = 1000 if len(event) == 1 else 36, preview_steps(event)
+                x = self.model.sample(n, seed=0, steps=steps, churn=0.0, autoguidance=0.0)
                 path = self.folder / "previews" / f"step-{step:07d}.png"
                 preview(x, path, self.config.preprocessing)
                 self.loggers.drawn(step, path)

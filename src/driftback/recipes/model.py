@@ -273,14 +273,14 @@ class Model:
         A model that is there already is replaced, with all that was written beside it, only with `force`.
         """
         folder = Path(folder).expanduser()
-        replaced = folder.is_file() or (folder / "config.json").exists()
-        if replaced and not force:
+        early = self.ways.early  # from the very folder that may be cleared
+        if (replaced := folder.is_file() or (folder / "config.json").exists()) and not force:
             raise BadInput(f"{folder} exists already; give another folder, or replace the model there with force=True")
         if replaced:
             folders.refuse(folder, force=True)
             folders.clear(folder)
         write_tensors(folder / WEIGHTS, self.denoiser.network.state_dict(), {"step": self.step})
-        write_early(self.ways.early, folder)
+        write_early(early, folder)
         configs.write(self.config, folder)
 
 

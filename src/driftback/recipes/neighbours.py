@@ -66,7 +66,8 @@ def neighbours(model: Model, found: Evaluation, most: int | None = None) -> Neig
         some = Rng(0).child("neighbours").generator().permutation(len(held))[:SEARCHED]
         fresh = nearest_two(points(encode(held.x[some])), known)[1]
     else:
-        fresh = left_out(known)[0]
+        typical = found.real.typical
+        fresh = left_out(known, None if typical is None else points(encode(typical.x)))[0]
     floor = float(np.median(fresh))
     relative = distance / floor if floor > 0 else np.full(len(distance), np.nan)
     order = np.lexsort((distance, ratio >= RATIO))[:most]

@@ -5,6 +5,7 @@ The network is given (y - mean) / deviation; a number that is not known is NaN.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -20,6 +21,9 @@ from driftback.recipes.classes import uniform
 
 MOST = 2_000
 """So many rows of the training data are kept, for a model to draw from when it is not asked for any."""
+
+NAMELESS = re.compile(r"y\d*")
+"""What numbers without names are called."""
 
 Numeric = Annotated[
     tuple[float, ...],
@@ -91,14 +95,18 @@ class Numbers(BaseModel):
                 raise BadInput(f"this model knows no number {strange[0]}; it knows {', '.join(self.names)}")
             if missing := [name for name in self.names if name not in asked]:
                 raise BadInput(f"{missing[0]} is not given: this model is asked by {', '.join(self.names)} together")
-            asked = np.stack([np.broadcast_to(np.asarray(asked[name]), (n,)) for name in self.names], 1)
+            asked = [asked[name] for name in self.names]
+            try:
+                asked = np.stack([np.broadcast_to(np.asarray(one, np.float64), (n,)) for one in asked], 1)
+            except (TypeError, ValueError):
+                raise BadInput(f"each of {', '.join(self.names)} is one number, or one for each of {n} items") from None
         try:
             values = np.asarray(asked, np.float64)
         except (TypeError, ValueError):
             raise BadInput(f"a value is a number, not {asked!r}") from None
         k = len(self.names)
         values = values.reshape(-1, 1) if values.ndim == 1 and k == 1 else values
-        if values.ndim == 0 and k > 1:
+        if k > 1 and (values.ndim == 0 or values.shape[-1] == 1):
             raise BadInput(f"this model is asked by {k} numbers, {', '.join(self.names)}: give each by its name")
         try:
             values = np.broadcast_to(values, (n, k))
@@ -122,9 +130,17 @@ class Numbers(BaseModel):
         return tuple(said)
 
     def beside(self, dataset: Dataset) -> np.ndarray | None:
-        """The numbers of a dataset, where it has as many."""
-        numbers = dataset.numbers
-        return numbers if numbers is not None and numbers.shape[1] == len(self.names) else None
+        """The numbers of a dataset, by their names where both have any; None where there are not as many. Raises
+        BadInput for others than the model knows.
+        """
+        numbers, names = dataset.numbers, dataset.number_names
+        if numbers is None or numbers.shape[1] != len(self.names):
+            return None
+        if set(names) == set(self.names):
+            return numbers[:, [names.index(name) for name in self.names]]
+        if any(NAMELESS.fullmatch(name) for name in (*names, *self.names)):
+            return numbers
+        raise BadInput(f"{dataset.name} has the numbers {', '.join(names)}; this model knows {', '.join(self.names)}")
 
     def take(self, told: np.ndarray, index: np.ndarray) -> np.ndarray:
         """Those with these indices."""

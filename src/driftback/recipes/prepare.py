@@ -136,7 +136,8 @@ def prepare(
     seen, held = dataset.take(train_index), dataset.take(held_index)
     prepared = old.preprocessing if old else Preprocessing.fit(dataset)
     transforms = None if augment is None else augmentations(augment, prepared.internal_event)
-    condition = old.condition if old else conditions.learn(seen, text_encoder or "trained")
+    condition = old.condition if old else conditions.learn(seen, text_encoder)
+    findings = (*findings, *conditions.unused(condition, seen, asked=y is not None and not old))
     label = conditions.of(condition, seen)
     items = Items.encoded(seen.x, prepared.encode, label)
     mark = items.fingerprint(conditions.identity(condition, seen, label))
@@ -181,7 +182,8 @@ def prepare(
         config = Config(
             library=version("driftback"),
             name=dataset.name,
-            source=_recorded(source),
+            # Items that are told of by what is in memory alone cannot be read again.
+            source=None if values or not (y is None or isinstance(y, str)) else _recorded(source),
             reading=reading | ({"y": y} if isinstance(y, str) else {}),
             method=name,
             preprocessing=prepared,
@@ -196,7 +198,7 @@ def prepare(
                 times=times or METHODS[name].draws,
             ),
             closed_form=(
-                closed_form_for(len(items), math.prod(items.event), len(counts), conditions.features(condition))
+                closed_form_for(len(items), math.prod(items.event), counts, conditions.features(condition))
                 if METHODS[name].closed_form
                 else None
             ),

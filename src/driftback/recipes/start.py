@@ -12,6 +12,7 @@ import hashlib
 import math
 import platform
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -54,11 +55,18 @@ def fill_bias(network: Backbone, levels: Levels, items: Items) -> None:
     table[-1] = pooled.log().flatten(0, 1)
 
 
-def closed_form_for(items: int, numbers: int, classes: int, features: int = 0) -> ClosedFormSpec | None:
-    """The size of the mixture that `items` items of `numbers` numbers bear, or None where they bear none. It is moved
-    by `features` numbers of a caption or the like.
+def bearable(numbers: int, features: int = 0) -> int:
+    """How many items of `numbers` numbers, of which `features` more are told, a mixture is fitted to at most."""
+    return max(1, MOST_NUMBERS // max(numbers, features))
+
+
+def closed_form_for(items: int, numbers: int, counts: Sequence[int] = (), features: int = 0) -> ClosedFormSpec | None:
+    """The size of the mixture that `items` items of `numbers` numbers bear, or None where they bear none. `counts` says
+    how many are of each class; or it is moved by `features` numbers of a caption or the like.
     """
-    shape = shape_for(items, numbers, classes)
+    most, classes = bearable(numbers, features), len(counts)
+    share = min(1.0, most / max(1, items))
+    shape = shape_for(min(items, most), numbers, [int(share * count) for count in counts])
     if shape.rank < 1:
         return None
     if features:
@@ -71,7 +79,10 @@ def fill_closed_form(network: Backbone, items: Items, *, seed: int) -> None:
     known = network.closed_form
     if known is None:
         return
-    rng, most = Rng(seed).child("closed form"), max(1, MOST_NUMBERS // math.prod(items.event))
+    # The items are on the CPU, and so is all that fits to them.
+    device = known.mean.device
+    network.to("cpu")
+    rng, most = Rng(seed).child("closed form"), bearable(math.prod(items.event), known.spec.features)
     index = torch.arange(len(items))
     if len(items) > most:
         index = torch.from_numpy(np.sort(rng.child("items").generator().permutation(len(items))[:most]))
@@ -82,6 +93,7 @@ def fill_closed_form(network: Backbone, items: Items, *, seed: int) -> None:
         known.fill(mixture, x0, told, rng=rng, moves=moves)
     else:
         known.fill(fitted(x0.flatten(1), told, known.spec.classes, known.spec, rng=rng), x0, told, rng=rng)
+    network.to(device)
 
 
 def ready(config: Config, items: Items, device: str, before: LearnedDenoiser | None = None) -> LearnedDenoiser:

@@ -1,8 +1,8 @@
 """Judging by real items that do not fit the memory: a part of them for distances, all of them for copies.
 
 A distance needs some thousand items, chosen by a seed. A copy is a copy of any training item, so all of them are gone
-through, block by block, and the nearest few to each sample and held-out item are kept: with those alone the ratio of
-the distances to the nearest two is the same as with all.
+through, block by block, and the nearest few to each sample, held-out item, and to some training items are kept: with
+those alone the ratio of the distances to the nearest two is the same as with all.
 """
 
 from __future__ import annotations
@@ -23,13 +23,17 @@ NUMBERS = 1 << 27
 """A part of the items has at most so many numbers: a gigabyte in float64."""
 MOST_TRAIN, MOST_HELD = 10_000, 2_000
 """... and at most so many items."""
-NEAREST = 3
-"""Two are needed; a third, for distances are told apart in float32 here."""
+NEAREST = 4
+"""Two are needed, besides an item itself; a fourth, for distances are told apart in float32 here."""
+MOST_TYPICAL = 1_000
+"""Training items that are compared with all the others."""
 
 
-def part_of(items: Dataset, most: int, seed: int = 0) -> Dataset:
-    """`items`, or, where they lie on the disk, at most `most` of them and `NUMBERS` numbers, in their order."""
-    if not isinstance(items.x, Rows):
+def part_of(items: Dataset, most: int, seed: int = 0, *, always: bool = False) -> Dataset:
+    """`items`, or, where they lie on the disk (or `always`), at most `most` of them and `NUMBERS` numbers, in their
+    order.
+    """
+    if not (always or isinstance(items.x, Rows)):
         return items
     count = max(1, min(most, len(items), NUMBERS // math.prod(items.event_shape)))
     chosen = Rng(seed).child("part").generator().choice(len(items), count, replace=False)

@@ -91,7 +91,11 @@ class Asked:
         if self.guidance and self.autoguidance:
             raise BadInput("guidance and autoguidance are two ways to push; leave one out")
         if self.interval is not None:
-            low, high = (real(end, "guidance_interval") for end in self.interval)
+            try:
+                low, high = self.interval
+            except (TypeError, ValueError):
+                raise BadInput(f"guidance_interval is two numbers, (low, high), not {self.interval!r}") from None
+            low, high = real(low, "guidance_interval"), real(high, "guidance_interval")
             if not 0 <= low < high:
                 raise BadInput(f"guidance_interval rises from 0 or more, which {low:g}:{high:g} does not")
             if not self.pushed:
