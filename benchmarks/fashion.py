@@ -105,6 +105,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=SOURCE, help="the folder of the four IDX files")
     parser.add_argument("--libraries", nargs="*", default=RIVALS, choices=RIVALS, help="the rivals to run")
     parser.add_argument("--networks", nargs="*", default=("own", "shared"), choices=("own", "shared"))
+    parser.add_argument("--no-ours", action="store_true", help="the rivals alone, with --networks own")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="cores for everybody (default: all)")
     parser.add_argument("--out", type=Path, help="where the raw results go (default benchmarks/results)")
     parser.add_argument("--keep", type=Path, help="a folder for the models and pictures (default: thrown away)")
@@ -113,6 +114,8 @@ def main() -> None:
     if options.table:
         print(table(json.loads(options.table.read_text(encoding="utf-8"))))
         return
+    if options.no_ours and "shared" in options.networks:
+        sys.exit("what is shared is driftback's network: give --networks own, or leave --no-ours out")
     if not options.data.is_dir():
         sys.exit(f"{options.data} is missing: install Debian's dataset-fashion-mnist, or give its folder with --data")
     options.seconds = 60 * options.minutes
@@ -127,9 +130,11 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(folder / "train.npz", x=data["x"], y=data["y"].astype(np.int64))
         np.savez(folder / "test.npz", x=data["test x"], y=data["test y"].astype(np.int64))
-        ours = judged(judge, learn(OURS, "default", options.seconds, 0.0, {}, folder, options.threads))
-        rows.append({"library": OURS, "network_kind": "its default"} | ours)
-        print(f"{OURS}: excess {ours['excess']:.2f}", file=sys.stderr, flush=True)
+        ours: dict = {"network": {}}
+        if not options.no_ours:
+            ours = judged(judge, learn(OURS, "default", options.seconds, 0.0, {}, folder, options.threads))
+            rows.append({"library": OURS, "network_kind": "its default"} | ours)
+            print(f"{OURS}: excess {ours['excess']:.2f}", file=sys.stderr, flush=True)
         for library in options.libraries:
             for network in options.networks:
                 found = rival(judge, library, network, options, ours["network"], folder)
@@ -142,7 +147,8 @@ def main() -> None:
     print(table(result))
     out = options.out or HERE / "results"
     out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{result['date']}-fashion-{options.minutes:g}.json"
+    which = "-rivals" if options.no_ours else ""
+    path = out / f"{result['date']}-fashion-{options.minutes:g}{which}.json"
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 

@@ -73,8 +73,8 @@ class Rival(Protocol):
         ...
 
     def samplers(self) -> dict[str, Callable[[nn.Module, Tensor, Tensor], Tensor]]:
-        """Each way from noise (n, 1, 28, 28) and classes (n,) to pictures; the quickest last: its own network, the
-        slower one, draws by that one alone.
+        """Each way from noise (n, 1, 28, 28) and classes (n,) to pictures; the best last, by trial: its own network,
+        the slower one, draws by that one alone.
         """
         ...
 
@@ -96,7 +96,7 @@ def serve(rival: Rival) -> None:
     if task.quick:
         facts |= {"loss": _loss(rival, learned, *_read(task.fresh), task.seed)}
     else:
-        drawn, seconds = _draw(rival, learned, task.seed, only_quickest=task.network == "own")
+        drawn, seconds = _draw(rival, learned, task.seed, only_last=task.network == "own")
         np.savez_compressed(Path(task.out), **drawn)
         facts |= {"drawing_seconds": seconds}
     print(json.dumps(facts), file=answers, flush=True)
@@ -176,13 +176,13 @@ def _train(rival: Rival, network: nn.Module, x0: Tensor, y0: Tensor, task: Task)
 
 @torch.no_grad()
 def _draw(
-    rival: Rival, network: nn.Module, seed: int, *, only_quickest: bool
+    rival: Rival, network: nn.Module, seed: int, *, only_last: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """The pictures of each sampler, uint8 (n, 28, 28), and the seconds that it took."""
     y = torch.arange(CLASSES).repeat_interleave(EACH)
     noise = torch.randn(len(y), 1, 28, 28, generator=torch.Generator().manual_seed(seed))
     drawn, seconds = {}, {}
-    for name, way in list(rival.samplers().items())[-1 if only_quickest else 0 :]:
+    for name, way in list(rival.samplers().items())[-1 if only_last else 0 :]:
         start = time.perf_counter()
         x = torch.cat([way(network, *part) for part in zip(noise.split(EACH), y.split(EACH), strict=True)])
         seconds[name] = time.perf_counter() - start

@@ -79,9 +79,9 @@ class Diffusers:
 
     def samplers(self) -> dict[str, Callable[[nn.Module, Tensor, Tensor], Tensor]]:
         return {
-            "DDPM, 250 steps": _walk(DDPMScheduler, {}, 250),
-            "DDIM, 100 steps": _walk(DDIMScheduler, {}, 100),
             "DPM-Solver++, 50 steps": _walk(DPMSolverMultistepScheduler, {}, 50),
+            "DDIM, 100 steps": _walk(DDIMScheduler, {}, 100),
+            "DDPM, 250 steps": _walk(DDPMScheduler, {}, 250),
         }
 
 

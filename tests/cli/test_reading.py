@@ -59,10 +59,13 @@ def test_options_for_pictures_have_no_meaning_for_points(cli, option):
 def test_a_model_remembers_how_its_pictures_were_read(cli, photos, run):
     both = cli("fit", photos, *READING, "--out", run)
     assert (both.code, "not on both: leave one out" in both.error) == (2, True)
-    fit = ("fit", photos, *READING[: READING.index("--number")], "--batch", 8, "--out", run, "--quiet", "--json")
+    two = cli("fit", photos, *READING[: READING.index("--number")], "--out", run)
+    assert (two.code, "conditioned on classes or on captions, not on both" in two.error) == (2, True)
+    words = (*READING[: READING.index("--label")], "--caption", "what")
+    fit = ("fit", photos, *words, "--batch", 8, "--out", run, "--quiet", "--json")
     assert cli(*fit, "--steps", 1).json["items"] == 47
     reading = json.loads((run / "config.json").read_text())["reading"]
-    assert reading == {"size": [8, 6], "aspect": "pad", "y": "kind", "caption": "what"}
+    assert reading == {"size": [8, 6], "aspect": "pad", "caption": "what"}
     again = cli("fit", photos, "--out", run, "--resume", "--json")
     assert (again.code, again.json["items"]) == (0, 47)
     found = cli("evaluate", run, "-n", 20, "--quiet", "--json")

@@ -89,7 +89,7 @@ def test_check_lists_findings(cli, tmp_path) -> None:
 
 def test_sample_says_where_and_how_many(cli, moons, tmp_path) -> None:
     found = cli("sample", moons, "-n", 12, "--steps", 3, "--out", tmp_path / "x.npy", "--json").json
-    assert list(found) == ["out", "n", "shape", "evaluations", "seconds", "error"]
+    assert list(found) == ["out", "n", "shape", "evaluations", "seconds", "error", "autoguidance"]
     assert (found["n"], found["shape"], found["evaluations"]) == (12, [12, 2], 5)
     assert np.load(tmp_path / "x.npy", allow_pickle=False).shape == (12, 2)
 

@@ -79,7 +79,8 @@ class TestSample:
     def test_save_and_load(self, kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
         model: Model = request.getfixturevalue(kind)
         model.save(tmp_path / "m")
-        assert {p.suffix for p in (tmp_path / "m").iterdir()} == {".json", ".safetensors"}
+        kept = {"config.json", "weights.safetensors", "training/early.safetensors"}
+        assert {str(p.relative_to(tmp_path / "m")) for p in (tmp_path / "m").rglob("*.*")} == kept
         again = db.load(tmp_path / "m")
         assert again.config == model.config
         assert np.array_equal(again.sample(3, seed=1, steps=3), model.sample(3, seed=1, steps=3))
@@ -134,7 +135,7 @@ def test_a_saved_model_is_replaced_only_with_force(points: Model, tmp_path: Path
     with pytest.raises(db.BadInput, match="force=True"):
         points.save(tmp_path / "m")
     points.save(tmp_path / "m", force=True)
-    assert {p.name for p in (tmp_path / "m").iterdir()} == {"config.json", "weights.safetensors"}
+    assert {p.name for p in (tmp_path / "m").iterdir()} == {"config.json", "weights.safetensors", "training"}
 
 
 def test_a_model_is_judged_in_one_call(points: Model) -> None:
