@@ -202,18 +202,19 @@ def evaluate(
     given = model.given(n, wanted, seed=seed)
     labels = given.rows if model.classes else None
     drawn = prepared.encode(samples).flatten(1).numpy()
+    searched = typical = None
     if streamed:
-        real = replace(real, typical=part_of(real.train, MOST_TYPICAL, seed, always=True))
-        told = [drawn, *([] if held is None else [held]), _flat(model, real.typical)]
-        index = nearest(everything, prepared.encode, torch.from_numpy(np.vstack(told)))
-        real = replace(real, searched=everything.take(index))
+        some = part_of(real.train, MOST_TYPICAL, seed, always=True)
+        typical = _flat(model, some)
+        told = [drawn, *([] if held is None else [held]), typical]
+        near = everything.take(nearest(everything, prepared.encode, torch.from_numpy(np.vstack(told))))
+        real, searched = replace(real, typical=some, searched=near), _flat(model, near)
     names = {
         "sample_labels": _names(model, labels),
         "train_labels": _names(model, prepared.labels(real.train)),
         "held_labels": None if real.held is None else _names(model, prepared.labels(real.held)),
     }
-    near = {"searched": real.searched, "typical": real.typical}
-    metrics = judge(drawn, known, held, **names, **{k: v and _flat(model, v) for k, v in near.items()}, rng=seed)
+    metrics = judge(drawn, known, held, **names, searched=searched, typical=typical, rng=seed)
     if judged is not None:
         metrics += judged(drawn, known, held, labels=names, seed=seed)
     if not real.known:

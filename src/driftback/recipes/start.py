@@ -80,7 +80,7 @@ def fill_closed_form(network: Backbone, items: Items, *, seed: int) -> None:
     if known is None:
         return
     # The items are on the CPU, and so is all that fits to them.
-    device = known.mean.device
+    device = next(network.parameters()).device
     network.to("cpu")
     rng, most = Rng(seed).child("closed form"), bearable(math.prod(items.event), known.spec.features)
     index = torch.arange(len(items))
