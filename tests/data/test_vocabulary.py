@@ -1,4 +1,4 @@
-"""Captions as tokens: common words whole, rare and new ones by pieces that training has seen, near-misses told."""
+"""Captions as tokens: known words whole, new ones by pieces that training has seen, near-misses told."""
 
 import numpy as np
 import pytest
@@ -31,18 +31,42 @@ def test_words() -> None:
     assert words("") == []
 
 
-def test_common_words_are_whole_and_rare_ones_are_cut(vocabulary: Vocabulary) -> None:
+def test_known_words_are_whole_and_new_ones_are_cut(vocabulary: Vocabulary) -> None:
     assert spelt(vocabulary, "the red square") == ["red", "square"]
-    pieces = spelt(vocabulary, "kazakhstan")
+    assert spelt(vocabulary, "flag of kazakhstan") == ["flag", "of", "kazakhstan"]
+    pieces = spelt(vocabulary, "kazakistan")
     assert len(pieces) > 1
-    assert "".join(piece.lstrip("+") for piece in pieces) == "kazakhstan"
+    assert "".join(piece.lstrip("+") for piece in pieces) == "kazakistan"
     assert [piece.startswith("+") for piece in pieces] == [False] + [True] * (len(pieces) - 1)
     assert any(len(piece) > 2 for piece in pieces), "what several words share is one piece"
 
 
 def test_every_token_is_trained(vocabulary: Vocabulary) -> None:
     used = {number for caption in CAPTIONS for number in vocabulary.numbers(caption)}
-    assert used == set(range(2, len(vocabulary)))
+    pieces = set(vocabulary.spelt()[sorted(used)].ravel().tolist())
+    assert used | pieces == set(range(len(vocabulary))) - {UNKNOWN}
+
+
+def test_words_of_one_caption_can_be_spelt(vocabulary: Vocabulary) -> None:
+    rare = vocabulary.tokens[len(vocabulary.tokens) - vocabulary.rare :]
+    assert rare == ("kazakhstan", "pakistan", "uzbekistan")
+    table = vocabulary.spelt()
+    assert table.shape[0] == len(vocabulary)
+    for number, token in enumerate(vocabulary.tokens, 2):
+        pieces = [vocabulary.tokens[k - 2] for k in table[number] if k != PADDING]
+        if token in rare:
+            assert len(pieces) > 1
+            assert "".join(piece.lstrip("+") for piece in pieces) == token
+        else:
+            assert pieces == [token]
+
+
+def test_only_so_many_words_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("driftback.data.vocabulary.MOST_WORDS", 4)
+    few = Vocabulary.learn(CAPTIONS)
+    assert few.rare == 0
+    assert {"blue", "circle", "flag", "of"} <= set(few.tokens), "the commonest, and of these the first"
+    assert "red" not in few.tokens
 
 
 def test_what_is_new_is_cut_or_unknown(vocabulary: Vocabulary) -> None:

@@ -11,7 +11,7 @@ from driftback.networks.embedding import ClassTable, Conditioning
 from driftback.networks.ladder import preset
 from driftback.networks.numbers import NumberEncoder, VectorEncoder
 from driftback.networks.presets import build
-from driftback.networks.text import TextEncoder
+from driftback.networks.text import SPELT, TextEncoder
 
 WIDTH = 12
 ENCODERS = {
@@ -63,8 +63,8 @@ class TestContract:
         nothing = encoder(none)
         assert torch.isfinite(nothing).all()
         assert not torch.allclose(nothing[0], encoder(y)[0], atol=1e-4)
-        drop = torch.tensor([True, False, True, False])
-        mixed = encoder(encoder.dropped(y, drop))
+        u, drop = torch.tensor([0.1, 0.3, 0.2, 0.99]), torch.tensor([True, False, True, False])
+        mixed = encoder(encoder.dropped(y, u, 0.3))
         assert torch.allclose(mixed[drop], nothing[drop], atol=1e-6)
         assert torch.allclose(mixed[~drop], encoder(y)[~drop], atol=1e-6)
 
@@ -110,8 +110,8 @@ def test_classes_are_what_they_were() -> None:
         found = Conditioning(8, 3)
     assert list(found.state_dict()) == [*(f"number.{k}" for k in number.state_dict()), "label.weight"]
     assert torch.equal(found.label.weight, label.weight)
-    y, drop = torch.tensor([0, 2, 1]), torch.tensor([False, True, False])
-    assert found.label.dropped(y, drop).tolist() == [0, 3, 1]
+    y, u = torch.tensor([0, 2, 1]), torch.tensor([0.9, 0.1, 0.5])
+    assert found.label.dropped(y, u, 0.3).tolist() == [0, 3, 1]
     assert found.label.none(2, torch.device("cpu")).tolist() == [3, 3]
 
 
@@ -126,6 +126,17 @@ def test_padding_says_nothing() -> None:
     assert torch.allclose(encoder(torch.tensor([[2, 3, 0, 0]])), before, atol=1e-5)
     order: Tensor = encoder(torch.tensor([[3, 2, 0, 0]]))
     assert not torch.allclose(order, before, atol=1e-4), "the order of words matters"
+
+
+def test_rare_words_are_spelt_in_a_share_of_the_captions() -> None:
+    """A rare word, 5 here, is 2, 3, 4 where it is spelt; what no longer fits is cut off, and no hole stays."""
+    spelling = torch.tensor([[0, 0, 0], [1, 0, 0], [2, 0, 0], [3, 0, 0], [4, 0, 0], [2, 3, 4]])
+    encoder = TextEncoder(6, 4, WIDTH, inner=16, spelling=spelling)
+    y = torch.tensor([[5, 4, 0, 0], [2, 5, 3, 0], [3, 2, 0, 0], [5, 4, 0, 0], [5, 4, 0, 0]])
+    u = torch.tensor([1 - SPELT + 1e-4, 0.999, 0.999, 1 - SPELT - 1e-4, 0.1])
+    wanted = [[2, 3, 4, 4], [2, 2, 3, 4], [3, 2, 0, 0], [5, 4, 0, 0], [0, 0, 0, 0]]
+    assert encoder.dropped(y, u, 0.2).tolist() == wanted
+    assert "spelling" not in encoder.state_dict(), "it follows from the vocabulary"
 
 
 def test_numbers_near_each_other_have_near_vectors() -> None:

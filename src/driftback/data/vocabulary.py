@@ -1,8 +1,9 @@
-"""Captions as tokens: whole words where they are common, pieces of words where they are rare or new.
+"""Captions as tokens: whole words where training has seen them, pieces of words where they are new.
 
-A word that at least two captions have is a token. Other words are cut, from the left, into the longest pieces known
-(Wu et al. 2016, arXiv 1609.08144, section 4.1); pieces are runs of letters that several words share, and single
-letters. A piece that goes on within a word is marked by '+'.
+A word of the training captions is a token. Other words are cut, from the left, into the longest pieces known (Wu et al.
+2016, arXiv 1609.08144, section 4.1); pieces are runs of letters that several words share, and single letters. A piece
+that goes on within a word is marked by '+'. Words that only one caption has can be spelt by their pieces as well, which
+is how a network learns the pieces (compare Kudo 2018, 'Subword regularization', arXiv 1804.10959).
 """
 
 from __future__ import annotations
@@ -34,15 +35,19 @@ def words(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokens by number, from 2 on: `tokens` holds words, beginnings of words, and, marked by '+', what goes on."""
+    """Tokens by number, from 2 on: `tokens` holds words, beginnings of words, and, marked by '+', what goes on. The
+    last `rare` of them are words that one caption has.
+    """
 
     tokens: tuple[str, ...]
+    rare: int = 0
 
     @classmethod
     def learn(cls, captions: Iterable[str]) -> Vocabulary:
         """The vocabulary of `captions`: only what these need, so that every token is trained."""
         counts = Counter(word for caption in captions for word in words(caption))
-        common = sorted((word for word in counts if counts[word] > 1), key=lambda w: (-counts[w], w))[:MOST_WORDS]
+        whole = sorted(counts, key=lambda w: (-counts[w], w))[:MOST_WORDS]
+        common = [word for word in whole if counts[word] > 1]
         shared = Counter(piece for word in counts for piece in set(_pieces(word)))
         useful = sorted(
             (p for p, n in shared.items() if n >= SHARED), key=lambda p: (-shared[p] * (len(p.lstrip("+")) - 1), p)
@@ -51,7 +56,9 @@ class Vocabulary:
         known = dict.fromkeys((*common, *useful[:MOST_PIECES], *sorted(letters)))
         every = cls(tuple(known))
         used = {number for word in counts for number in every._cut(word)}
-        return cls(tuple(token for number, token in enumerate(every.tokens, 2) if number in used))
+        tokens = [token for number, token in enumerate(every.tokens, 2) if number in used]
+        rare = sorted(set(whole) - set(tokens))
+        return cls((*tokens, *rare), len(rare))
 
     def __len__(self) -> int:
         """How many tokens there are, with padding and the unknown one."""
@@ -74,6 +81,18 @@ class Vocabulary:
     def numbers(self, text: str) -> list[int]:
         """The tokens of `text` by number, as many as it takes."""
         return [number for word in words(text) for number in self._cut(word)]
+
+    def spelt(self) -> np.ndarray:
+        """What each token is without the rare words: int64 (tokens, longest), padded with 0 behind; itself, or the
+        pieces of a rare word.
+        """
+        first = len(self) - self.rare
+        plain = Vocabulary(self.tokens[: first - 2])
+        rows = [[number] for number in range(first)] + [list(plain._cut(word)) for word in self.tokens[first - 2 :]]
+        out = np.full((len(rows), max(map(len, rows))), PADDING, np.int64)
+        for row, numbers in zip(out, rows, strict=True):
+            row[: len(numbers)] = numbers
+        return out
 
     def encode(self, texts: Sequence[str], length: int) -> np.ndarray:
         """The tokens of `texts`, int64 (n, length): cut off at `length`, padded with 0 behind."""

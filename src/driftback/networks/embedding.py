@@ -28,8 +28,9 @@ class Encoder(Protocol):
         """`n` rows that give nothing, (n, *row)."""
         ...
 
-    def dropped(self, y: Tensor, drop: Tensor) -> Tensor:
-        """The rows `y` (n, *row), with nothing given where `drop` (n,) is true."""
+    def dropped(self, y: Tensor, u: Tensor, share: float) -> Tensor:
+        """The rows `y` (n, *row) as training has them, by uniform numbers `u` (n,): with nothing given where u < share.
+        """
         ...
 
     def refuse(self, y: Tensor) -> None:
@@ -62,8 +63,8 @@ class ClassTable(nn.Embedding):
     def none(self, n: int, device: torch.device) -> Tensor:
         return torch.full((n,), self.classes, device=device)
 
-    def dropped(self, y: Tensor, drop: Tensor) -> Tensor:
-        return torch.where(drop, self.classes, y)
+    def dropped(self, y: Tensor, u: Tensor, share: float) -> Tensor:
+        return torch.where(u < share, self.classes, y)
 
     def refuse(self, y: Tensor) -> None:
         if bool(((y < 0) | (y >= self.classes)).any()):

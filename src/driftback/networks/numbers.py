@@ -28,8 +28,8 @@ class NumberEncoder(nn.Module):
     def none(self, n: int, device: torch.device) -> Tensor:
         return torch.full((n, *self.row), torch.nan, device=device)
 
-    def dropped(self, y: Tensor, drop: Tensor) -> Tensor:
-        return torch.where(drop[:, None], torch.nan, y)
+    def dropped(self, y: Tensor, u: Tensor, share: float) -> Tensor:
+        return torch.where((u < share)[:, None], torch.nan, y)
 
     def refuse(self, y: Tensor) -> None:
         if y.shape[-1:] != self.row or bool(y.isinf().any()):
@@ -62,8 +62,8 @@ class VectorEncoder(nn.Module):
     def none(self, n: int, device: torch.device) -> Tensor:
         return torch.zeros((n, *self.row), device=device)
 
-    def dropped(self, y: Tensor, drop: Tensor) -> Tensor:
-        return torch.where(drop[:, None], 0.0, y)
+    def dropped(self, y: Tensor, u: Tensor, share: float) -> Tensor:
+        return torch.where((u < share)[:, None], 0.0, y)
 
     def refuse(self, y: Tensor) -> None:
         if y.shape[-1:] != self.row or not bool(y.isfinite().all()):

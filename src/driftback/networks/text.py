@@ -3,6 +3,9 @@
 h = x + A(norm(x)), x = h + M(norm(h)) (Vaswani et al. 2017, arXiv 1706.03762; norms first, Xiong et al. 2020, arXiv
 2002.04745); the vector is sum_i softmax_i(s . h_i) h_i (Yang et al. 2016, 'Hierarchical attention networks'). A token
 that every caption starts with is always there, and alone it is 'no caption'.
+
+A word that one training caption has is a token of its own, and would leave its pieces untrained: in training it is
+spelt by them in a share of the captions.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from torch import Tensor, nn
 
 from driftback.errors import BadInput
 
+SPELT = 0.2
+"""The share of training captions whose rare words are spelt."""
 PADDING, UNKNOWN = 0, 1
 """The token where a caption has ended, and that of a sign which no training caption has."""
 
@@ -38,13 +43,25 @@ class _Layer(nn.Module):
 class TextEncoder(nn.Module):
     """Tokens (n, length) int64 in [0, tokens), 0 where a caption has ended, to vectors (n, width).
 
-    A row of zeros is 'no caption'. `inner` is the width of the transformer, `depth` its layers.
+    A row of zeros is 'no caption'. `spelling` (tokens, longest) int64, or None, says which tokens stand for each where
+    rare words are spelt, padded with 0. `inner` is the width of the transformer, `depth` its layers.
     """
 
+    spelling: Tensor | None
+
     def __init__(
-        self, tokens: int, length: int, width: int, *, inner: int = 96, depth: int = 1, heads: int = 4
+        self,
+        tokens: int,
+        length: int,
+        width: int,
+        *,
+        spelling: Tensor | None = None,
+        inner: int = 96,
+        depth: int = 1,
+        heads: int = 4,
     ) -> None:
         super().__init__()
+        self.register_buffer("spelling", spelling, persistent=False)
         self.row: tuple[int, ...] = (length,)
         self.tokens = self.features = tokens
         self.word = nn.Embedding(tokens, inner)
@@ -63,8 +80,17 @@ class TextEncoder(nn.Module):
     def none(self, n: int, device: torch.device) -> Tensor:
         return torch.zeros((n, *self.row), dtype=torch.int64, device=device)
 
-    def dropped(self, y: Tensor, drop: Tensor) -> Tensor:
-        return torch.where(drop[:, None], PADDING, y)
+    def dropped(self, y: Tensor, u: Tensor, share: float) -> Tensor:
+        """Nothing where u < share, and rare words by their pieces where u >= 1 - SPELT."""
+        if self.spelling is not None:
+            y = torch.where((u >= 1 - SPELT)[:, None], self._spelt(self.spelling, y), y)
+        return torch.where((u < share)[:, None], PADDING, y)
+
+    def _spelt(self, spelling: Tensor, y: Tensor) -> Tensor:
+        """Every token's pieces, one after the other, as many as there is room for."""
+        pieces = spelling.to(y.device)[y].flatten(1)
+        order = (pieces == PADDING).byte().argsort(stable=True, dim=1)
+        return pieces.gather(1, order)[:, : self.row[0]]
 
     def refuse(self, y: Tensor) -> None:
         if y.shape[-1:] != self.row or y.dtype != torch.int64:

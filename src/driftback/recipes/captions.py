@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import numpy as np
+import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from driftback.data.dataset import Dataset
@@ -52,7 +53,8 @@ class Trained:
 
     def encoder(self, captions: Captions) -> MakeEncoder:
         tokens, length = len(captions.vocabulary), captions.length
-        return lambda width: TextEncoder(tokens, length, width)
+        spelling = torch.from_numpy(captions.vocabulary.spelt()) if captions.rare else None
+        return lambda width: TextEncoder(tokens, length, width, spelling=spelling)
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,8 @@ Counts = Annotated[
 
 
 class Captions(BaseModel):
-    """The captions of a training: `tokens` of its vocabulary, the `length` that is read, different `texts`, and how
-    many items have each, `counts`.
+    """The captions of a training: `tokens` of its vocabulary, of which the last `rare` are words of one caption, the
+    `length` that is read, different `texts`, and how many items have each, `counts`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -97,6 +99,7 @@ class Captions(BaseModel):
     kind: Literal["captions"] = "captions"
     encoder: Literal["trained", "minilm"] = "trained"
     tokens: Blanks
+    rare: int = Field(default=0, ge=0)
     length: int = Field(ge=1, le=LONGEST)
     texts: Lines
     counts: Counts = Field(min_length=1)
@@ -117,7 +120,8 @@ class Captions(BaseModel):
         if encoder not in READERS:
             raise BadInput(f"there is no text encoder '{encoder}'; choose one of {', '.join(READERS)}")
         vocabulary = Vocabulary.learn(captions)
-        length = max(len(vocabulary.numbers(one)) for one in set(captions))
+        plain = Vocabulary(vocabulary.tokens[: len(vocabulary.tokens) - vocabulary.rare])
+        length = max(len(plain.numbers(one)) for one in set(captions))
         # Line ends would tell two captions from one where the texts are written.
         texts = Counter(" ".join(one.split())[:SIGNS] for one in captions)
         kept = sorted(texts)
@@ -127,6 +131,7 @@ class Captions(BaseModel):
         return cls(
             encoder=encoder,  # type: ignore[arg-type]  # pydantic holds it to the names above
             tokens=vocabulary.tokens,
+            rare=vocabulary.rare,
             length=min(length + ROOM, LONGEST),
             texts=tuple(kept),
             counts=tuple(texts[one] for one in kept),
@@ -135,7 +140,7 @@ class Captions(BaseModel):
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The tokens by number."""
-        return Vocabulary(self.tokens)
+        return Vocabulary(self.tokens, self.rare)
 
     @cached_property
     def heard(self) -> frozenset[str]:

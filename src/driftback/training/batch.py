@@ -66,8 +66,7 @@ def batch_of(
     if cell is not None:
         x = x + cell.to(x) * (torch.rand(x.shape, generator=generator, device=device, dtype=x.dtype) - 0.5)
     if y is not None and (encoder := denoiser.network.encoder) is not None:
-        drop = torch.rand(plan.batch, generator=generator, device=device) < plan.label_drop
-        y = encoder.dropped(y, drop)
+        y = encoder.dropped(y, torch.rand(plan.batch, generator=generator, device=device), plan.label_drop)
     return Batch(k, index, x, y, t, noise, told, u, factor, weight_of(denoiser, t, y, factor, plan))
 
 
