@@ -170,13 +170,17 @@ def same(here: Any, there: Any) -> None:
     np.testing.assert_allclose(np.asarray(here, float), np.asarray(there, float), rtol=1e-3, atol=1e-3)
 
 
+BY_LEVELS = {"levels", "spikes"}
+
+
 @pytest.mark.parametrize(
     ("kind", "method"),
     [
         ("points", "edm"),
         ("points", "levels"),
         ("pictures", "levels"),
-        *[pytest.param("points", name, marks=pytest.mark.slow) for name in METHODS if name not in ("edm", "levels")],
+        *[pytest.param("points", name, marks=pytest.mark.slow) for name in METHODS if name not in BY_LEVELS | {"edm"}],
+        ("pictures", "spikes"),
         pytest.param("pictures", "edm", marks=pytest.mark.slow),
     ],
 )
@@ -197,7 +201,7 @@ def test_fitting_drawing_and_scoring_stay_on_the_device(gpu, kind, method, run) 
     same(cpu.sample(**options), again.sample(**options))
     items, labels = x[:4], None if y is None else y[:4]
     same(cpu.log_likelihood(items, labels).nats, again.log_likelihood(items, labels).nats)
-    assert (summary.bits_per_dim is None) == (kind == "points" or method != "levels")
+    assert (summary.bits_per_dim is None) == (kind == "points" or method not in BY_LEVELS)
 
 
 @pytest.mark.parametrize("captioned", [False, True])

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import driftback as db
 from driftback.recipes import config as configs
@@ -131,7 +132,7 @@ def test_data_on_few_levels_refuse_a_weighting(weighting: str) -> None:
     db.fit("digits", n=100, steps=2, batch=16, weighting=weighting, method="flow")
 
 
-@pytest.mark.parametrize("method", sorted(set(METHODS) - {"levels"}))
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"levels", "spikes"}))
 def test_every_method_bears_every_weighting_and_drawing(method: str) -> None:
     for weighting, times in (("min-snr", "importance"), ("likelihood", "independent")):
         job = prepare("two-moons", method=method, weighting=weighting, times=times, n=200, steps=15, batch=64)
@@ -169,7 +170,52 @@ def test_vdm_bounds_the_probability_of_levels() -> None:
     assert "ODE" in points.log_likelihood(points.sample(3, steps=3)).method
 
 
+@pytest.fixture(scope="module")
+def half_black() -> np.ndarray:
+    """600 pictures of 6 x 6, a half of them black, the rest of one grey level each, give or take two: 1 bit, and
+    log2(5) bits for each grey pixel, and little more.
+    """
+    rng = np.random.default_rng(0)
+    grey = rng.integers(20, 230, 600)[:, None, None] + rng.integers(-2, 3, (600, 6, 6))
+    return np.where(rng.uniform(size=(600, 6, 6)) < 0.5, 0, grey).astype(np.uint8)
+
+
+def test_spikes_bound_the_probability_of_levels(half_black: np.ndarray, tmp_path: Path) -> None:
+    job = prepare(half_black, method="spikes", steps=150, batch=32, out=tmp_path, learning_rate=5e-3)
+    assert job.config.closed_form is not None
+    assert job.config.closed_form.role == "shown"
+    losses = [step.loss for step in job.run()]
+    model, summary = job.finish()
+    found = model.log_likelihood(half_black[:200])
+    assert (found.method, found.evaluations) == ("variational bound, 32 draws", 36)
+    bits = model.bits_per_dim(found.mean)
+    least = 1 + np.log2(5) / 2  # 2.16; without the black and the grey's evenness it is log2(256) = 8
+    assert least < bits < 4.6
+    assert summary.bits_per_dim == pytest.approx(bits, rel=0.1)
+    assert np.mean(losses[-30:]) / np.log(2) == pytest.approx(bits, rel=0.1), "the loss is the bound"
+    again = db.load(tmp_path)
+    assert torch.equal(again.log_likelihood(half_black[:5]).nats, model.log_likelihood(half_black[:5]).nats)
+    drawn = model.sample(64, steps=10, seed=0)
+    assert drawn.dtype == half_black.dtype
+    assert 0.3 < (drawn == 0).mean() < 0.7, "half of the pixels are black, exactly"
+
+
+def test_spikes_of_classes_and_of_rows(half_black: np.ndarray) -> None:
+    few = {"steps": 12, "batch": 64}
+    model = db.fit(half_black, np.arange(600) % 2, method="spikes", **few)
+    assert np.isfinite(model.log_likelihood(half_black[:3], np.array([0, 1, 0])).mean)
+    rows = half_black[:, 0]
+    model = db.fit(rows, method="spikes", **few)
+    assert np.isfinite(model.log_likelihood(rows[:3]).mean)
+    assert model.sample(5, steps=3).shape == (5, 6)
+
+
+def test_spikes_need_levels() -> None:
+    with pytest.raises(db.BadInput, match=r"^method spikes is for values on levels.*use --method edm$"):
+        db.fit("two-moons", method="spikes", n=100, steps=2)
+
+
 def test_vdm_is_trained_on_the_levels_themselves() -> None:
     """As its bound asks for them; other methods see them spread over their cells, for their likelihood is a density."""
-    for method, spread in (("vdm", False), ("levels", False), ("edm", True)):
+    for method, spread in (("vdm", False), ("levels", False), ("spikes", False), ("edm", True)):
         assert (cells(prepare("digits", n=50, method=method, steps=1, batch=8).config) is not None) == spread

@@ -20,7 +20,11 @@ from driftback.randomness import Rng, as_rng
 from driftback.scores.denoiser import Denoiser
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import Levels
+from driftback.scores.spikes import Spikes
 from driftback.shapes import per_item, sum_event
+
+READ = 4
+"""So often the levels of an item are read off, each time with new noise."""
 
 
 @torch.no_grad()
@@ -31,22 +35,24 @@ def variational_bound(
 
     `draws` evaluations per item, each in its own stratum of log r; the strata are shifted from item to item, so that
     the mean over items converges faster than each item's own value. `error` is the standard error of those draws, from
-    the differences of neighbouring strata. Raises BadInput for fewer than 2 draws.
+    the differences of neighbouring strata, and from `READ` draws of the decoder. BadInput for fewer than 2 draws.
     """
     if draws < 2:
         raise BadInput(f"{draws} draws have no standard error; give at least 2, better 32")
     levels, process, rng = denoiser.parametrisation, denoiser.process, as_rng(rng)
-    if not isinstance(levels, Levels):
-        raise TypeError("a variational bound needs a model that was fitted with --method levels")
-    bottom, top = math.log(levels.step / 12), math.log(min(float(process.ratio(1.0)), 200 * spread))
+    if not isinstance(levels, Levels | Spikes):
+        raise TypeError("a variational bound needs a model that was fitted with --method levels or spikes")
+    bottom, top = math.log(levels.bottom), math.log(min(float(process.ratio(1.0)), 200 * spread))
     shift = rng.child("shift").uniform((len(x0),), dtype=torch.float64, device=x0.device)
     terms = torch.zeros(draws, len(x0), dtype=torch.float64, device=x0.device)
     for k in range(draws):
         clock = bottom + (top - bottom) * ((shift + k) / draws)
         terms[k] = integrand(denoiser, x0, clock, rng.child("noise", k)) * (top - bottom)
     prior = terminal_kl(x0, top, spread)
-    nats = -(terms.mean(0) + prior + _reconstruction(denoiser, levels, x0, bottom, rng.child("decoder")))
-    return LogLikelihood(nats, stratified_error(terms), f"variational bound, {draws} draws", draws + 1)
+    read = torch.stack([_reconstruction(denoiser, levels, x0, bottom, rng.child("read", k)) for k in range(READ)])
+    error = (stratified_error(terms) ** 2 + read.var(0) / READ).sqrt()
+    nats = -(terms.mean(0) + prior + read.mean(0))
+    return LogLikelihood(nats, error, f"variational bound, {draws} draws", draws + READ)
 
 
 def stratified_error(terms: Tensor) -> Tensor:
@@ -55,7 +61,6 @@ def stratified_error(terms: Tensor) -> Tensor:
     From (a - 2b + c)^2 / 6 over neighbouring strata, whose mean is their variance where their means lie on a line (of
     two strata from (a - b)^2 / 2; compare von Neumann 1941, 'Distribution of the ratio of the mean square successive
     difference to the variance'): the spread over all strata holds the slope of the integrand, which is no error.
-    The decoder's draw adds nothing: at a twelfth of a level it errs once in a billion.
     """
     order, share = (2, 6) if len(terms) > 2 else (1, 2)
     return (terms.diff(n=order, dim=0) ** 2).mean(0).div(share * len(terms)).sqrt()
@@ -81,9 +86,8 @@ def terminal_kl(x0: Tensor, top: float, spread: float) -> Tensor:
     return (squares + math.prod(x0.shape[1:]) * (ratio - 1 - math.log(ratio))) / 2
 
 
-def _reconstruction(denoiser: LearnedDenoiser, levels: Levels, x0: Tensor, bottom: float, rng: Rng) -> Tensor:
+def _reconstruction(denoiser: LearnedDenoiser, levels: Levels | Spikes, x0: Tensor, bottom: float, rng: Rng) -> Tensor:
     clock = torch.full((len(x0),), bottom, dtype=torch.float64, device=x0.device)
     x, t = noised(denoiser, x0, clock, rng)
     alpha, sigma = denoiser.process.alpha(t), denoiser.process.sigma(t)
-    loss = levels.loss(denoiser.output(x, t), x0, x, alpha, sigma)
-    return loss.double() * math.prod(x0.shape[1:])
+    return levels.surprise(denoiser.output(x, t), x0, x, alpha, sigma).double()

@@ -18,7 +18,8 @@ from driftback.networks.embedding import ClassBias, Conditioning, Encoder
 
 class Backbone(nn.Module):
     """`body(x, conditioning(number, label)) + bias(label)` for x (n, *before), number (n,), label (n, *row) or None:
-    what is given, as its encoder takes it; where there is a closed form, `offset + scale * body([x, known], ...)`.
+    what is given, as its encoder takes it; where a closed form is corrected, `offset + scale * body([x, known], ...)`,
+    and where it is only shown, `body([x, known, offset], ...)`; the first channels of x are then the item's.
 
     Where the conditioning was made for it, `augmented` (n, numbers) or None says how an item was augmented.
     """
@@ -62,7 +63,9 @@ class Backbone(nn.Module):
     ) -> Tensor:
         c = self.conditioning(number, label, vector, augmented=augmented)
         if self.closed_form is not None:
-            known, offset, scale = self.closed_form(x, number, self.told(label))
+            known, offset, scale = self.closed_form(x[:, : self.closed_form.event[0]], number, self.told(label))
+            if self.closed_form.spec.role == "shown":
+                return self.body(torch.cat([x, known, offset], 1), c)
             return offset + scale * self.body(torch.cat([x, known], 1), c)
         out = self.body(x, c)
         return out if self.bias is None else out + self.bias(label, len(x))

@@ -3,7 +3,8 @@
 The network F is told it, and learns what is left: D = m(y) + s(r) F, where y = x_0 + r eps, m(y) = E[x_0 | y] under the
 mixture, and s(r) is the root mean square of x_0 - m(y) over the items. With EDM's preconditioning around it (Karras et
 al. 2022, arXiv 2206.00364, table 1), D = c_skip y + c_out O, that is O = (m - c_skip y) / c_out + s / c_out F: training
-starts where the mixture ends, as it starts from a histogram where there are few levels.
+starts where the mixture ends, as it starts from a histogram where there are few levels. Where the network predicts
+something else than a mean, it is only shown m and (m - c_skip y) / c_out.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
@@ -26,12 +28,15 @@ MEASURED = 512
 """The items that s is measured on."""
 
 
+Role = Literal["corrected", "shown"]
+
+
 class ClosedFormSpec(BaseModel):
     """The size of a mixture, in a model's `config.json`: `rank` directions, `components` in all, and `classes` with
     weights of their own over components that are common (`shared`) or their own.
 
     With `features`, as many numbers of a caption or the like move the mixture; its weights then have a row with them,
-    a class as it were, and one without.
+    a class as it were, and one without. `role` says whether the network corrects its mean or is only shown it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +46,7 @@ class ClosedFormSpec(BaseModel):
     shared: bool = True
     classes: NonNegativeInt = 0
     features: NonNegativeInt = 0
+    role: Role = "corrected"
 
 
 class ClosedForm(nn.Module):
@@ -55,7 +61,7 @@ class ClosedForm(nn.Module):
     def __init__(self, spec: ClosedFormSpec, event: tuple[int, ...], spread: float) -> None:
         super().__init__()
         d, r, k = math.prod(event), spec.rank, spec.components
-        self.spec, self.spread = spec, spread
+        self.spec, self.event, self.spread = spec, event, spread
         shapes = {
             "mean": (d,),
             "basis": (d, r),
@@ -94,6 +100,11 @@ class ClosedForm(nn.Module):
                 noise = rng.child("noise", k).normal(x.shape, dtype=x.dtype)
                 error = self._denoised(x + ratio * noise, torch.full((len(x),), float(ratio)), known) - x
                 table[k] = error.square().mean().sqrt().clamp(min=1e-6).log()
+
+    @property
+    def channels(self) -> int:
+        """How many channels a network is shown of it, for each of an item's."""
+        return 1 if self.spec.role == "corrected" else 2
 
     def forward(self, shown: Tensor, number: Tensor, told: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         with _exact(shown.device):

@@ -29,8 +29,7 @@ class Encoder(Protocol):
         ...
 
     def dropped(self, y: Tensor, u: Tensor, share: float) -> Tensor:
-        """The rows `y` (n, *row) as training has them, by uniform numbers `u` (n,): with nothing given where u < share.
-        """
+        """The rows `y` (n, *row) as training has them, by uniform numbers `u` (n,): nothing given where u < share."""
         ...
 
     def refuse(self, y: Tensor) -> None:

@@ -69,7 +69,7 @@ def build(
         conditioning = Conditioning(spec.conditioning, classes, encoder=encoder, augment=augment)
         bias = ClassBias((after, *event[1:]), classes) if spec.bias else None
         known = None if closed_form is None else ClosedForm(closed_form, event, spread)
-        body = _BODIES[spec.kind](spec, before + (event[0] if known else 0), after, event)
+        body = _BODIES[spec.kind](spec, before + (known.channels * event[0] if known else 0), after, event)
         return Backbone(body, conditioning, bias, known)
 
 

@@ -34,7 +34,7 @@ SHARE, SPARE = 0.15, 0.05
 """The share of a budget that looking may take, and what is left for the unexpected; what looking leaves is trained."""
 START = 5.0
 """Seconds for reading the data and measuring a step."""
-DRAWS = 33
+DRAWS = 36
 """Evaluations per item of the final likelihood."""
 
 

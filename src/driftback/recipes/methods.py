@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from driftback.data.levels import Levels as Grid
 from driftback.errors import BadInput
@@ -22,7 +23,8 @@ from driftback.scores.parametrisation import (
     predict_flow,
     predict_noise,
 )
-from driftback.training.times import ChainTimes, LogNormalRatio, TimeLaw, UniformTimes
+from driftback.scores.spikes import HIGH, LOW, SHARE, Spikes
+from driftback.training.times import BoundTimes, ChainTimes, LogNormalRatio, TimeLaw, UniformTimes
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,14 @@ class Method:
     times: Callable[[float, Sequence[int]], TimeLaw]
     on_levels: bool = False
     """Whether data on few levels are treated as such (see `driftback.scores.parametrisation.Levels`)."""
-    closed_form: bool = False
-    """Whether the network corrects a mixture's posterior mean (see `driftback.networks.closed_form`)."""
+    closed_form: Literal["", "corrected", "shown"] = ""
+    """Whether the network corrects a mixture's posterior mean, or is shown it (`driftback.networks.closed_form`)."""
     draws: str = "stratified"
     """How noise levels are drawn from the law where nothing is said (`driftback.training.drawing.DRAWINGS`)."""
     bounds: bool = False
     """Whether it is trained on a bound, for data on levels as they are: they are not spread over their cells."""
+    spikes: bool = False
+    """Whether a coordinate has spikes at its ends; then data have levels (see `driftback.scores.spikes`)."""
     waves: bool = False
     """Whether the network is shown waves of a picture (see `driftback.scores.fourier`)."""
     autoguidance: float = 0.0
@@ -56,6 +60,8 @@ class Method:
         """
         if self.on_levels and count:
             return Levels(start, step, count, spread)
+        if self.spikes and count:
+            return Spikes(start, step, count, spread)
         return Fourier(self.predicts(spread)) if self.waves and len(event) > 1 else self.predicts(spread)
 
 
@@ -81,10 +87,20 @@ METHODS: dict[str, Method] = {
         lambda spread: EDM(160 * spread),
         predict_edm,
         _edm_times,
-        closed_form=True,
+        closed_form="corrected",
         # Measured on Fashion-MNIST after 5 and 30 minutes (docs/benchmarks.md); 18 steps are EDM's for small pictures.
         autoguidance=0.5,
         steps=18,
+    ),
+    "spikes": Method(
+        "the bound on the probability of levels: each is the lowest, the highest, or from Gaussians, given the others",
+        lambda spread: EDM(HIGH * spread),
+        predict_edm,
+        lambda spread, event: BoundTimes(LOW * spread, HIGH * spread, SHARE),
+        closed_form="shown",
+        draws="importance",
+        bounds=True,
+        spikes=True,
     ),
     "edm": Method(
         "preconditioned denoising (Karras et al. 2022, arXiv 2206.00364)",
@@ -156,6 +172,14 @@ def default_method(levels: Grid | None, event: Sequence[int], items: int) -> str
         return "levels"
     bearable = len(event) > 1 and math.prod(event) <= MOST_CORRECTED and items >= LEAST_CORRECTED
     return "corrected" if bearable else "edm"
+
+
+def refuse_unfit(name: str, levels: Grid | None) -> None:
+    """Raise BadInput where the method of this name is not for such data."""
+    if METHODS[name].spikes and levels is None:
+        raise BadInput(
+            f"method {name} is for values on levels, as pictures have, and these have none; use --method edm"
+        )
 
 
 def method_named(name: str) -> Method:

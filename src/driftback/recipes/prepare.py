@@ -39,7 +39,7 @@ from driftback.recipes.devices import device_named
 from driftback.recipes.early import early_step, read_early
 from driftback.recipes.job import Job
 from driftback.recipes.log import LOG, read_log
-from driftback.recipes.methods import METHODS, default_method, method_named
+from driftback.recipes.methods import METHODS, default_method, method_named, refuse_unfit
 from driftback.recipes.pace import paced, with_snapshots, without_snapshots
 from driftback.recipes.previews import preview_evaluations
 from driftback.recipes.start import closed_form_for, filled, ready
@@ -176,6 +176,7 @@ def prepare(
                 )
                 findings = (*findings, Finding("warning", f"{what}: starting again"))
         name = method or default_method(prepared.levels, items.event, len(items))
+        refuse_unfit(name, prepared.levels)
         spread = items.spread()
         counts = conditions.class_counts(condition, label, len(dataset.classes))
         choice = network_asked(network, items.event, len(items), discrete=_discrete(name, prepared.levels))
@@ -197,10 +198,8 @@ def prepare(
                 weighting=weighting or "simple",
                 times=times or METHODS[name].draws,
             ),
-            closed_form=(
-                closed_form_for(len(items), math.prod(items.event), counts, conditions.features(condition))
-                if METHODS[name].closed_form
-                else None
+            closed_form=closed_form_for(
+                len(items), math.prod(items.event), counts, conditions.features(condition), METHODS[name].closed_form
             ),
             spread=spread if spread > 0 else 1.0,
             class_counts=counts,

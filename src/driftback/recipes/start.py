@@ -13,6 +13,7 @@ import math
 import platform
 import time
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from driftback.distributions.low_rank_fit import MOST_NUMBERS, fitted, fitted_on, shape_for
 from driftback.networks.backbone import Backbone
-from driftback.networks.closed_form import ClosedFormSpec
+from driftback.networks.closed_form import ClosedFormSpec, Role
 from driftback.randomness import Rng
 from driftback.recipes.assembly import untrained
 from driftback.recipes.config import Config
@@ -60,18 +61,21 @@ def bearable(numbers: int, features: int = 0) -> int:
     return max(1, MOST_NUMBERS // max(numbers, features))
 
 
-def closed_form_for(items: int, numbers: int, counts: Sequence[int] = (), features: int = 0) -> ClosedFormSpec | None:
-    """The size of the mixture that `items` items of `numbers` numbers bear, or None where they bear none. `counts` says
-    how many are of each class; or it is moved by `features` numbers of a caption or the like.
+def closed_form_for(
+    items: int, numbers: int, counts: Sequence[int] = (), features: int = 0, role: Role | Literal[""] = "corrected"
+) -> ClosedFormSpec | None:
+    """The size of the mixture that `items` items of `numbers` numbers bear, or None where they bear none, or none has a
+    `role`. `counts` says how many are of each class; or it is moved by `features` numbers of a caption or the like.
     """
     most, classes = bearable(numbers, features), len(counts)
     share = min(1.0, most / max(1, items))
     shape = shape_for(min(items, most), numbers, [int(share * count) for count in counts])
-    if shape.rank < 1:
+    if not role or shape.rank < 1:
         return None
+    size: dict[str, Any] = {"rank": shape.rank, "role": role}
     if features:
-        return ClosedFormSpec(rank=shape.rank, components=2 * shape.components, classes=1, features=features)
-    return ClosedFormSpec(rank=shape.rank, components=shape.components, shared=shape.shared, classes=classes)
+        return ClosedFormSpec(components=2 * shape.components, classes=1, features=features, **size)
+    return ClosedFormSpec(components=shape.components, shared=shape.shared, classes=classes, **size)
 
 
 def fill_closed_form(network: Backbone, items: Items, *, seed: int) -> None:

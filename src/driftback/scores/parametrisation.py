@@ -145,6 +145,11 @@ class Levels:
     count: int
     spread: float = 1.0
 
+    @property
+    def bottom(self) -> float:
+        """The ratio sigma / alpha at which a bound asks for levels: there one noise in a billion reaches the next."""
+        return self.step / 12
+
     def values(self, like: Tensor) -> Tensor:
         """The levels, (count,), in the type and on the device of `like`."""
         return self.start + self.step * torch.arange(self.count, dtype=like.dtype, device=like.device)
@@ -179,9 +184,13 @@ class Levels:
         return torch.movedim(probability, 2, -1) @ self.values(x)
 
     def loss(self, output: Tensor, x0: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        return self.surprise(output, x0, x, alpha, sigma) / math.prod(x.shape[1:])
+
+    def surprise(self, output: Tensor, x0: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """-log p(x_0 | x) in nats, (n,), summed over the coordinates as if they were independent given x."""
         log_probability = self.log_probability(output, x, alpha, sigma).flatten(0, 1)
         entropy = F.nll_loss(log_probability, self.index(x0).flatten(0, 1), reduction="none")
-        return sum_event(entropy.unflatten(0, x.shape[:2])) / math.prod(x.shape[1:])
+        return sum_event(entropy.unflatten(0, x.shape[:2]))
 
     def natural(self, alpha: Tensor, sigma: Tensor) -> Tensor | None:
         return None

@@ -80,7 +80,7 @@ def weight_of(
     alpha, sigma = process.alpha(t), process.sigma(t)
     relative = WEIGHTINGS[plan.weighting].relative(denoiser.parametrisation, alpha, sigma, process.spread)
     known = denoiser.network.closed_form
-    if known is not None and relative is None:
+    if known is not None and known.spec.role == "corrected" and relative is None:
         # Where a closed form is corrected, the error of what it leaves counts, which has unit variance.
         relative = known.weight(sigma / alpha, denoiser.network.told(y))
     if factor is None or relative is None:

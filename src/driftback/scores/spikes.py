@@ -1,0 +1,159 @@
+"""Spikes and slabs: a coordinate is exactly its lowest level, exactly its highest, or from a few Gaussians.
+
+Many pictures have a black or white ground, and levels that vary smoothly besides. With y = x_0 + r eps, r = sigma /
+alpha, Bayes' rule says p(x_0i | y) ~ p(x_0i | y_-i) N(y_i; x_0i, r^2), as in `driftback.scores.parametrisation.Levels`.
+Here the network predicts the first factor not level by level, but as w_0 [x_0i = v_first] + w_1 [x_0i = v_last] +
+sum_k w_k N(x_0i; m_k, s_k^2) (a spike and slab: Mitchell and Beauchamp 1988, J. Am. Statist. Ass. 83), so that the
+posterior mean D has a closed form: shares ~ w_0 N(y; v_first, r^2), w_k N(y; m_k, s_k^2 + r^2), and means v_first,
+(y s_k^2 + m_k r^2) / (s_k^2 + r^2).
+
+The loss is the bound on -log P(x_0) itself (Kingma et al. 2021, arXiv 2107.00630, equations 11 to 18), in nats per
+coordinate: int |x_0 - D|^2 / r^2 dlog r down to a ratio `low`, a few levels wide, and there -log p(x_0 | y), where the
+slabs count as much at a level as they weigh in its cell.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from driftback.shapes import per_item, sum_event
+
+LOW, HIGH = 0.033, 160.0
+"""Where the bound's integral begins and ends, in standard deviations of the data."""
+SHARE = 10 / 64
+"""The share of a batch that is asked for levels, at `LOW`: ten of the bins that times are drawn in by importance."""
+NEARBY = 5.0
+"""Levels further than so many r from y are not counted in training: all of them together are one in two millions."""
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """The law of each coordinate given the others: `log_weights` (n, c, 2 + k, *places) of the two spikes and the k
+    slabs, and the slabs' `means` and `log_deviations` (n, c, k, *places).
+    """
+
+    log_weights: Tensor
+    means: Tensor
+    log_deviations: Tensor
+
+
+@dataclass(frozen=True)
+class Spikes:
+    """For data on the levels `start` + k `step`, k = 0 .. `count` - 1, of standard deviation `spread`; see the head."""
+
+    start: float
+    step: float
+    count: int
+    spread: float = 1.0
+    slabs: int = 2
+
+    @property
+    def last(self) -> float:
+        """The highest level."""
+        return self.start + self.step * (self.count - 1)
+
+    @property
+    def bottom(self) -> float:
+        """The ratio sigma / alpha at which levels are asked for."""
+        return LOW * self.spread
+
+    def channels(self, event: int) -> tuple[int, int]:
+        return 3 * event, event * (2 + 3 * self.slabs)
+
+    def shown(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """The scaled x, and how likely each spike is by x_i alone, beside one slab as wide as the data."""
+        y, r = _ratio(x, alpha, sigma)
+        scaled = y * (self.spread**2 + r**2).rsqrt()
+        wide = -0.5 * scaled**2 - 0.5 * (1 + (self.spread / r) ** 2).log()
+        alone = torch.stack([self._spike(y, r, self.start), self._spike(y, r, self.last), wide]).softmax(0)
+        return torch.cat([scaled, alone[0], alone[1]], 1)
+
+    def posterior(self, output: Tensor, channels: int) -> Posterior:
+        """What the network's output (n, c (2 + 3 k), *places) says of each coordinate, given the others."""
+        k = self.slabs
+        weights, means, deviations = output.unflatten(1, (channels, 2 + 3 * k)).split([2 + k, k, k], 2)
+        apart = torch.linspace(-0.5, 0.5, k, dtype=output.dtype, device=output.device) if k > 1 else output.new_zeros(1)
+        apart = apart.reshape(-1, *[1] * (output.ndim - 2))
+        least, most = math.log(self.step / 3), math.log(4 * self.spread)
+        log_deviations = (deviations + math.log(0.3 * self.spread)).clamp(least, max(least, most))
+        return Posterior(weights.log_softmax(2), self.spread * (means + apart), log_deviations)
+
+    def denoised(self, output: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        y, r = _ratio(x, alpha, sigma)
+        return self._mean(self.posterior(output, x.shape[1]), y, r)
+
+    def _mean(self, law: Posterior, y: Tensor, r: Tensor) -> Tensor:
+        y, r = y.unsqueeze(2), r.unsqueeze(-1) if r.ndim else r
+        own = (2 * law.log_deviations).exp()
+        both = own + r**2
+        seen = [self._spike(y, r, self.start), self._spike(y, r, self.last)]
+        # Each without the factor 1 / r that the spikes' densities have.
+        slabs = -0.5 * ((y - law.means) ** 2 / both + (both / r**2).log())
+        share = (law.log_weights + torch.cat([*seen, slabs], 2)).softmax(2)
+        inside = (share[:, :, 2:] * (y * own + law.means * r**2) / both).sum(2)
+        return self.start * share[:, :, 0] + self.last * share[:, :, 1] + inside
+
+    @staticmethod
+    def _spike(y: Tensor, r: Tensor, level: float) -> Tensor:
+        return -0.5 * ((y - level) / r) ** 2
+
+    def loss(self, output: Tensor, x0: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Each item's part in the bound, so that a mean over `BoundTimes` is the bound, (n,) nats per coordinate."""
+        y, r = _ratio(x, alpha, sigma)
+        law = self.posterior(output, x.shape[1])
+        ratio = (sigma / alpha).expand(len(x))
+        error = sum_event((x0 - self._mean(law, y, r)) ** 2) / ratio.to(x.dtype) ** 2
+        terms = error * (math.log(HIGH / LOW) / (1 - SHARE))
+        (asked,) = torch.nonzero(ratio <= self.bottom * (1 + 1e-6), as_tuple=True)
+        if len(asked):
+            some = Posterior(law.log_weights[asked], law.means[asked], law.log_deviations[asked])
+            r = r[asked] if r.ndim else r
+            terms = terms.index_copy(0, asked, self._surprise(some, x0[asked], y[asked], r, NEARBY) / SHARE)
+        return terms / math.prod(x.shape[1:])
+
+    def surprise(self, output: Tensor, x0: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """-log p(x_0 | x) in nats, (n,), summed over the coordinates as if they were independent given x."""
+        y, r = _ratio(x, alpha, sigma)
+        return self._surprise(self.posterior(output, x.shape[1]), x0, y, r, None)
+
+    def _surprise(self, law: Posterior, x0: Tensor, y: Tensor, r: Tensor, nearby: float | None) -> Tensor:
+        own = self._log_joint(law, self._number(x0), y, r)
+        if nearby is None:
+            # Some levels at a time: all at once would take the memory of as many copies of the items.
+            total = torch.full_like(own, -math.inf)
+            for some in torch.arange(self.count, dtype=y.dtype, device=y.device).split(16):
+                k = some.reshape(-1, *[1] * y.ndim)
+                total = torch.logaddexp(total, self._log_joint(law, k, y, r).logsumexp(0))
+            return sum_event(total - own)
+        reach = math.ceil(min(self.count, nearby * float(r.max()) / self.step))
+        middle = self._number(y).clamp(0, self.count - 1)
+        k = middle + torch.arange(-reach, reach + 1, dtype=y.dtype, device=y.device).reshape(-1, *[1] * y.ndim)
+        joint = self._log_joint(law, k, y, r).masked_fill((k < 0) | (k >= self.count), -1e9)
+        total, far = joint.logsumexp(0), (self._number(x0) - middle).abs() > reach
+        # A level that is out of reach of its y is at least no free guess.
+        return sum_event(torch.where(far, torch.logaddexp(total, own), total) - own)
+
+    def _number(self, values: Tensor) -> Tensor:
+        return ((values - self.start) / self.step).round()
+
+    def _log_joint(self, law: Posterior, k: Tensor, y: Tensor, r: Tensor) -> Tensor:
+        """log p(x_0i = v_k | y_-i) N(y_i; v_k, r^2) up to a constant, for level numbers `k` (..., n, c, *places)."""
+        value, slab = self.start + self.step * k, 2 - law.means.ndim
+        cell = math.log(self.step) - 0.5 * math.log(2 * math.pi)
+        z = (value.unsqueeze(slab) - law.means) * (-law.log_deviations).exp()
+        slabs = law.log_weights[:, :, 2:] - 0.5 * z**2 - law.log_deviations + cell
+        first = law.log_weights[:, :, 0].masked_fill(k != 0, -math.inf)
+        last = law.log_weights[:, :, 1].masked_fill(k != self.count - 1, -math.inf)
+        return torch.stack([first, last, *slabs.unbind(slab)]).logsumexp(0) - 0.5 * ((y - value) / r) ** 2
+
+    def natural(self, alpha: Tensor, sigma: Tensor) -> Tensor | None:
+        return None
+
+
+def _ratio(x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """y = x / alpha, and r that multiplies it item by item."""
+    return x / per_item(alpha, x), per_item(sigma / alpha, x)
