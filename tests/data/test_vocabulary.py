@@ -61,6 +61,23 @@ def test_words_of_one_caption_can_be_spelt(vocabulary: Vocabulary) -> None:
             assert pieces == [token]
 
 
+def test_where_most_words_occur_once_none_is_a_token() -> None:
+    """Scripts without spaces: a caption is one word, and its token would be the number of an item."""
+    written = Vocabulary.learn([f"{chr(0x4E00 + k)}{chr(0x4E00 + k + 1)}{chr(0x4E00 + k + 2)}" for k in range(40)])
+    assert written.rare == 0
+    assert all(len(token.lstrip("+")) < 3 for token in written.tokens)
+    named = Vocabulary.learn([*["red circle"] * 9, "red x9f3a7", "red antidisestablishmentarianism", "red fox"])
+    assert named.tokens[len(named.tokens) - named.rare :] == ("fox",)
+
+
+def test_a_rare_word_is_known_whole_or_not_at_all() -> None:
+    known = Vocabulary.learn([*["red circle"] * 9, "red car", "red cart"])
+    assert {"car", "cart"} <= set(known.tokens)
+    assert spelt(known, "car cart") == ["car", "cart"]
+    assert "car" not in spelt(known, "carts"), "a new word is no training word with an ending"
+    assert "".join(piece.lstrip("+") for piece in spelt(known, "cart carr")) == "cartcarr"
+
+
 def test_only_so_many_words_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("driftback.data.vocabulary.MOST_WORDS", 4)
     few = Vocabulary.learn(CAPTIONS)

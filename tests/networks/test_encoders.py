@@ -131,11 +131,13 @@ def test_padding_says_nothing() -> None:
 def test_rare_words_are_spelt_in_a_share_of_the_captions() -> None:
     """A rare word, 5 here, is 2, 3, 4 where it is spelt; what no longer fits is cut off, and no hole stays."""
     spelling = torch.tensor([[0, 0, 0], [1, 0, 0], [2, 0, 0], [3, 0, 0], [4, 0, 0], [2, 3, 4]])
-    encoder = TextEncoder(6, 4, WIDTH, inner=16, spelling=spelling)
+    encoder = TextEncoder(6, 4, WIDTH, inner=16, spelling=spelling, rare=1)
     y = torch.tensor([[5, 4, 0, 0], [2, 5, 3, 0], [3, 2, 0, 0], [5, 4, 0, 0], [5, 4, 0, 0]])
     u = torch.tensor([1 - SPELT + 1e-4, 0.999, 0.999, 1 - SPELT - 1e-4, 0.1])
     wanted = [[2, 3, 4, 4], [2, 2, 3, 4], [3, 2, 0, 0], [5, 4, 0, 0], [0, 0, 0, 0]]
     assert encoder.dropped(y, u, 0.2).tolist() == wanted
+    assert encoder.features == 5, "a linear map is told of rare words by their pieces"
+    assert encoder.described(y).tolist()[:3] == [[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 1, 1, 0]]
     assert "spelling" not in encoder.state_dict(), "it follows from the vocabulary"
 
 

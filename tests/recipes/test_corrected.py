@@ -134,3 +134,26 @@ def test_too_few_items_for_a_mixture_are_learned_without(pictures) -> None:
     job = prepare(x[:12], y[:12], **PLAIN)
     assert job.config.closed_form is None
     assert job.state.denoiser.network.closed_form is None
+
+
+def test_words_that_occur_once_are_not_what_the_mixture_knows_items_by(pictures) -> None:
+    """The law of what is left are those of new items too: their error is that of the trained ones."""
+    x, y = pictures
+    letters = np.random.default_rng(0).choice(list("abcdefghij"), (400, 6))
+    captions = [f"a {'bright' if y[i] == 0 else 'dark'} round disc {''.join(letters[i])}" for i in range(400)]
+    job = prepare(x, captions=captions, **PLAIN)
+    network, held = job.state.denoiser.network, job.held
+    assert job.config.condition.rare > 250, "the words are tokens"
+    known, encode = network.closed_form, job.config.preprocessing.encode
+    told = torch.from_numpy(job.config.condition.rows(tuple(held.captions)))
+    new = encode(held.x).flatten(1), network.told(told)
+    seen, rows = job.items.take(torch.arange(len(job.items)))
+    trained = seen.flatten(1), network.told(rows)
+
+    def error(x0: torch.Tensor, told: torch.Tensor, ratio: float) -> float:
+        noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
+        found = known._denoised(x0 + ratio * noise, torch.full((len(x0),), ratio), told)
+        return float((found - x0).square().mean().sqrt())
+
+    for ratio in (0.1, 0.5):
+        assert error(*new, ratio) < 1.35 * error(*trained, ratio)

@@ -2,8 +2,9 @@
 
 A word of the training captions is a token. Other words are cut, from the left, into the longest pieces known (Wu et al.
 2016, arXiv 1609.08144, section 4.1); pieces are runs of letters that several words share, and single letters. A piece
-that goes on within a word is marked by '+'. Words that only one caption has can be spelt by their pieces as well, which
-is how a network learns the pieces (compare Kudo 2018, 'Subword regularization', arXiv 1804.10959).
+that goes on within a word is marked by '+'. A word that occurs once can be spelt by its pieces as well, which is how a
+network learns the pieces (compare Kudo 2018, 'Subword regularization', arXiv 1804.10959); where most words do, as in
+scripts without spaces or identifiers, none of them is a token, for it would be no more than an item's number.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ PADDING, UNKNOWN = 0, 1
 MOST_WORDS, MOST_PIECES = 4096, 1024
 LONGEST = 5
 """Pieces have two to so many letters."""
+RARE = 0.25
+"""Words that occur once are tokens where they are at most this share of all words,"""
+NAME = re.compile(r"[^\W\d_]{1,20}")
+"""and look like this."""
 SHARED = 3
 """So many different words have a piece."""
 
@@ -36,7 +41,7 @@ def words(text: str) -> list[str]:
 @dataclass(frozen=True)
 class Vocabulary:
     """Tokens by number, from 2 on: `tokens` holds words, beginnings of words, and, marked by '+', what goes on. The
-    last `rare` of them are words that one caption has.
+    last `rare` of them are words that occurred once, which are known whole or not at all.
     """
 
     tokens: tuple[str, ...]
@@ -57,7 +62,8 @@ class Vocabulary:
         every = cls(tuple(known))
         used = {number for word in counts for number in every._cut(word)}
         tokens = [token for number, token in enumerate(every.tokens, 2) if number in used]
-        rare = sorted(set(whole) - set(tokens))
+        once = [word for word in whole if counts[word] == 1 and NAME.fullmatch(word)]
+        rare = sorted(set(once) - set(tokens)) if len(once) <= RARE * counts.total() else []
         return cls((*tokens, *rare), len(rare))
 
     def __len__(self) -> int:
@@ -66,7 +72,11 @@ class Vocabulary:
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
-        return {token: number for number, token in enumerate(self.tokens, 2)}
+        return {token: number for number, token in enumerate(self.tokens[: len(self.tokens) - self.rare], 2)}
+
+    @cached_property
+    def _whole(self) -> dict[str, int]:
+        return {token: number for number, token in enumerate(self.tokens, 2) if token not in self._numbers}
 
     def _cut(self, word: str) -> Iterator[int]:
         if not any(letter in self._numbers for letter in _marked(word)):
@@ -80,15 +90,15 @@ class Vocabulary:
 
     def numbers(self, text: str) -> list[int]:
         """The tokens of `text` by number, as many as it takes."""
-        return [number for word in words(text) for number in self._cut(word)]
+        known = self._whole
+        return [number for word in words(text) for number in ([known[word]] if word in known else self._cut(word))]
 
     def spelt(self) -> np.ndarray:
         """What each token is without the rare words: int64 (tokens, longest), padded with 0 behind; itself, or the
         pieces of a rare word.
         """
         first = len(self) - self.rare
-        plain = Vocabulary(self.tokens[: first - 2])
-        rows = [[number] for number in range(first)] + [list(plain._cut(word)) for word in self.tokens[first - 2 :]]
+        rows = [[number] for number in range(first)] + [list(self._cut(word)) for word in self.tokens[first - 2 :]]
         out = np.full((len(rows), max(map(len, rows))), PADDING, np.int64)
         for row, numbers in zip(out, rows, strict=True):
             row[: len(numbers)] = numbers

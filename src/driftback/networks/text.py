@@ -4,8 +4,9 @@ h = x + A(norm(x)), x = h + M(norm(h)) (Vaswani et al. 2017, arXiv 1706.03762; n
 2002.04745); the vector is sum_i softmax_i(s . h_i) h_i (Yang et al. 2016, 'Hierarchical attention networks'). A token
 that every caption starts with is always there, and alone it is 'no caption'.
 
-A word that one training caption has is a token of its own, and would leave its pieces untrained: in training it is
-spelt by them in a share of the captions.
+A word that occurs once in training is a token of its own, and would leave its pieces untrained: there it is spelt by
+them in a share of the captions. To a linear map it is told by its pieces alone: as a number of its own it would be the
+number of an item, and what is fitted to it known by heart.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class TextEncoder(nn.Module):
     """Tokens (n, length) int64 in [0, tokens), 0 where a caption has ended, to vectors (n, width).
 
     A row of zeros is 'no caption'. `spelling` (tokens, longest) int64, or None, says which tokens stand for each where
-    rare words are spelt, padded with 0. `inner` is the width of the transformer, `depth` its layers.
+    rare words are spelt, padded with 0; the last `rare` tokens are these words. `inner` is the width of the transformer, `depth` its layers.
     """
 
     spelling: Tensor | None
@@ -56,6 +57,7 @@ class TextEncoder(nn.Module):
         width: int,
         *,
         spelling: Tensor | None = None,
+        rare: int = 0,
         inner: int = 96,
         depth: int = 1,
         heads: int = 4,
@@ -63,7 +65,7 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.register_buffer("spelling", spelling, persistent=False)
         self.row: tuple[int, ...] = (length,)
-        self.tokens = self.features = tokens
+        self.tokens, self.features = tokens, tokens - rare
         self.word = nn.Embedding(tokens, inner)
         self.place = nn.Parameter(torch.empty(length + 1, inner))
         nn.init.normal_(self.place, std=0.1)
@@ -101,8 +103,9 @@ class TextEncoder(nn.Module):
             )
 
     def described(self, y: Tensor) -> Tensor:
-        """Which tokens there are, whatever their number and order: those that training captions have."""
-        there = self.word.weight.new_zeros(len(y), self.tokens).scatter_(1, y.to(self.word.weight.device), 1.0)
+        """Which tokens there are where rare words are spelt, whatever their number and order."""
+        y = y if self.spelling is None else self._spelt(self.spelling, y)
+        there = self.word.weight.new_zeros(len(y), self.features).scatter_(1, y.to(self.word.weight.device), 1.0)
         there[:, [PADDING, UNKNOWN]] = 0.0
         return there
 

@@ -54,7 +54,7 @@ class Trained:
     def encoder(self, captions: Captions) -> MakeEncoder:
         tokens, length = len(captions.vocabulary), captions.length
         spelling = torch.from_numpy(captions.vocabulary.spelt()) if captions.rare else None
-        return lambda width: TextEncoder(tokens, length, width, spelling=spelling)
+        return lambda width: TextEncoder(tokens, length, width, spelling=spelling, rare=captions.rare)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ Counts = Annotated[
 
 
 class Captions(BaseModel):
-    """The captions of a training: `tokens` of its vocabulary, of which the last `rare` are words of one caption, the
+    """The captions of a training: `tokens` of its vocabulary, of which the last `rare` are words that occurred once, the
     `length` that is read, different `texts`, and how many items have each, `counts`.
     """
 
@@ -108,6 +108,8 @@ class Captions(BaseModel):
     def _each_is_counted(self) -> Captions:
         if len(self.texts) != len(self.counts):
             raise ValueError(f"{len(self.texts)} captions have {len(self.counts)} counts")
+        if self.rare > len(self.tokens):
+            raise ValueError(f"{self.rare} of {len(self.tokens)} tokens are said to be rare")
         return self
 
     argument: ClassVar[str] = "prompt"
