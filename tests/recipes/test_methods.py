@@ -210,6 +210,40 @@ def test_spikes_of_classes_and_of_rows(half_black: np.ndarray) -> None:
     assert model.sample(5, steps=3).shape == (5, 6)
 
 
+@pytest.mark.parametrize(("low", "high"), [(200, 240), (5, 60), (150, 220)])
+def test_spikes_of_light_and_of_dark_pictures(low: int, high: int) -> None:
+    x = np.random.default_rng(0).integers(low, high, (300, 6, 6)).astype(np.uint8)
+    model = db.fit(x, method="spikes", steps=40, batch=32)
+    bits = model.bits_per_dim(model.log_likelihood(x[:50]).mean)
+    assert np.log2(high - low) < bits < np.log2(high - low) + 1.5
+
+
+def test_spikes_of_colours_captions_and_numbers() -> None:
+    x = pictures(80)
+    few: dict[str, Any] = {"method": "spikes", "steps": 4, "batch": 16}
+    for told in ({}, {"captions": [f"a {'red' if k % 2 else 'blue'} thing of {k % 30}" for k in range(80)]}):
+        model = db.fit(x, augment=("flip", "shift"), times="stratified", **told, **few)
+        assert model.sample(3, steps=2).shape == (3, 4, 4, 3)
+    model = db.fit(x, numbers=np.linspace(0, 1, 80), **few)
+    assert np.isfinite(model.log_likelihood(x[:3], np.array([0.1, 0.2, 0.3])).mean)
+    assert prepare(x[:12], **few).config.closed_form is None, "too few for a mixture"
+    with pytest.raises(db.BadInput, match="'min-snr' counts squared errors of x_0, and data on levels"):
+        db.fit(x, weighting="min-snr", **few)
+
+
+def test_spikes_go_on_where_they_stopped(tmp_path: Path) -> None:
+    x, few = pictures(40), {"method": "spikes", "steps": 6, "batch": 16}
+    whole = db.fit(x, out=tmp_path / "whole", **few)
+    job = prepare(x, out=tmp_path / "broken", **few)
+    for step in job.run():
+        if step.step == 3:
+            break
+    job.save()
+    again = db.fit(x, out=tmp_path / "broken", resume=True)
+    one, two = (model.denoiser.network.state_dict() for model in (whole, again))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
 def test_spikes_need_levels() -> None:
     with pytest.raises(db.BadInput, match=r"^method spikes is for values on levels.*use --method edm$"):
         db.fit("two-moons", method="spikes", n=100, steps=2)

@@ -1,4 +1,4 @@
-"""A variational bound on log P(x_0) for data on few levels, which needs no dequantisation.
+"""A variational bound on log P(x_0) for data on levels, which needs no dequantisation.
 
 With r = sigma / alpha and y = x_0 + r eps, for any denoiser D,
 -log P(x_0) <= KL(q(y_top | x_0) || N(0, spread^2 + r_top^2)) + E[-log p(x_0 | y_low)] + int E |x_0 - D|^2 / r^2 dlog r

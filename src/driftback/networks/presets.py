@@ -60,9 +60,9 @@ def build(
     encoder: MakeEncoder | None = None,
 ) -> Backbone:
     """The network for items of shape `event`, (d,) or (c, h, w), with `before` and `after` channels; weights follow
-    from `seed`. With a `closed_form`, for data of standard deviation `spread`, it corrects a mixture's posterior mean.
-    It can be told by `augment` numbers how an item was augmented; `encoder` makes what reads conditions that are no
-    classes.
+    from `seed`. With a `closed_form`, for data of standard deviation `spread`, it corrects a mixture's posterior mean,
+    or is shown it. It can be told by `augment` numbers how an item was augmented; `encoder` makes what reads conditions
+    that are no classes.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

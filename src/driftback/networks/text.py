@@ -45,7 +45,8 @@ class TextEncoder(nn.Module):
     """Tokens (n, length) int64 in [0, tokens), 0 where a caption has ended, to vectors (n, width).
 
     A row of zeros is 'no caption'. `spelling` (tokens, longest) int64, or None, says which tokens stand for each where
-    rare words are spelt, padded with 0; the last `rare` tokens are these words. `inner` is the width of the transformer, `depth` its layers.
+    rare words are spelt, padded with 0; the last `rare` tokens are these words. `inner` is the width of the
+    transformer, `depth` its layers.
     """
 
     spelling: Tensor | None

@@ -21,7 +21,7 @@ def untrained(config: Config) -> LearnedDenoiser:
     """The denoiser that `config` describes, with the weights that its seed starts from."""
     method, prepared = METHODS[config.method], config.preprocessing
     event = prepared.internal_event
-    parametrisation = method.parametrisation(config.spread, *encoded_levels(config), event)
+    parametrisation = method.parametrisation(config.spread, *encoded_levels(config), event, config.centre)
     before, after = parametrisation.channels(event[0])
     network = build(
         config.network,

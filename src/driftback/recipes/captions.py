@@ -90,8 +90,8 @@ Counts = Annotated[
 
 
 class Captions(BaseModel):
-    """The captions of a training: `tokens` of its vocabulary, of which the last `rare` are words that occurred once, the
-    `length` that is read, different `texts`, and how many items have each, `counts`.
+    """The captions of a training: `tokens` of its vocabulary, of which the last `rare` are words that occurred once,
+    the `length` that is read, different `texts`, and how many items have each, `counts`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

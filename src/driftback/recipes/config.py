@@ -51,6 +51,8 @@ class Config(BaseModel):
     """The size of the mixture that the network corrects, where it does."""
     spread: float = Field(gt=0)
     """The standard deviation of the encoded training data."""
+    centre: float = 0.0
+    """Their mean, where the method asks for it."""
     class_counts: tuple[NonNegativeInt, ...] = ()
     condition: Captions | Numbers | None = Field(default=None, discriminator="kind")
     """What it is conditioned on instead of classes."""

@@ -53,15 +53,21 @@ class Method:
     """Heun's rule in so many steps draws where nothing is said; None: a solver that is fitted to the model."""
 
     def parametrisation(
-        self, spread: float, start: float = 0.0, step: float = 0.0, count: int = 0, event: Sequence[int] = ()
+        self,
+        spread: float,
+        start: float = 0.0,
+        step: float = 0.0,
+        count: int = 0,
+        event: Sequence[int] = (),
+        centre: float = 0.0,
     ) -> Parametrisation:
-        """What the network predicts; `start`, `step` and `count` are the encoded levels of discrete data, if any, and
-        `event` the shape of an item.
+        """What the network predicts; `start`, `step` and `count` are the encoded levels of discrete data, if any,
+        `event` the shape of an item, and `centre` the data's mean where it is known.
         """
         if self.on_levels and count:
             return Levels(start, step, count, spread)
         if self.spikes and count:
-            return Spikes(start, step, count, spread)
+            return Spikes(start, step, count, spread, centre)
         return Fourier(self.predicts(spread)) if self.waves and len(event) > 1 else self.predicts(spread)
 
 

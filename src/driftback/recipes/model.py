@@ -223,7 +223,7 @@ class Model:
 
         A data frame's columns are taken by the names that the model was fitted on, and its label column, where it has
         one, is `y`; other columns are left out.
-        For data on levels (methods `levels` and `vdm`) it is a lower bound on the log-probability; for other discrete
+        For data on levels (`levels`, `spikes`, `vdm`) it is a lower bound on the log-probability; for other discrete
         data one too, by uniform dequantisation (Theis et al. 2016, arXiv 1511.01844, section 3.1); for continuous data
         the log-density. Columns of whole numbers, or of one value, beside others are dequantised too: then it is a
         lower bound on the logarithm of their probability times the density of the rest. `method` says which. Raises

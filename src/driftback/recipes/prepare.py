@@ -202,6 +202,7 @@ def prepare(
                 len(items), math.prod(items.event), counts, conditions.features(condition), METHODS[name].closed_form
             ),
             spread=spread if spread > 0 else 1.0,
+            centre=items.mean() if METHODS[name].spikes else 0.0,
             class_counts=counts,
             condition=condition,
             fingerprint=mark,

@@ -26,8 +26,15 @@ LOW, HIGH = 0.033, 160.0
 """Where the bound's integral begins and ends, in standard deviations of the data."""
 SHARE = 10 / 64
 """The share of a batch that is asked for levels, at `LOW`: ten of the bins that times are drawn in by importance."""
-NEARBY = 5.0
-"""Levels further than so many r from y are not counted in training: all of them together are one in two millions."""
+NEARBY, ELSEWHERE = 5.0, 1e-6
+"""Where levels are read off, those within so many r of y, and the two ends, have their posterior probabilities among
+each other, and all levels together this share besides: far levels, of which there are many, need not be looked at.
+"""
+
+AT_ONCE = 1 << 20
+"""About so many probabilities are held at a time."""
+NEVER = -1e9
+"""A log-probability that counts nothing, and has a gradient."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +50,13 @@ class Posterior:
 
 @dataclass(frozen=True)
 class Spikes:
-    """For data on the levels `start` + k `step`, k = 0 .. `count` - 1, of standard deviation `spread`; see the head."""
+    """For data on the levels `start` + k `step`, k < `count`, of standard deviation `spread` about `centre`: see the head."""
 
     start: float
     step: float
     count: int
     spread: float = 1.0
+    centre: float = 0.0
     slabs: int = 2
 
     @property
@@ -67,10 +75,10 @@ class Spikes:
     def shown(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """The scaled x, and how likely each spike is by x_i alone, beside one slab as wide as the data."""
         y, r = _ratio(x, alpha, sigma)
-        scaled = y * (self.spread**2 + r**2).rsqrt()
-        wide = -0.5 * scaled**2 - 0.5 * (1 + (self.spread / r) ** 2).log()
+        scale = (self.spread**2 + r**2).rsqrt()
+        wide = -0.5 * ((y - self.centre) * scale) ** 2 - 0.5 * (1 + (self.spread / r) ** 2).log()
         alone = torch.stack([self._spike(y, r, self.start), self._spike(y, r, self.last), wide]).softmax(0)
-        return torch.cat([scaled, alone[0], alone[1]], 1)
+        return torch.cat([y * scale, alone[0], alone[1]], 1)
 
     def posterior(self, output: Tensor, channels: int) -> Posterior:
         """What the network's output (n, c (2 + 3 k), *places) says of each coordinate, given the others."""
@@ -80,7 +88,7 @@ class Spikes:
         apart = apart.reshape(-1, *[1] * (output.ndim - 2))
         least, most = math.log(self.step / 3), math.log(4 * self.spread)
         log_deviations = (deviations + math.log(0.3 * self.spread)).clamp(least, max(least, most))
-        return Posterior(weights.log_softmax(2), self.spread * (means + apart), log_deviations)
+        return Posterior(weights.log_softmax(2), self.centre + self.spread * (means + apart), log_deviations)
 
     def denoised(self, output: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         y, r = _ratio(x, alpha, sigma)
@@ -112,30 +120,31 @@ class Spikes:
         if len(asked):
             some = Posterior(law.log_weights[asked], law.means[asked], law.log_deviations[asked])
             r = r[asked] if r.ndim else r
-            terms = terms.index_copy(0, asked, self._surprise(some, x0[asked], y[asked], r, NEARBY) / SHARE)
+            terms = terms.index_copy(0, asked, self._surprise(some, x0[asked], y[asked], r) / SHARE)
         return terms / math.prod(x.shape[1:])
 
     def surprise(self, output: Tensor, x0: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """-log p(x_0 | x) in nats, (n,), summed over the coordinates as if they were independent given x."""
         y, r = _ratio(x, alpha, sigma)
-        return self._surprise(self.posterior(output, x.shape[1]), x0, y, r, None)
+        return self._surprise(self.posterior(output, x.shape[1]), x0, y, r)
 
-    def _surprise(self, law: Posterior, x0: Tensor, y: Tensor, r: Tensor, nearby: float | None) -> Tensor:
-        own = self._log_joint(law, self._number(x0), y, r)
-        if nearby is None:
-            # Some levels at a time: all at once would take the memory of as many copies of the items.
-            total = torch.full_like(own, -math.inf)
-            for some in torch.arange(self.count, dtype=y.dtype, device=y.device).split(16):
-                k = some.reshape(-1, *[1] * y.ndim)
-                total = torch.logaddexp(total, self._log_joint(law, k, y, r).logsumexp(0))
-            return sum_event(total - own)
-        reach = math.ceil(min(self.count, nearby * float(r.max()) / self.step))
-        middle = self._number(y).clamp(0, self.count - 1)
-        k = middle + torch.arange(-reach, reach + 1, dtype=y.dtype, device=y.device).reshape(-1, *[1] * y.ndim)
-        joint = self._log_joint(law, k, y, r).masked_fill((k < 0) | (k >= self.count), -1e9)
-        total, far = joint.logsumexp(0), (self._number(x0) - middle).abs() > reach
-        # A level that is out of reach of its y is at least no free guess.
-        return sum_event(torch.where(far, torch.logaddexp(total, own), total) - own)
+    def _surprise(self, law: Posterior, x0: Tensor, y: Tensor, r: Tensor) -> Tensor:
+        reach = math.ceil(min(self.count - 1, NEARBY * float(r.max()) / self.step))
+        middle, last = self._number(y).clamp(0, self.count - 1), self.count - 1
+        total = torch.full_like(y, -math.inf)
+        # A few levels at a time: all at once would take the memory of as many copies of the items.
+        for away in torch.arange(-reach, reach + 1, dtype=y.dtype, device=y.device).split(max(1, AT_ONCE // y.numel())):
+            k = middle + away.reshape(-1, *[1] * y.ndim)
+            joint = self._log_joint(law, k, y, r).masked_fill((k < 0) | (k > last), NEVER)
+            total = torch.logaddexp(total, joint.logsumexp(0))
+        for end in (0, last):
+            joint = self._log_joint(law, torch.full_like(y, end), y, r)
+            total = torch.logaddexp(total, joint.masked_fill((middle - end).abs() <= reach, NEVER))
+        k = self._number(x0)
+        counted = ((k - middle).abs() <= reach) | (k == 0) | (k == last)
+        own = (self._log_joint(law, k, y, r) - total).masked_fill(~counted, NEVER)
+        anywhere = torch.full_like(own, math.log(ELSEWHERE / self.count))
+        return -sum_event(torch.logaddexp(own + math.log1p(-ELSEWHERE), anywhere))
 
     def _number(self, values: Tensor) -> Tensor:
         return ((values - self.start) / self.step).round()

@@ -59,6 +59,11 @@ class Items:
         for first in range(0, self.n, step):
             yield self.take(torch.arange(first, min(first + step, self.n)))
 
+    def mean(self) -> float:
+        """The mean of all numbers together."""
+        sums = [(float(part.double().sum()), part.numel()) for part, _ in self.parts()]
+        return sum(total for total, _ in sums) / sum(count for _, count in sums)
+
     def spread(self) -> float:
         """The standard deviation of all numbers together."""
         if self.held is not None:

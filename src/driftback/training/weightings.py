@@ -82,6 +82,6 @@ def refuse_not_squared(name: str, parametrisation: Parametrisation) -> None:
     one = torch.ones((), dtype=torch.float64)
     if WEIGHTINGS[name].on_data is not None and parametrisation.natural(one, one) is None:
         raise BadInput(
-            f"the weighting '{name}' counts squared errors of x_0, and data on few levels are learned by the logarithm "
+            f"the weighting '{name}' counts squared errors of x_0, and data on levels are learned by the logarithm "
             "of a probability; leave it out, or use --method edm"
         )
