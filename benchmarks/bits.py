@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
-from workers.autoregressive import learned
+from workers.autoregressive import tuned
 from workers.fashion_judge import read
 from workers.machine import machine
 
@@ -81,7 +81,7 @@ def mixture(x: Pictures, asked: Pictures, components: int, seed: int = 0) -> tup
 
 def autoregressive(x: Pictures, asked: Pictures, seconds: float) -> tuple[Bits, dict]:
     """The same under a PixelCNN, exactly."""
-    model, facts = learned(x, seconds)
+    model, facts = tuned(x, seconds)
     with torch.no_grad():
         parts = torch.from_numpy(asked).split(64)
         return torch.cat([model.bits(part) for part in parts]).double().numpy(), facts

@@ -70,6 +70,7 @@ def test_the_network_sees_no_pixel_before_its_turn(bits) -> None:
 def test_all_are_in_the_record(bits, tmp_path, monkeypatch) -> None:
     data = {"x": pictures(400, 0), "test x": pictures(60, 1)}
     monkeypatch.setattr(bits, "read", lambda folder: data)
+    monkeypatch.setattr(sys.modules["workers.autoregressive"], "LEFT_OUT", 100)
     monkeypatch.setattr(bits, "ours", lambda x, asked, method, minutes, draws: (np.full(len(asked), 0.5), {}))
     words = ["bits.py", "--out", str(tmp_path), "--data", str(tmp_path), "--items", "50", "--minutes", "0.01"]
     monkeypatch.setattr(sys, "argv", [*words, "--components", "2"])
@@ -78,6 +79,10 @@ def test_all_are_in_the_record(bits, tmp_path, monkeypatch) -> None:
     found = json.loads(path.read_text())
     names = [row["model"] for row in found["rows"]]
     assert names[:3] == ["histogram per pixel", "mixture of Gaussians", "PixelCNN"]
+    network = found["rows"][2]["facts"]
+    tried = network["tried for a tenth of the time"]
+    assert len(tried) == 4
+    assert tried[f"batch {network['batch']}, rate {network['rate']:g}"] == min(tried.values())
     assert all(len(row["each"]) == 50 for row in found["rows"])
     first = found["rows"][0]
     assert f"| {first['bits']:.3f} | {first['error']:.3f} | {first['bits'] - 0.5:.3f} |" in bits.table(found)

@@ -50,7 +50,7 @@ class Posterior:
 
 @dataclass(frozen=True)
 class Spikes:
-    """For data on levels `start` + k `step`, k < `count`, of standard deviation `spread` about `centre`: see the head."""
+    """For data on levels `start` + k `step`, k < `count`, of deviation `spread` about `centre`: see the head."""
 
     start: float
     step: float
