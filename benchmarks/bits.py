@@ -37,7 +37,7 @@ OURS = ("spikes", "vdm")
 """The methods whose bound is measured; the first is the one that docs/likelihood.md recommends for it."""
 SMALLEST = (1e-3, 1e-2, 3e-2)
 """The smallest deviations of the mixture, pixels in 0 .. 1: the best for the training pictures that are left out."""
-TRIED, SEEN = 10_000, 30_000
+TRIED, SEEN = 5_000, 15_000
 """So many pictures choose it, and so many the mixture is fitted to: about the time that the networks have."""
 SHOWN = (0.01, 0.1, 0.5, 1.0)
 """What is added to the histogram's counts, chosen in the same way."""
@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5.0, help="for the networks (default 5)")
     parser.add_argument("--items", type=int, default=1000, help="test pictures that are asked for (default 1000)")
     parser.add_argument("--draws", type=int, default=32, help="of the noise, for a bound (default 32)")
-    parser.add_argument("--components", type=int, default=20, help="of the mixture (default 20)")
+    parser.add_argument("--components", type=int, default=10, help="of the mixture (default 10)")
     parser.add_argument("--methods", nargs="*", default=OURS)
     parser.add_argument("--data", type=Path, default=SOURCE, help="the folder of the four IDX files")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="cores (default: all)")
