@@ -44,11 +44,13 @@ def test_the_histogram_finds_the_entropy(bits) -> None:
     assert bits.histogram(pictures(3000, 0)[:, ::-1], pictures(3000, 1))[0].mean() > 4
 
 
-def test_the_mixture_is_told_in_the_same_unit(bits) -> None:
+def test_the_mixture_is_told_in_the_same_unit(bits, monkeypatch) -> None:
     """A Gaussian with the moments of independent pixels: its cross-entropy is known, .5 log2(2 pi e v) with
     v = 3/16 + 1/12 in levels; that of 3,000 pictures is within .03.
     """
-    found, _ = bits.mixture(pictures(3000, 0), pictures(3000, 1), 1)
+    monkeypatch.setattr(bits, "KINDS", {"full": (1, 1000, 3000), "diag": (1, 1000, 3000)})
+    found, facts = bits.mixture(pictures(3000, 0), pictures(3000, 1))
+    assert len(facts["left out"]) == 6
     assert abs(found.mean() - 0.5 * math.log2(2 * math.pi * math.e * (3 / 16 + 1 / 12))) < 0.03
 
 
@@ -73,7 +75,7 @@ def test_all_are_in_the_record(bits, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(sys.modules["workers.autoregressive"], "LEFT_OUT", 100)
     monkeypatch.setattr(bits, "ours", lambda x, asked, method, minutes, draws: (np.full(len(asked), 0.5), {}))
     words = ["bits.py", "--out", str(tmp_path), "--data", str(tmp_path), "--items", "50", "--minutes", "0.01"]
-    monkeypatch.setattr(sys, "argv", [*words, "--components", "2"])
+    monkeypatch.setattr(sys, "argv", words)
     bits.main()
     (path,) = tmp_path.glob("*-bits.json")
     found = json.loads(path.read_text())
