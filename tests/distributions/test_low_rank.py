@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from driftback.distributions import low_rank_fit
 from driftback.distributions.low_rank import LowRankMixture
 from driftback.distributions.low_rank_fit import Shape, fitted, fitted_on, shape_for
 from driftback.distributions.mixture import Mixture
@@ -94,6 +95,18 @@ def test_a_fit_finds_the_law(low_rank: LowRankMixture) -> None:
         assert float((low_rank.log_prob(fresh, here) - found.log_prob(fresh.float(), 1 - here)).mean()) > 0.05
     small = fitted(x, rows, 2, Shape(1, 4, False), rng=0)
     assert float((low_rank.log_prob(fresh, here) - small.log_prob(fresh.float(), here)).mean()) > 0.05
+
+
+def test_a_part_of_the_items_is_enough(low_rank: LowRankMixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds over a third of the items find a law nearly as good, and only they decide it."""
+    x = low_rank.sample(6000, 2, rng=1).float()
+    monkeypatch.setattr(low_rank_fit, "MOST_SEEN", 6000)
+    found = fitted(x, None, 0, Shape(R, 3, True), rng=0)
+    fresh, here = low_rank.sample(4000, 2, rng=3), torch.full((4000,), 2)
+    gap = float((low_rank.log_prob(fresh, here) - found.log_prob(fresh.float(), torch.zeros(4000).long())).mean())
+    assert -0.01 < gap < 0.05
+    monkeypatch.setattr(low_rank_fit, "MOST_SEEN", 1_000_000)
+    assert not torch.equal(fitted(x, None, 0, Shape(R, 3, True), rng=0).centres, found.centres)
 
 
 def test_classes_may_share_components(low_rank: LowRankMixture) -> None:
