@@ -19,6 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 import driftback as db
+from driftback.data.buckets import Buckets
+from driftback.data.dataset import Dataset
 from driftback.distributions.cloud import Cloud
 from driftback.distributions.gaussian import Gaussian
 from driftback.distributions.mixture import Mixture
@@ -217,6 +219,20 @@ def test_a_mixture_is_fitted_for_the_device(gpu, captioned: bool, run) -> None:
     job.finish()
     options = {"n": 4, "steps": 2} | ({"prompt": "2 spots"} if captioned else {"label": 2})
     same(db.load(run, device="cpu").sample(**options), db.load(run, device=gpu).sample(**options))
+
+
+def test_pictures_in_buckets_stay_on_the_device(gpu, run) -> None:
+    buckets, bucket = Buckets(shapes=((4, 8), (8, 4))), np.arange(60) % 2
+    x = buckets.painted(np.random.default_rng(0).integers(1, 5, (60, 8, 8)).astype(np.uint8), bucket)
+    photos = Dataset(x, kind="pictures", buckets=buckets, bucket=bucket)
+    job = preparing.prepare(photos, out=run, steps=2, batch=8, network="tiny", augment="flip", device=gpu)
+    for _ in job.run():
+        pass
+    assert job.finish()[1].bits_per_dim is not None
+    here, there = (db.load(run, device=device) for device in ("cpu", gpu))
+    options = {"n": 4, "steps": 2, "shape": (4, 8), "autoguidance": 0.5}
+    same(here.sample(**options), there.sample(**options))
+    same(here.log_likelihood(x[:4]).nats, there.log_likelihood(x[:4]).nats)
 
 
 def test_an_augmented_transformer_stays_on_the_device(gpu) -> None:

@@ -16,7 +16,7 @@ import driftback as db
 from driftback.arguments import told
 from driftback.data.loading import load as load_data
 from driftback.evaluation.metric import UNKNOWN
-from driftback.recipes import model as recipe
+from driftback.recipes import scoring as recipe
 from driftback.recipes.evaluate import evaluate, original, real_items
 from driftback.recipes.methods import METHODS
 from driftback.recipes.model import Model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 
 import typer
@@ -34,6 +35,7 @@ def check(
 
     Leaves with status 2 if fitting would be refused.
     """
+    from driftback.data.buckets import named
     from driftback.data.doctor import check as examine
     from driftback.data.loading import load
 
@@ -45,12 +47,15 @@ def check(
         ),
     )
     findings = examine(dataset)
+    each = Counter(named(one) for one in ([] if dataset.shapes is None else dataset.shapes.tolist()))
+    counts = {} if dataset.buckets is None else {name: each[name] for name in map(named, dataset.buckets.shapes)}
     if json:
         emit(
             {
                 "kind": dataset.kind,
                 "items": len(dataset),
                 "shape": dataset.event_shape,
+                **({"buckets": counts} if counts else {}),
                 "findings": [asdict(finding) for finding in findings],
             }
         )
@@ -60,6 +65,7 @@ def check(
         classes = f", {len(dataset.classes)} classes" if dataset.y is not None else ""
         beside = ", captions" if dataset.captions is not None else ""
         beside += f", numbers {', '.join(dataset.number_names)}" if dataset.number_names else ""
+        beside += f", in {len(counts)} buckets" if counts else ""
         show(f"{dataset.name}: {len(dataset):,} {dataset.kind} of {shape}{classes}{beside}")
         for finding in findings:
             show(f"  {MARKS[finding.level]}  {finding.what}")

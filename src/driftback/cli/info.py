@@ -94,4 +94,6 @@ def _words(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, dict):
+        value = [f"{name} ({count:,})" for name, count in value.items()]
     return ", ".join(map(str, value)) or "none" if isinstance(value, list | tuple) else str(value)

@@ -60,6 +60,7 @@ def likelihood(
         found = model.log_likelihood(
             items.x,
             told,
+            shape=items.shapes,
             draws=draws,
             seed=seed,
             progress=lambda done, total: update(done, total, ""),

@@ -38,7 +38,8 @@ Aspect = Annotated[
     str | None,
     typer.Option(
         metavar="HOW",
-        help="Pictures of another aspect than --size: crop (the default), pad, or resize (stretched).",
+        help="Pictures of another aspect than --size: crop (the default), pad, resize (stretched), or bucket (the "
+        "nearest of a few shapes).",
         rich_help_panel=READING,
     ),
 ]
@@ -132,6 +133,14 @@ def reading(
 def names(text: str | None) -> tuple[str, ...] | None:
     """The names in a list with commas between them; None for None."""
     return None if text is None else tuple(name.strip() for name in text.split(","))
+
+
+def shape(text: str) -> tuple[int, int]:
+    """A height and a width, as in 24x40."""
+    sides = text.lower().split("x")
+    if len(sides) == 2 and all(side.isdecimal() for side in sides):
+        return int(sides[0]), int(sides[1])
+    raise BadInput(f"--shape {text} is no shape; write 24x40 for height and width")
 
 
 def _size(text: str) -> int | tuple[int, int]:

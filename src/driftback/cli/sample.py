@@ -48,6 +48,10 @@ def sample(
         list[str] | None,
         typer.Option(metavar="X", help="Only items with this number; with several numbers NAME=X, once for each."),
     ] = None,
+    shape: Annotated[
+        str | None,
+        typer.Option(metavar="HxW", help="Only pictures of this bucket, as 24x40; driftback info lists them."),
+    ] = None,
     steps: Annotated[
         str,
         typer.Option(
@@ -97,9 +101,11 @@ def sample(
     Item i of a seed is the same for every -n and every --batch-size, up to rounding where several blocks are drawn at
     once.
     """
+    import numpy as np
+
     from driftback.data.writers import write
     from driftback.pictures.headed import headed
-    from driftback.pictures.preview import axis_names, preview
+    from driftback.pictures.preview import axis_names, on_white, preview
     from driftback.recipes.conditions import Wanted
     from driftback.recipes.model import load
     from driftback.recipes.solver import TOLERANCE
@@ -108,7 +114,9 @@ def sample(
     model = load(run, device=device, checkpoint=checkpoint.value, ema=ema)
     prepared = model.config.preprocessing
     target = _target(out, prepared, force)
-    wanted = Wanted(_in_turn(label, n), _in_turn(prompt, n), _value(value))
+    wanted = Wanted(
+        _in_turn(label, n), _in_turn(prompt, n), _value(value), None if shape is None else options.shape(shape)
+    )
     given = model.given(n, wanted, seed=seed)
     for line in given.said:
         say(f"warning: {line}")
@@ -132,7 +140,8 @@ def sample(
             batch_size=batch_size,
             progress=lambda done, total: update(done, total, ""),
         )
-    x = drawn.x
+    x, bucket = drawn.x, given.bucket
+    shapes = None if bucket is None or prepared.buckets is None else np.array(prepared.buckets.shapes)[bucket]
     seconds = time.perf_counter() - began
     # Sub-folders are for classes: a sentence is no name of one.
     names = given.words if model.classes or target.suffix else None
@@ -140,6 +149,7 @@ def sample(
         if prepared.kind == "points" and x.shape[1] > 2:
             say(f"{out} shows the columns {' and '.join(axis_names(prepared)[:2])} of {x.shape[1]}; write .csv for all")
         turns = prompt or label or []
+        x = on_white(x, prepared, bucket)
         if prepared.kind == "pictures" and 1 < len(turns) <= min(n, MOST_COLUMNS):
             headed(x, target, prepared, turns)
         else:
@@ -152,16 +162,20 @@ def sample(
             labels=names,
             bounds=prepared.bounds,
             label=_column(model.config),
+            shapes=shapes,
             overwrite=force,
         )
     if json:
         spent = drawn.evaluations
         facts = {"out": str(out), "n": n, "shape": x.shape, "evaluations": spent, "seconds": round(seconds, 3)}
+        facts |= {} if shapes is None else {"shapes": shapes.tolist()}
         emit(facts | {"error": drawn.error, "autoguidance": drawn.autoguidance})
     else:
         near = "" if drawn.error is None else f", error {drawn.error:.2g} standard deviations"
         near += f", autoguidance {drawn.autoguidance:g}" if drawn.autoguidance else ""
         show(f"wrote {n} {prepared.kind} to {out} ({drawn.evaluations} evaluations each{near}, {span(seconds)})")
+    if shapes is not None and target.suffix.lower() == ".npy":
+        say(f"{out} holds whole canvases; an .npz tells the shape of each picture too, and so does --json")
     if drawn.reach > FAR:
         say(f"warning: the samples reach {drawn.reach:.3g} times as far as the data: the sampler is not stable here")
     if drawn.error is not None and evaluations is None and drawn.error > (tolerance or TOLERANCE):

@@ -18,13 +18,14 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import PIL
 
+from driftback.data.buckets import Buckets
 from driftback.data.dataset import Finding
 from driftback.data.rows import Rows, Stack, blocks, head_of
 
@@ -37,11 +38,15 @@ PIXELS, INDEX, PART = "pixels.npy", "index.json", ".part"
 
 @dataclass(frozen=True)
 class Decoded:
-    """Pictures `x` (n, *event) uint8, the files that they were read from, relative to their folder, and findings."""
+    """Pictures `x` (n, *event) uint8, the files that they were read from, relative to their folder, and findings;
+    `bucket` says which of `buckets` each is in, where they have any.
+    """
 
     x: Stack
     files: tuple[str, ...]
     findings: tuple[Finding, ...] = ()
+    buckets: Buckets | None = None
+    bucket: tuple[int, ...] = ()
 
 
 def home() -> Path:
@@ -71,6 +76,8 @@ def find(name: str) -> Decoded | None:
         about = record["about"]
         rows = Rows.of(folder / PIXELS, about["shape"])
         kept = Decoded(rows, tuple(about["files"]), tuple(_finding(found) for found in about["findings"]))
+        if "buckets" in about:
+            kept = replace(kept, buckets=Buckets.model_validate(about["buckets"]), bucket=tuple(about["bucket"]))
         whole = record["checksum"] == _checksum(about, (rows[part] for part in blocks(rows)))
         if not whole or len(rows) != len(kept.files):
             raise ValueError("not what was written")
@@ -97,14 +104,24 @@ class Building:
         self.sum = zlib.crc32(raw, self.sum)
         self.count += len(x)
 
-    def finish(self, files: Sequence[str], findings: Sequence[Finding]) -> None:
-        """Complete the pixels, and say whose they are: only a set that is finished is kept."""
+    def finish(
+        self,
+        files: Sequence[str],
+        findings: Sequence[Finding],
+        buckets: Buckets | None = None,
+        bucket: Sequence[int] = (),
+    ) -> None:
+        """Complete the pixels, and say whose they are, and in which bucket each is: only a set that is finished is
+        kept.
+        """
         shape = (self.count, *self.event)
         self.file.seek(0)
         self.file.write(head_of(shape))
         self.file.flush()
         os.fsync(self.file.fileno())
-        about = {"shape": shape, "files": list(files), "findings": [asdict(found) for found in findings]}
+        about: dict = {"shape": shape, "files": list(files), "findings": [asdict(found) for found in findings]}
+        if buckets is not None:
+            about |= {"buckets": buckets.model_dump(mode="json"), "bucket": list(bucket)}
         self.index = json.dumps({"about": about, "checksum": _sealed(about, self.sum)})
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from driftback.data.buckets import Buckets
 from driftback.data.rows import Rows, Stack, blocks
 from driftback.distributions.protocols import Density
 from driftback.errors import BadInput
@@ -57,6 +58,10 @@ class Dataset:
     number_names: tuple[str, ...] = ()
     groups: np.ndarray | None = None
     """Codes (n,) int64: items of one group are trained on together, or held out together."""
+    buckets: Buckets | None = None
+    """The shapes that pictures have in the middle of their canvas; None where they fill it."""
+    bucket: np.ndarray | None = None
+    """Which of them each picture has, (n,) int64."""
 
     def __len__(self) -> int:
         return len(self.x)
@@ -65,6 +70,11 @@ class Dataset:
     def event_shape(self) -> tuple[int, ...]:
         """The shape of one item as it came."""
         return self.x.shape[1:]
+
+    @property
+    def shapes(self) -> np.ndarray | None:
+        """The height and width of each picture in its bucket, (n, 2) int64; None without buckets."""
+        return None if self.buckets is None or self.bucket is None else np.array(self.buckets.shapes)[self.bucket]
 
     def column(self, j: int) -> str:
         """What to call column `j` of a point in a message: its name in quotes, or its number."""
@@ -80,6 +90,7 @@ class Dataset:
             captions=None if captions is None else tuple(captions[i] for i in np.arange(len(self))[index].tolist()),
             numbers=None if numbers is None else numbers[index],
             groups=None if groups is None else groups[index],
+            bucket=None if self.bucket is None else self.bucket[index],
         )
 
     @cached_property

@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from driftback.data.buckets import Buckets, Size, middle
 from driftback.data.cache import Building
 from driftback.data.picture import Fit, crop, decode
 
@@ -46,12 +47,17 @@ def each(pool: ThreadPoolExecutor, act: Callable[[Path], Found], files: Sequence
 
 @dataclass(frozen=True)
 class Work:
-    """Files that are to become pictures of `size` (height, width) with `channels` channels."""
+    """Files that are to become pictures of `size` (height, width) with `channels` channels.
+
+    With `buckets`, whose canvas `size` then is, each fills the one that `bucket` says for its file.
+    """
 
     files: Sequence[Path]
-    size: tuple[int, int]
+    size: Size
     channels: int
     fit: Fit = crop
+    buckets: Buckets | None = None
+    bucket: Sequence[int] = ()
     progress: Callable[[int, int], None] | None = None
     """Called with the number of files that were decoded, and of all."""
 
@@ -64,6 +70,11 @@ class Work:
     def nbytes(self) -> int:
         """The bytes of all pictures."""
         return len(self.files) * math.prod(self.event)
+
+    def placed(self, files: Sequence[Path]) -> tuple[int, ...]:
+        """Which bucket each of some of the files is in; nothing where there are none."""
+        of = dict(zip(self.files, self.bucket, strict=False))
+        return tuple(of[file] for file in files) if self.buckets is not None else ()
 
     def in_memory(self, pool: ThreadPoolExecutor) -> tuple[np.ndarray, list[Path], Failed]:
         """The pictures (n, *event) uint8, their files, and those that cannot be decoded."""
@@ -82,11 +93,18 @@ class Work:
     def _parts(self, pool: ThreadPoolExecutor, files: list[Path], failed: Failed) -> Iterator[np.ndarray]:
         """The pictures, block by block; when a block comes, its files stand in the two lists."""
         step = max(1, BLOCK // math.prod(self.event))
-        for some in (self.files[i : i + step] for i in range(0, len(self.files), step)):
-            x = np.empty((len(some), *self.event), np.uint8)
-            why = list(pool.map(lambda file, out: decode(file, out, self.size, self.channels, self.fit), some, x))
+        for i in range(0, len(self.files), step):
+            some = self.files[i : i + step]
+            x = np.full((len(some), *self.event), 0 if self.buckets is None else self.buckets.ground, np.uint8)
+            shapes = [self.size] * len(some)
+            if self.buckets is not None:
+                shapes = [self.buckets.shapes[k] for k in self.bucket[i : i + step]]
+            why = list(pool.map(self._decode, some, x, shapes))
             failed += [(file, reason) for file, reason in zip(some, why, strict=True) if reason is not None]
             files += [file for file, reason in zip(some, why, strict=True) if reason is None]
             if self.progress:
                 self.progress(len(files) + len(failed), len(self.files))
             yield x[[reason is None for reason in why]] if any(why) else x
+
+    def _decode(self, file: Path, canvas: np.ndarray, shape: Size) -> str | None:
+        return decode(file, canvas[middle(self.size, shape)], shape, self.channels, self.fit)

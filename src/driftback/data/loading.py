@@ -60,10 +60,11 @@ def load(
 
     `y` gives labels (n,), or names the column (table) or the array (.npz) that holds them. `size`, one number or
     (height, width), and `channels`, 1, 3 or 4, are for folders of pictures; `aspect` says what becomes there of
-    pictures of another aspect than `size`: "crop" (the default), "pad" or "resize". `columns` picks columns of a table
-    by name, in this order. `n` is the number of points to draw from a built-in shape, and of items to keep, chosen by
-    `seed`, from anything else. `alike` says what a model knows already: columns are then matched to its by name, others
-    are left out, and its label column is read where it is there. `caption` gives a sentence per item (n,), or names
+    pictures of another aspect than `size`: "crop" (the default), "pad", "resize", or "bucket", which gives each the
+    nearest of a few shapes of about that area. `columns` picks columns of a table by name, in this order. `n` is the
+    number of points to draw from a built-in shape, and of items to keep, chosen by `seed`, from anything else. `alike`
+    says what a model knows already: columns are then matched to its by name, others are left out, its label column is
+    read where it is there, and pictures go to its buckets. `caption` gives a sentence per item (n,), or names
     what holds them (an array of an .npz, a column of a folder's metadata); `numbers` gives numbers to condition on,
     (n,) or (n, k), or names them; items with one value of `group`, (n,) or a name, stay on one side of a split. A `y`
     of fractions, as scikit-learn's regressors take it, is `numbers` too: classes are whole numbers or words.

@@ -20,10 +20,11 @@ import numpy as np
 from driftback.arguments import near
 from driftback.data import cache, metadata
 from driftback.data.annotations import annotated
+from driftback.data.bucketed import BUCKET, bucketed
 from driftback.data.cache import Decoded
 from driftback.data.dataset import Dataset, Finding
 from driftback.data.decoding import Failed, Work, each, workers
-from driftback.data.picture import FITS, Head, look
+from driftback.data.picture import FITS, Head, crop, look
 from driftback.data.reader import Options, Reader, is_path
 from driftback.data.rows import Rows
 from driftback.data.sizes import one_size
@@ -41,13 +42,19 @@ def read(source: Any, options: Options) -> Dataset:
 
     Grey stays one channel if all are grey; alpha is flattened on white unless `options.channels` is 4. Pictures that
     differ in size are brought to `options.size` (Lanczos) as `options.aspect` says, centre-cropped by default; without
-    a size they are refused.
+    a size they are refused. In buckets each has the nearest of a few shapes, in the middle of one canvas.
     """
     folder = Path(source)
     tree = walk(folder)
-    if options.aspect is not None and options.aspect not in FITS:
-        raise BadInput(f"there is no aspect {options.aspect!r}{near(options.aspect, FITS)}")
-    name = cache.key(folder, tree.pictures, (options.size, options.channels, options.aspect or "crop"))
+    known = None if options.alike is None else options.alike.buckets
+    if options.aspect is None:
+        options = replace(options, aspect="crop" if known is None or options.size is not None else BUCKET)
+    if options.aspect not in (*FITS, BUCKET):
+        raise BadInput(f"there is no aspect {options.aspect!r}{near(str(options.aspect), (*FITS, BUCKET))}")
+    asked: tuple[object, ...] = (options.size, options.channels, options.aspect)
+    if options.aspect == BUCKET and known is not None:
+        asked += (known.shapes, known.ground)
+    name = cache.key(folder, tree.pictures, asked)
     decoded = cache.find(name) or _decoded(folder, tree.pictures, options, name)
     findings = [*tree.findings, *decoded.findings]
     x = decoded.x
@@ -62,6 +69,8 @@ def read(source: Any, options: Options) -> Dataset:
     said = annotated(decoded.files, lines, options, name, labelled=y is not None)
     findings += [*(told if said.y is None else ()), *lines.findings, *said.findings]
     kept = Dataset(x, None if said.y is not None else y, "pictures", name=name, value_range=(0.0, 255.0))
+    if decoded.buckets is not None:
+        kept = replace(kept, buckets=decoded.buckets, bucket=np.array(decoded.bucket, np.int64))
     kept = kept if said.keep.all() else kept.take(np.flatnonzero(said.keep))
     return replace(
         kept,
@@ -85,27 +94,40 @@ def _decoded(folder: Path, pictures: list[Path], options: Options, name: str) ->
                 f"none of the {len(bad)} pictures in {folder} can be read; the first, {bad[0][0].name}: {bad[0][1]}"
             )
         findings = _findings_of([h for _, h in good], options)
-        size = one_size(good, folder, options, findings)
         channels = options.channels or (1 if all(h.grey for _, h in good) else 3)
         if channels not in (1, 3, 4):
             raise BadInput(f"channels must be 1 (grey), 3 (colour) or 4 (with transparency), not {channels}")
-        work = Work([f for f, _ in good], size, channels, FITS[options.aspect or "crop"], options.progress)
+        work = _planned(good, folder, options, channels, findings)
         if work.nbytes > IN_MEMORY:
             try:
                 with cache.building(name, work.event, work.nbytes) as building:
                     files, failed = work.onto_disk(pool, building)
-                    building.finish(_names(files, folder), [*findings, *_left_out([*bad, *failed], files, folder)])
+                    told = [*findings, *_left_out([*bad, *failed], files, folder)]
+                    building.finish(_names(files, folder), told, work.buckets, work.placed(files))
                 if (found := cache.find(name)) is not None:
                     return found
             except OSError as error:
                 findings.append(_not_kept(work, error))
         x, files, failed = work.in_memory(pool)
-    decoded = Decoded(x, _names(files, folder), (*findings, *_left_out([*bad, *failed], files, folder)))
+    said = (*findings, *_left_out([*bad, *failed], files, folder))
+    decoded = Decoded(x, _names(files, folder), said, work.buckets, work.placed(files))
     if work.nbytes <= IN_MEMORY and time.perf_counter() - began > WORTH:
         with suppress(OSError), cache.building(name, work.event, work.nbytes) as building:
             building.add(decoded.x[:])
-            building.finish(decoded.files, decoded.findings)
+            building.finish(decoded.files, decoded.findings, decoded.buckets, decoded.bucket)
     return decoded
+
+
+def _planned(
+    good: list[tuple[Path, Head]], folder: Path, options: Options, channels: int, findings: list[Finding]
+) -> Work:
+    """What is to be decoded, and to what, with what that does to the pictures in `findings`."""
+    files = [file for file, _ in good]
+    if options.aspect == BUCKET:
+        buckets, codes = bucketed(good, folder, options, channels, findings)
+        return Work(files, buckets.canvas, channels, crop, buckets, codes.tolist(), options.progress)
+    size = one_size(good, folder, options, findings)
+    return Work(files, size, channels, FITS[options.aspect or "crop"], progress=options.progress)
 
 
 def _not_kept(work: Work, error: OSError) -> Finding:

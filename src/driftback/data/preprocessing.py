@@ -15,6 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor
 
+from driftback.data.buckets import Buckets
 from driftback.data.dataset import Dataset
 from driftback.data.decimals import decimals_of, decimals_told
 from driftback.data.extent import LARGEST, SCALE_DOWN, declared_range, refuse_not_finite, too_large
@@ -30,7 +31,8 @@ class Preprocessing(BaseModel):
     `event`, `layout` and `dtype` describe a raw item; `offset` and `scale` hold one number, or one per column (a scale
     of 0 marks a column that never changes); `levels` is the grid of discrete data; `bounds` the range that pictures are
     clipped to; `whole` the columns that hold whole numbers; `decimals` how many places behind the point each column of
-    a table has, None where they are too many to be meant; `columns` and `classes` the names that came with the data.
+    a table has, None where they are too many to be meant; `columns` and `classes` the names that came with the data;
+    `buckets` the shapes that pictures have on their canvas.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -47,6 +49,7 @@ class Preprocessing(BaseModel):
     decimals: tuple[int | None, ...] = ()
     columns: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    buckets: Buckets | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -62,6 +65,7 @@ class Preprocessing(BaseModel):
             "whole": any(not 0 <= j < len(self.scale) for j in self.whole),
             "decimals": len(self.decimals) not in (0, len(self.scale)),
             "columns": len(self.columns) not in (0, numbers),
+            "buckets": self.buckets is not None and self.buckets.canvas != self.event[:2],
         }
         if bad := [name for name, is_wrong in wrong.items() if is_wrong]:
             raise ValueError(f"{bad[0]} cannot be {getattr(self, bad[0])}")
@@ -85,6 +89,7 @@ class Preprocessing(BaseModel):
             dtype=x.dtype.name,
             columns=dataset.columns,
             classes=dataset.classes,
+            buckets=dataset.buckets,
             **fitted,
         )
 
@@ -129,11 +134,12 @@ class Preprocessing(BaseModel):
                 raise BadInput(f"the value {far:g} is too far from the data that the model was fitted on: drop it")
         return torch.from_numpy(np.ascontiguousarray(LAYOUTS[self.layout].inward(z)))
 
-    def decode(self, z: Tensor) -> np.ndarray:
+    def decode(self, z: Tensor, bucket: np.ndarray | None = None) -> np.ndarray:
         """Encoded items (n, *internal_event) as raw ones (n, *event), in the dtype and the units of the data.
 
         Discrete data is rounded to the nearest level, pictures are clipped to their range, points are not clipped but
-        rounded, to the data's decimals or else to what float32 can tell.
+        rounded, to the data's decimals or else to what float32 can tell. Outside of their `bucket` (n,), where one is
+        told, pictures are painted with the ground.
         """
         inside = z.detach().cpu().numpy()
         if inside.shape[1:] != self.internal_event:
@@ -143,7 +149,7 @@ class Preprocessing(BaseModel):
         x = np.empty(raw.shape, dtype)
         for part in blocks(raw):
             x[part] = self._settle(raw[part].astype(np.float64) * scale + offset, dtype)
-        return x
+        return x if bucket is None or self.buckets is None else self.buckets.painted(x, bucket)
 
     def label(self, name: object) -> int:
         """The index of the class called `name`. Raises BadInput, listing the classes, for one that is not known."""

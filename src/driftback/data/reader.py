@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from driftback.data.buckets import Buckets
 from driftback.data.dataset import Dataset
 from driftback.errors import BadInput
 
@@ -17,7 +18,7 @@ from driftback.errors import BadInput
 @dataclass(frozen=True)
 class Alike:
     """Data that a model knows already: `columns` are matched by name, and `label` holds the classes, `caption` the
-    sentences and `numbers` the numbers where they are there.
+    sentences and `numbers` the numbers where they are there. Pictures go to its `buckets`, if it has any.
 
     Names that a reader made up (c0, c1, ...) match nothing, and then the columns count in the order that they have.
     """
@@ -26,6 +27,7 @@ class Alike:
     label: str | None = None
     caption: str | None = None
     numbers: tuple[str, ...] = ()
+    buckets: Buckets | None = None
 
 
 @dataclass(frozen=True)

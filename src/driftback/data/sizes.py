@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from driftback.data.buckets import Size, rounded
 from driftback.data.dataset import Finding
 from driftback.data.picture import DONE, Head
 from driftback.data.reader import Options
@@ -18,13 +19,8 @@ from driftback.errors import BadInput
 
 SIDES = (16, 32, 64, 128, 256)
 """Sides of squares that are proposed."""
-MULTIPLE = 4
-"""Sides that are no squares are multiples of this, as networks like them."""
 WORTH = 0.05
 """A size that is no square is proposed if it saves so large a share of the pixels."""
-
-Size = tuple[int, int]
-"""Height and width."""
 
 
 def lost(size: Size, sizes: Counter[Size]) -> float:
@@ -35,13 +31,15 @@ def lost(size: Size, sizes: Counter[Size]) -> float:
 
 def best(side: int, sizes: Counter[Size]) -> Size:
     """The size of about `side` x `side` pixels whose crop loses least, among the aspects of the commonest sizes."""
-
-    def rounded(length: float) -> int:
-        return max(MULTIPLE, MULTIPLE * round(length / MULTIPLE))
-
     roots = [math.sqrt(height / width) for (height, width), _ in sizes.most_common(50)]
     found = [(side, side), *((rounded(side * root), rounded(side / root)) for root in roots)]
     return min(found, key=lambda size: lost(size, sizes))
+
+
+def common(sizes: Counter[Size]) -> str:
+    """The commonest sizes with their counts, in words."""
+    first = ", ".join(f"{count} of {h} x {w}" for (h, w), count in sizes.most_common(5))
+    return first + (f" and {len(sizes) - 5} more sizes" if len(sizes) > 5 else "")
 
 
 def one_size(good: Sequence[tuple[Path, Head]], folder: Path, options: Options, findings: list[Finding]) -> Size:
@@ -50,18 +48,16 @@ def one_size(good: Sequence[tuple[Path, Head]], folder: Path, options: Options, 
     Raises BadInput with proposals where they differ and none was asked for.
     """
     sizes = Counter(h.size for _, h in good)
-    common = ", ".join(f"{count} of {h} x {w}" for (h, w), count in sizes.most_common(5))
-    more = f" and {len(sizes) - 5} more sizes" if len(sizes) > 5 else ""
     if options.size is None:
         if len(sizes) > 1:
-            raise BadInput(f"pictures differ in size (height x width): {common}{more}; {_proposed(sizes)}")
+            raise BadInput(f"pictures differ in size (height x width): {common(sizes)}; {_proposed(sizes)}")
         return next(iter(sizes))
     height, width = options.size
     if set(sizes) != {options.size}:
         aspect = options.aspect or "crop"
         share = lost(options.size, sizes)
         cut = f", which loses {share:.0%} of the area on average" if aspect == "crop" and share >= 0.005 else ""
-        what = f"sizes (height x width) {common}{more}: {DONE[aspect]} to {height} x {width}{cut}"
+        what = f"sizes (height x width) {common(sizes)}: {DONE[aspect]} to {height} x {width}{cut}"
         findings.append(Finding("note", what, len(good) - sizes[options.size]))
         small = tuple(str(f.relative_to(folder)) for f, h in good if h.size[0] < height or h.size[1] < width)
         if small:
@@ -70,10 +66,19 @@ def one_size(good: Sequence[tuple[Path, Head]], folder: Path, options: Options, 
     return options.size
 
 
-def _proposed(sizes: Counter[Size]) -> str:
+def side_for(sizes: Counter[Size]) -> int:
+    """The side of the square that is proposed: the largest that enlarges no picture, or 32."""
+    valid = _valid(sizes)
+    return valid[-1] if valid else 32
+
+
+def _valid(sizes: Counter[Size]) -> list[int]:
     least = min(min(size) for size in sizes)
-    valid = [side for side in SIDES if side <= least]
-    side = valid[-1] if valid else 32
+    return [side for side in SIDES if side <= least]
+
+
+def _proposed(sizes: Counter[Size]) -> str:
+    valid, side = _valid(sizes), side_for(sizes)
     size, square = best(side, sizes), (side, side)
     said = f"choose one with --size {side} (in Python size={side})"
     if lost(square, sizes) - lost(size, sizes) >= WORTH:

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from driftback.data.buckets import middle
 from driftback.data.layouts import LAYOUTS, layout_of
 from driftback.errors import BadInput
 from driftback.files import writing
@@ -27,13 +28,16 @@ from driftback.files import writing
 
 @dataclass(frozen=True)
 class Content:
-    """What is to be written: items `x` (n, *event), column names, a class name per item, the range of pictures."""
+    """What is to be written: items `x` (n, *event), column names, a class name per item, the range of pictures, and the
+    `shapes` (n, 2) that they have in the middle of their canvas.
+    """
 
     x: np.ndarray
     columns: tuple[str, ...]
     labels: tuple[str, ...] | None
     bounds: tuple[float, float] | None
     label: str = "label"
+    shapes: np.ndarray | None = None
 
 
 def write(
@@ -44,22 +48,26 @@ def write(
     labels: Sequence[object] | np.ndarray | None = None,
     bounds: tuple[float, float] | None = None,
     label: str = "label",
+    shapes: np.ndarray | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write items `x` (n, *event) to `out` by its suffix: .npy, .npz (x and y), .csv, .png (a grid); none: a folder.
 
     `columns` heads a .csv, `labels` (n,) become its last column, named `label`, y in an .npz, and sub-folders in a
     folder. `bounds` is the range of pictures (the preprocessing's `bounds`), black to white; without it bytes are
-    0..255 and other values min..max. Folders on the way are made. Raises BadInput for an unknown suffix, contents that
-    do not suit it, and a place that is taken (unless `overwrite`; a folder that holds anything else than pictures is
-    never replaced) or cannot be written.
+    0..255 and other values min..max. Pictures that have `shapes` (n, 2), as `Model.shapes` gives them, are cropped to
+    these in a .png and a folder; an .npz has them as shape. Folders on the way are made. Raises BadInput for an unknown
+    suffix, contents that do not suit it, and a place that is taken (unless `overwrite`; a folder that holds anything
+    else than pictures is never replaced) or cannot be written.
     """
     target = Path(out).expanduser()
     if labels is not None and len(labels) != len(x):
         raise BadInput(f"{len(labels)} labels for {len(x)} items: give one label per item")
-    content = Content(
-        np.asarray(x), tuple(columns), None if labels is None else tuple(str(name) for name in labels), bounds, label
-    )
+    if shapes is not None and np.shape(shapes) != (len(x), 2):
+        raise BadInput(f"shapes of shape {np.shape(shapes)} for {len(x)} items: give a height and a width for each")
+    names = None if labels is None else tuple(str(name) for name in labels)
+    shapes = None if shapes is None else np.asarray(shapes)
+    content = Content(np.asarray(x), tuple(columns), names, bounds, label, shapes)
     suffix = target.suffix.lower()
     if suffix not in WRITERS:
         raise BadInput(
@@ -138,9 +146,11 @@ def _npy(content: Content, path: Path) -> None:
 
 
 def _npz(content: Content, path: Path) -> None:
-    arrays = (
-        {"x": content.x} if content.labels is None else {"x": content.x, "y": np.array(content.labels, dtype=np.str_)}
-    )
+    arrays = {"x": content.x}
+    if content.labels is not None:
+        arrays["y"] = np.array(content.labels, dtype=np.str_)
+    if content.shapes is not None:
+        arrays["shape"] = content.shapes
     with path.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
@@ -181,19 +191,25 @@ def _grid(content: Content, path: Path) -> None:
             f"a grid of {n} pictures of {height} x {width} is too large for one file: write fewer, or a folder"
         )
     sheet = np.full((down * (height + 1) + 1, across * (width + 1) + 1, channels), 255, np.uint8)
-    for i, picture in enumerate(pictures):
+    for i, picture in enumerate(_cut(content, pictures)):
         top, left = 1 + (i // across) * (height + 1), 1 + (i % across) * (width + 1)
-        sheet[top : top + height, left : left + width] = picture
+        sheet[top : top + height, left : left + width][middle((height, width), picture.shape[:2])] = picture
     _image(sheet).save(path, format="PNG")
 
 
 def _folder(content: Content, path: Path) -> None:
     pictures = _bytes(content)
     digits = max(5, len(str(len(pictures) - 1)))
-    for i, picture in enumerate(pictures):
+    for i, picture in enumerate(_cut(content, pictures)):
         home = path if content.labels is None else path / _safe(content.labels[i])
         home.mkdir(exist_ok=True)
         _image(picture).save(home / f"{i:0{digits}d}.png")
+
+
+def _cut(content: Content, pictures: np.ndarray) -> Iterator[np.ndarray]:
+    """Each picture in its shape, cut out of the middle of its canvas."""
+    shapes = [pictures.shape[1:3]] * len(pictures) if content.shapes is None else content.shapes.tolist()
+    return (picture[middle(picture.shape[:2], shape)] for picture, shape in zip(pictures, shapes, strict=True))
 
 
 def _safe(name: str) -> str:

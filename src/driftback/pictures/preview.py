@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from driftback.data.buckets import WHITE
 from driftback.data.layouts import LAYOUTS
 from driftback.data.preprocessing import Preprocessing
 from driftback.files import writing
@@ -23,6 +24,11 @@ def preview(x: np.ndarray, path: Path, prepared: Preprocessing) -> None:
 def axis_names(prepared: Preprocessing) -> tuple[str, ...]:
     """What to write at the axes of points: the names of their columns, or their numbers."""
     return prepared.columns or tuple(f"column {j}" for j in range(prepared.event[0]))
+
+
+def on_white(x: np.ndarray, prepared: Preprocessing, bucket: np.ndarray | None) -> np.ndarray:
+    """Raw pictures `x` (n, *event) with white, as a sheet has, outside of their `bucket` (n,), if there are any."""
+    return x if bucket is None or prepared.buckets is None else prepared.buckets.painted(x, bucket, WHITE)
 
 
 def tiles(x: np.ndarray, prepared: Preprocessing) -> np.ndarray:

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from driftback.networks.presets import build
 from driftback.processes.diffusion import Diffusion
+from driftback.recipes import buckets
 from driftback.recipes.config import Config
 from driftback.recipes.methods import METHODS
 from driftback.scores.learned import LearnedDenoiser
-from driftback.training.augment import numbers
 from driftback.training.times import TimeLaw
 from driftback.training.weightings import WEIGHTINGS
 
@@ -32,7 +32,7 @@ def untrained(config: Config) -> LearnedDenoiser:
         seed=config.plan.seed,
         closed_form=config.closed_form,
         spread=config.spread,
-        augment=numbers(config.plan.augment),
+        augment=buckets.numbers(config),
         encoder=None if config.condition is None else config.condition.network(),
     )
     process = Diffusion(method.schedule(config.spread), event, config.spread)

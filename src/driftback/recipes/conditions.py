@@ -1,13 +1,14 @@
 """What a model's items can be asked by: classes, captions or numbers; here they become the rows that its network reads.
 
-A model knows one kind. Where nothing is asked for, rows are drawn as in the training data, one for each item of a seed.
+A model knows one kind, and, beside it, the shapes of pictures in buckets. Where nothing is asked for, both are drawn as
+in the training data, one for each item of a seed.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
@@ -17,7 +18,8 @@ from torch import Tensor
 from driftback.data.dataset import Dataset, Finding
 from driftback.errors import BadInput
 from driftback.networks.embedding import Encoder, MakeEncoder
-from driftback.recipes import classes
+from driftback.recipes import buckets, classes
+from driftback.recipes.buckets import Shape
 from driftback.recipes.captions import Captions
 from driftback.recipes.classes import Label
 from driftback.recipes.config import Config
@@ -60,24 +62,26 @@ class Condition(Protocol):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked of new items: a class `label`, a sentence `prompt`, or numbers `value`, each one for all items or
-    one per item; None where nothing is asked.
+    """What is asked of new items: a class `label`, a sentence `prompt`, or numbers `value`, and the `shape` of their
+    bucket, each one for all items or one per item; None where nothing is asked.
     """
 
     label: Label = None
     prompt: Prompt = None
     value: Value = None
+    shape: Shape = None
 
 
 @dataclass(frozen=True, eq=False)
 class Given:
     """What `n` items are drawn on: `rows` (n, ...) for the network, `words` (n,) for people, and what is to be `said`
-    about it; None where the model knows no conditions.
+    about it; None where the model knows no conditions. `bucket` (n,) is None where it knows no buckets.
     """
 
     rows: np.ndarray | None
     words: tuple[str, ...] | None = None
     said: tuple[str, ...] = ()
+    bucket: np.ndarray | None = None
 
 
 def learn(dataset: Dataset, text_encoder: str | None = None) -> Captions | Numbers | None:
@@ -108,15 +112,25 @@ def unused(condition: Condition | None, dataset: Dataset, *, asked: bool) -> tup
 def given(config: Config, n: int, wanted: Wanted, seed: int) -> Given:
     """What each of `n` items of `seed` is drawn on. Raises BadInput for what the model does not know."""
     known: Condition | None = config.condition
-    for field in fields(wanted):
-        if getattr(wanted, field.name) is not None and (known is not None or field.name != "label"):
-            _refuse(field.name, config)
+    for argument in ("label", "prompt", "value"):
+        if getattr(wanted, argument) is not None and (known is not None or argument != "label"):
+            _refuse(argument, config)
     if known is None:
         rows = classes.drawn(config, n, wanted.label, seed)
-        return Given(rows, None if rows is None else tuple(config.preprocessing.classes[k] for k in rows))
-    asked = getattr(wanted, known.argument)
+        bucket = buckets.drawn(config, n, wanted.shape, seed, rows)
+        names = None if rows is None else tuple(config.preprocessing.classes[k] for k in rows)
+        return Given(rows, names, bucket=bucket)
+    asked, bucket = getattr(wanted, known.argument), buckets.drawn(config, n, wanted.shape, seed, None)
     told = known.drawn(n, seed) if asked is None else known.told(asked, n)
-    return Given(known.rows(told), known.words(told), () if asked is None else known.doubts(told))
+    return Given(known.rows(told), known.words(told), () if asked is None else known.doubts(told), bucket)
+
+
+def told_of(
+    config: Config, given: Given, index: np.ndarray, device: torch.device
+) -> tuple[Tensor | None, Tensor | None]:
+    """What the network reads of the items with these numbers: their rows, and what was done to them; None for none."""
+    rows = None if given.rows is None else torch.from_numpy(given.rows[index]).to(device)
+    return rows, buckets.told(config, None if given.bucket is None else given.bucket[index], device)
 
 
 def warned(given: Given) -> Given:
@@ -183,23 +197,32 @@ def identity(condition: Condition | None, dataset: Dataset, rows: Tensor | None)
 
 
 def picked(config: Config, dataset: Dataset, n: int, seed: int) -> Wanted | None:
-    """What to ask for to draw `n` items on the conditions of `dataset`, each drawn from it; None for classes, whose
-    shares are those of the training data, and where it has none.
+    """What to ask for to draw `n` items on the conditions and in the shapes of `dataset`, each drawn from it; None for
+    classes alone, whose shares are those of the training data, and where it has none.
     """
     known: Condition | None = config.condition
     told = None if known is None else known.beside(dataset)
-    if known is None or told is None:
+    shapes = None if config.preprocessing.buckets is None else dataset.shapes
+    if told is None and shapes is None:
         return None
     u = classes.uniform(n, seed, "picked")
     some = np.minimum((u * len(dataset)).astype(np.int64), len(dataset) - 1)
-    return Wanted(**{known.argument: known.take(told, some)})
+    wanted = Wanted(shape=None if shapes is None else shapes[some])
+    if known is not None:
+        return wanted if told is None else replace(wanted, **{known.argument: known.take(told, some)})
+    # A class has its own shapes: both are those of one item.
+    names = beside(config, dataset)
+    return wanted if names is None else replace(wanted, label=[names[i] for i in some])
 
 
 def drawn_on(config: Config, wanted: Wanted | None, *, held: bool) -> str | None:
-    """A sentence on what samples that are judged were drawn on; None for models without captions or numbers."""
-    if config.condition is None:
-        return None
+    """A sentence on what samples that are judged were drawn on; None where it is what is always drawn."""
+    known: Condition | None = config.condition
     whose = "the held-out items" if held else "the real items"
-    if wanted is None:
-        whose = "the training items, for the others have none"
-    return f"the samples were drawn on the {config.condition.what} of {whose}"
+    shaped = wanted is not None and wanted.shape is not None
+    if known is None:
+        also = "classes and " if wanted is not None and wanted.label is not None else ""
+        return f"the samples were drawn on the {also}shapes of {whose}" if shaped else None
+    if wanted is None or getattr(wanted, known.argument) is None:
+        return f"the samples were drawn on the {known.what} of the training items, for the others have none"
+    return f"the samples were drawn on the {known.what}{' and shapes' if shaped else ''} of {whose}"

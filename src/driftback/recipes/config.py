@@ -6,9 +6,9 @@ import difflib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 from driftback.data.preprocessing import Preprocessing
 from driftback.data.reader import Alike
@@ -54,6 +54,8 @@ class Config(BaseModel):
     centre: float = 0.0
     """Their mean, where the method asks for it."""
     class_counts: tuple[NonNegativeInt, ...] = ()
+    bucket_counts: tuple[tuple[NonNegativeInt, ...], ...] = ()
+    """How many training pictures of each class, or of all where there are none, are in each bucket; () without."""
     condition: Captions | Numbers | None = Field(default=None, discriminator="kind")
     """What it is conditioned on instead of classes."""
     fingerprint: str
@@ -62,12 +64,20 @@ class Config(BaseModel):
     held_out: int = Field(ge=0)
     held_out_share: float = Field(ge=0, lt=1)
 
+    @model_validator(mode="after")
+    def _each_bucket_is_counted(self) -> Self:
+        buckets, rows = self.preprocessing.buckets, self.bucket_counts
+        wrong = rows if buckets is None else [row for row in rows if len(row) != len(buckets.shapes)]
+        if wrong or (buckets is not None and len(rows) != max(1, len(self.class_counts))):
+            raise ValueError("bucket_counts do not fit the buckets")
+        return self
+
     @property
     def alike(self) -> Alike:
-        """What other data is matched by: the names of the columns, and those of what goes with the items."""
+        """What other data is matched by: the names of the columns, those of what goes with the items, and buckets."""
         label = self.reading.get("y") if self.class_counts else None
         caption, numbers = self.reading.get("caption"), tuple(self.reading.get("numbers") or ())
-        return Alike(self.preprocessing.columns, label, caption, numbers)
+        return Alike(self.preprocessing.columns, label, caption, numbers, self.preprocessing.buckets)
 
 
 def write(config: Config, folder: Path) -> None:

@@ -11,6 +11,7 @@ from driftback.errors import DamagedModel
 from driftback.files import read_tensors
 from driftback.networks.ladder import named
 from driftback.networks.presets import cost
+from driftback.recipes import buckets
 from driftback.recipes import config as configs
 from driftback.recipes.assembly import remaining_signal, untrained
 from driftback.recipes.log import LOG, last_summary, read_log
@@ -38,6 +39,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "items": config.items,
         "held_out": config.held_out,
         "classes": list(prepared.classes) if config.class_counts else [],
+        "buckets": buckets.by_name(config),
         "conditioned_on": [] if config.condition is None else config.condition.facts(),
         "method": config.method,
         "about": METHODS[config.method].about,

@@ -23,6 +23,7 @@ from driftback.evaluation.pairwise import energy_distance
 from driftback.evaluation.verification.check import FAIL, PASS, Check, Verification, judged, shown
 from driftback.processes.terminal import matched_to_cloud, mismatch_by_sampling, mismatch_of_cloud
 from driftback.randomness import Rng
+from driftback.recipes import buckets, conditions
 from driftback.recipes.evaluate import RealItems
 from driftback.recipes.known_target import Known, known_target
 from driftback.recipes.model import Model
@@ -35,6 +36,8 @@ from driftback.shapes import per_item
 MORE, GROUPS, FEWEST, FEW = 8, 8, 80, 100
 RATIOS = (0.05, 0.2, 0.5, 1.0, 2.0, 10.0)
 """Noise levels, sigma / alpha in units of the data's spread."""
+LOOKED = 500
+"""Items whose scores are compared there."""
 STEPS, START, SCORE, COPIES = "discretisation", "terminal mismatch", "score error", "memorising"
 REMEDIES = {
     STEPS: "take more steps",
@@ -72,7 +75,9 @@ def diagnose(
     train, held = encode(real.train.x), encode(fresh.x)
     known, ways = known_target(model, real.train), _ways(model, n, steps, seed)
     generator = Rng(seed).child("held").generator()
-    truth = held[torch.from_numpy(generator.permutation(len(held))[:2000])]
+    picked = generator.permutation(len(held))[:2000]
+    truth = held[torch.from_numpy(picked)]
+    done = buckets.told(model.config, None if fresh.bucket is None else fresh.bucket[picked[:LOOKED]], model.device)
     some = train[torch.from_numpy(generator.permutation(len(train))[: len(truth)])]
     overall = energy_distance(_flat(ways.drawn), _flat(truth), _flat(some), rng=seed)
     limit = overall.floor_high or 0.0
@@ -86,7 +91,7 @@ def diagnose(
     plain = _walked(ways.given(model.denoiser), ways.start, ways.times)
     better = _walked(ways.given(model.denoiser), _matched(model, train, ways, seed), ways.times)
     gains[START] = _gain(START, plain, better, truth, floor)
-    checks += [gains[START], *_score_errors(model, known, truth, seed)]
+    checks += [gains[START], *_score_errors(model, known, truth[:LOOKED], done, seed)]
     exact = _walked(ways.given(known.denoiser), ways.start, ways.times)
     gains[SCORE] = _gain(SCORE, plain, exact, truth, floor)
     checks.append(gains[SCORE])
@@ -126,12 +131,13 @@ def _ways(model: Model, n: int, steps: int | None, seed: int) -> _Ways:
         finer.append(last(model.frames(count, seed=seed, steps=MORE * fixed, first=first)).x)
     frames = list(model.frames(1, seed=seed, steps=fixed))
     times = torch.tensor([frame.t for frame in frames[: fixed + 1]], dtype=torch.float64)
-    rows = model.given(n, seed=seed).rows
+    rows, done = conditions.told_of(model.config, model.given(n, seed=seed), np.arange(n), model.device)
 
     def given(denoiser: Denoiser) -> Denoiser:
-        # What is known of the target knows classes, but neither captions nor numbers.
-        told = rows is not None and (bool(model.classes) or denoiser is model.denoiser)
-        return denoiser.given(torch.from_numpy(rows).to(model.device)) if told else denoiser
+        # What is known of the target knows classes, but neither captions nor numbers, nor buckets.
+        own = denoiser is model.denoiser
+        asked = replace(model.denoiser, augmented=done) if own else denoiser
+        return asked.given(rows) if rows is not None and (model.classes or own) else asked
 
     return _Ways(torch.cat(drawn), torch.cat(finer), torch.cat(starts), times, given)
 
@@ -188,9 +194,9 @@ def _mismatch(model: Model, known: Known, train: Tensor, ways: _Ways, seed: int)
 
 
 @torch.no_grad()
-def _score_errors(model: Model, known: Known, truth: Tensor, seed: int) -> Iterator[Check]:
+def _score_errors(model: Model, known: Known, truth: Tensor, done: Tensor | None, seed: int) -> Iterator[Check]:
     process, spread = model.denoiser.process, model.config.spread
-    x0 = truth[:500].to(model.device)
+    x0, denoiser = truth.to(model.device), replace(model.denoiser, augmented=done)
     for ratio in RATIOS:
         level = ratio * spread
         if not float(process.ratio(0.0)) < level < float(process.ratio(1.0)):
@@ -198,5 +204,5 @@ def _score_errors(model: Model, known: Known, truth: Tensor, seed: int) -> Itera
         t = process.time_of(level)
         noise = Rng(seed).child("level", round(1000 * ratio)).normal(x0.shape, dtype=x0.dtype).to(x0)
         x = per_item(process.alpha(t), x0) * x0 + per_item(process.sigma(t), x0) * noise
-        off = (model.denoiser.denoised(x, t) - known.denoiser.denoised(x, t)).flatten(1).double().square().mean(1)
+        off = (denoiser.denoised(x, t) - known.denoiser.denoised(x, t)).flatten(1).double().square().mean(1)
         yield _root(f"{SCORE}: of D, in spreads, at sigma/alpha {ratio:g} spreads", off.cpu() / spread**2)

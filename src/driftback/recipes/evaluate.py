@@ -30,7 +30,7 @@ from driftback.evaluation.memorisation import CLOSENESS, COPIES, ENOUGH
 from driftback.evaluation.metric import UNKNOWN, Metric
 from driftback.evaluation.moments import diagnose
 from driftback.files import write_text
-from driftback.recipes import conditions
+from driftback.recipes import buckets, conditions
 from driftback.recipes import config as configs
 from driftback.recipes.config import Config
 from driftback.recipes.featured import Features, Judge, kind_of
@@ -76,6 +76,8 @@ class Evaluation:
     """Whose captions or numbers the samples were drawn on; None for models without."""
     words: tuple[str, ...] | None = None
     """What each sample was drawn on, in words."""
+    bucket: np.ndarray | None = None
+    """The bucket of each sample, (n,); None for a model without."""
 
     def __repr__(self) -> str:
         shown = ((m.name, "-" if m.value is None else f"{m.value:.3g}", m.verdict) for m in self.metrics)
@@ -101,7 +103,8 @@ def _own(config: Config, dataset: Dataset) -> RealItems | None:
     conditional = config.condition is not None or config.class_counts
     label = conditions.of(config.condition, train) if conditional else None
     told = conditions.identity(config.condition, train, label)
-    if Items.encoded(train.x, config.preprocessing.encode, label).fingerprint(told) != config.fingerprint:
+    items = Items.encoded(train.x, config.preprocessing.encode, label, buckets.done(train))
+    if items.fingerprint(told) != config.fingerprint:
         return None
     return RealItems(train, held if len(held) else None)
 
@@ -174,6 +177,7 @@ def evaluate(
     Pictures are judged in `features` too: those called 'auto' (a network's with the extra `features`, else a
     dictionary of patches) or by another name, or those of a function that gets items as the model draws them and
     returns (n, d); None for none. 'inception', or `fid_weights`, a file with its weights, gives FID and KID.
+    Where pictures are in buckets, samples get those of the held-out items.
     Raises BadInput for fewer than 20 samples or 10 real items, and for items that the model does not know.
     """
     prepared, alike = model.config.preprocessing, model.config.alike
@@ -221,7 +225,7 @@ def evaluate(
         metrics = [_untold(metric) for metric in metrics]
     cause = diagnose(drawn.astype(np.float64), (known if held is None else held).astype(np.float64))
     drawn_on = conditions.drawn_on(model.config, wanted, held=real.held is not None)
-    return Evaluation(tuple(metrics), samples, labels, real, cause, drawn_on, given.words)
+    return Evaluation(tuple(metrics), samples, labels, real, cause, drawn_on, given.words, given.bucket)
 
 
 def _untold(metric: Metric) -> Metric:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +22,9 @@ from torch import Tensor
 from driftback.data.dataset import Dataset, Finding
 from driftback.errors import BadInput, NotFinite, TrainingStopped
 from driftback.files import write_tensors
-from driftback.pictures.preview import preview
+from driftback.pictures.preview import on_white, preview
 from driftback.randomness import Rng
-from driftback.recipes import conditions
+from driftback.recipes import buckets, conditions
 from driftback.recipes import folder as folders
 from driftback.recipes.assembly import bounded, cells, training_times
 from driftback.recipes.budget import MEASUREMENTS
@@ -170,7 +171,7 @@ class Job:
         # Other likelihoods cost thousands of evaluations per item: they wait for `driftback likelihood`.
         if len(self.held) and bounded(self.config):
             some = self.held.take(_chosen(len(self.held), self.config.judging.judged, "held-out"))
-            found = model.log_likelihood(some.x, conditions.beside(self.config, some))
+            found = model.log_likelihood(some.x, conditions.beside(self.config, some), shape=some.shapes)
             bits = model.bits_per_dim(found.mean)
             error = None if found.standard_error is None else -model.bits_per_dim(found.standard_error)
         self.seconds += time.perf_counter() - started
@@ -193,20 +194,20 @@ class Job:
         law, average = training_times(self.config), self.state.average
         # As many items at once as a step bears, which needs more memory for each.
         batch = max(1, min(256, self.config.plan.batch // self.state.parts))
-        rng = Rng(self.config.plan.seed).child("measure")
+        options: dict[str, Any] = {"cell": cells(self.config), "batch": batch}
+        options["rng"] = Rng(self.config.plan.seed).child("measure")
         n = min(self.config.judging.measured, len(self.items), max(len(self.held), 64))
         held = None
         if len(self.held):
             some = self.held.take(_chosen(len(self.held), n, "held-out"))
             x, y = self.config.preprocessing.encode(some.x), conditions.of(self.config.condition, some)
-            held = level_losses(
-                average, x.to(self.device), _to(y, self.device), law, cell=cells(self.config), rng=rng, batch=batch
-            )
+            told = buckets.told(self.config, some.bucket, self.device)
+            held = level_losses(average, x.to(self.device), _to(y, self.device), law, told=told, **options)
             n = len(x)
-        x, y = self.items.take(torch.from_numpy(_chosen(len(self.items), n, "training")))
-        seen = level_losses(
-            average, x.to(self.device), _to(y, self.device), law, cell=cells(self.config), rng=rng, batch=batch
-        )
+        index = torch.from_numpy(_chosen(len(self.items), n, "training"))
+        x, y = self.items.take(index)
+        told = buckets.padded(self.config, None if self.items.done is None else self.items.done[index], self.device)
+        seen = level_losses(average, x.to(self.device), _to(y, self.device), law, told=told, **options)
         measured = Measurement(step.number, seen, held)
         self.loggers.measured(measured)
         self.state.history.append(measured.as_json())
@@ -237,8 +238,9 @@ class Job:
             with suppress(NotFinite):
                 n, steps = 1000 if len(event) == 1 else 36, preview_steps(event)
                 x = self.model.sample(n, seed=0, steps=steps, churn=0.0, autoguidance=0.0)
+                prepared, bucket = self.config.preprocessing, self.model.given(n, seed=0).bucket
                 path = self.folder / "previews" / f"step-{step:07d}.png"
-                preview(x, path, self.config.preprocessing)
+                preview(on_white(x, prepared, bucket), path, prepared)
                 self.loggers.drawn(step, path)
 
     def _log(self, record: dict) -> None:

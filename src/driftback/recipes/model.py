@@ -17,21 +17,22 @@ import numpy as np
 import torch
 
 from driftback.arguments import real, whole
+from driftback.data.dataset import Dataset
 from driftback.errors import BadInput
-from driftback.evaluation.likelihood import LogLikelihood, ode_log_likelihood
+from driftback.evaluation.likelihood import LogLikelihood
 from driftback.files import write_tensors
 from driftback.randomness import Rng, as_rng
-from driftback.recipes import conditions
+from driftback.recipes import buckets, conditions
 from driftback.recipes import config as configs
 from driftback.recipes import folder as folders
-from driftback.recipes.assembly import bounded, cells, lowest_ratio, raw_units
-from driftback.recipes.bounds import bound_of
+from driftback.recipes.buckets import Shape
 from driftback.recipes.classes import Label
 from driftback.recipes.conditions import Given, Prompt, Value, Wanted
 from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
 from driftback.recipes.early import read_early, write_early
 from driftback.recipes.finite import refuse_not_finite
+from driftback.recipes.scoring import scored
 from driftback.recipes.shown import shown
 from driftback.recipes.stored import WEIGHTS, stored
 from driftback.recipes.way_back import Asked, Drawn, Make, Ways
@@ -95,6 +96,15 @@ class Model:
         given = conditions.given(self.config, n, Wanted(label), seed)
         return given.rows if self.config.class_counts else None
 
+    def shapes(
+        self, n: int, *, label: Label = None, prompt: Prompt = None, value: Value = None, seed: int = 0
+    ) -> np.ndarray | None:
+        """The height and width of each of the `n` pictures that `sample` draws in buckets with this seed, (n, 2) int64,
+        each in the middle of its canvas; None for a model without buckets.
+        """
+        prepared, bucket = self.config.preprocessing, self.given(n, Wanted(label, prompt, value), seed=seed).bucket
+        return None if bucket is None or prepared.buckets is None else np.array(prepared.buckets.shapes)[bucket]
+
     def given(self, n: int, wanted: Wanted | None = None, *, seed: int = 0) -> Given:
         """What each of the `n` items that are drawn with this seed is drawn on, in numbers and in words."""
         return conditions.given(self.config, n, wanted or Wanted(), seed)
@@ -112,6 +122,7 @@ class Model:
         label: Label = None,
         prompt: Prompt = None,
         value: Value = None,
+        shape: Shape = None,
         seed: int = 0,
         steps: int | Literal["auto"] | None = None,
         sampler: str | Make | None = None,
@@ -129,9 +140,9 @@ class Model:
         `first` is the number of the first item: frames(2, first=5) shows items 5 and 6 of the seed.
         """
         asked = Asked(steps, sampler, tolerance, evaluations, churn, guidance, grid, autoguidance, guidance_interval)
-        rows = conditions.warned(self.given(first + n, Wanted(label, prompt, value), seed=seed)).rows
-        given = None if rows is None else torch.from_numpy(rows[first:]).to(self.device)
-        return self.ways.back(n, given, asked, Rng(seed).child("sample").item(first))
+        given = conditions.warned(self.given(first + n, Wanted(label, prompt, value, shape), seed=seed))
+        rows, done = conditions.told_of(self.config, given, np.arange(first, first + n), self.device)
+        return self.ways.back(n, rows, asked, Rng(seed).child("sample").item(first), done)
 
     def sample(
         self,
@@ -140,6 +151,7 @@ class Model:
         label: Label = None,
         prompt: Prompt = None,
         value: Value = None,
+        shape: Shape = None,
         seed: int = 0,
         steps: int | Literal["auto"] | None = None,
         sampler: str | Make | None = None,
@@ -157,9 +169,10 @@ class Model:
 
         `label` is a class, `prompt` a sentence, `value` a number (or a dict of numbers by name), as the model knows
         them, or one of these per item; without, they are drawn as in the training data. A word or a number that was not
-        seen in training is warned of. `guidance` >= 0 pushes towards what is asked for (0: none), `autoguidance` >= 0
-        away from the model as it was after an eighth of its training (None: 0.5 with method `corrected`, else 0);
-        either within `guidance_interval` (lo, hi] of noise-to-data ratios, in deviations of the data, if it is given.
+        seen in training is warned of. `shape` (height, width) is a bucket of pictures, which come on their canvas.
+        `guidance` >= 0 pushes towards what is asked for (0: none), `autoguidance` >= 0 away from the model as it was
+        after an eighth of its training (None: 0.5 with method `corrected`, else 0); either within `guidance_interval`
+        (lo, hi] of noise-to-data ratios, in deviations of the data, if it is given.
         When nothing is said of the way back (or `steps="auto"`), the solver is fitted to the model, and as long as an
         error of .01 deviations of the data wants it; method `corrected` takes 18 steps of Heun's rule. `tolerance` asks
         for another error, `evaluations` for the best within a budget. `steps` fixes Heun's rule with so many steps and
@@ -171,7 +184,7 @@ class Model:
         Raises BadInput for what cannot be drawn, NotFinite where the network gives no numbers.
         """
         asked = Asked(steps, sampler, tolerance, evaluations, churn, guidance, grid, autoguidance, guidance_interval)
-        wanted = Wanted(label, prompt, value)
+        wanted = Wanted(label, prompt, value, shape)
         conditions.warned(self.given(whole(n, "n", 1), wanted, seed=seed))
         return self.draw(n, asked, wanted=wanted, seed=seed, batch_size=batch_size, progress=progress).x
 
@@ -189,17 +202,17 @@ class Model:
         """The items of `sample`, with what they cost and how near they are; `wanted` takes the place of `label`."""
         n, asked = whole(n, "n", 1), self.ways.settled(asked)
         batch_size = None if batch_size is None else whole(batch_size, "batch_size", 1)
-        rows = self.given(n, wanted or Wanted(label), seed=seed).rows
+        given = self.given(n, wanted or Wanted(label), seed=seed)
         block = -(-(batch_size or 1) // self.block) * self.block
         out, spent, square = [], 0, 0.0
         for first in range(0, n, block):
             # A whole block is always computed: a network may round a row differently in a batch of another size.
             count = min(block, n - first)
-            some = None if rows is None else rows[first + np.arange(block) % count]
-            given = None if some is None else torch.from_numpy(some).to(self.device)
-            drawn = last(self.ways.back(block, given, asked, Rng(seed).child("sample").item(first)))
+            rows, done = conditions.told_of(self.config, given, first + np.arange(block) % count, self.device)
+            drawn = last(self.ways.back(block, rows, asked, Rng(seed).child("sample").item(first), done))
             refuse_not_finite(drawn.x[:count], "sample", first)
-            out.append(self.config.preprocessing.decode(drawn.x[:count]))
+            bucket = None if given.bucket is None else given.bucket[first : first + count]
+            out.append(self.config.preprocessing.decode(drawn.x[:count], bucket))
             spent = max(spent, drawn.evaluations)
             square += float(drawn.x[:count].double().square().flatten(1).mean(1).sum())
             if progress:
@@ -214,6 +227,7 @@ class Model:
         x: Any,
         y: Any = None,
         *,
+        shape: Shape = None,
         draws: int = 32,
         seed: int = 0,
         progress: Callable[[int, int], None] | None = None,
@@ -226,36 +240,21 @@ class Model:
         For data on levels (`levels`, `spikes`, `vdm`) it is a lower bound on the log-probability; for other discrete
         data one too, by uniform dequantisation (Theis et al. 2016, arXiv 1511.01844, section 3.1); for continuous data
         the log-density. Columns of whole numbers, or of one value, beside others are dequantised too: then it is a
-        lower bound on the logarithm of their probability times the density of the rest. `method` says which. Raises
-        BadInput for data that the model cannot have made, and NotFinite where the network gives no numbers.
+        lower bound on the logarithm of their probability times the density of the rest. Of pictures in buckets it is
+        that of the whole canvas, given the `shape` (n, 2) of each, by default the smallest that it fits into. `method`
+        says which. Raises BadInput for data that the model cannot have made, and NotFinite where the network gives no
+        numbers.
         """
+        shape = x.shapes if shape is None and isinstance(x, Dataset) else shape
         x, y = shown(self.config, x, y)
         prepared, rng = self.config.preprocessing, as_rng(seed).child("likelihood")
         z = prepared.encode(x)
         if not len(z):
             raise BadInput("there are no items to score: give at least one")
         labels = None if y is None else torch.from_numpy(conditions.given_to(self.config, y, len(z)))
-        cell = cells(self.config)
-        low = max(1e-3, lowest_ratio(self.config) / self.config.spread)
-        self.denoiser.network.eval()
-        parts = []
-        for first in range(0, len(z), self.block):
-            some = slice(first, first + self.block)
-            part, key = z[some].to(self.device), rng.item(first)
-            given = self.denoiser if labels is None else self.denoiser.given(labels[some].to(self.device))
-            if bounded(self.config):
-                parts.append(bound_of(self.config, given, part, draws=draws, rng=key))
-            else:
-                if cell is not None:
-                    part = part + cell.to(part) * (key.child("dequantise").uniform(part.shape).to(part) - 0.5)
-                parts.append(ode_log_likelihood(given, part, spread=self.config.spread, low=low, rng=key))
-            refuse_not_finite(parts[-1].nats, "log-likelihood of item", first)
-            if progress:
-                progress(min(first + self.block, len(z)), len(z))
-        # The bound is on a probability already; a density of the encoded data turns into one per raw unit or level.
-        shift, words = raw_units(self.config)
-        method, nats = parts[0].method + words, torch.cat([p.nats for p in parts]).cpu() + shift
-        return LogLikelihood(nats, torch.cat([p.error for p in parts]).cpu(), method, parts[0].evaluations)
+        done = buckets.told(self.config, buckets.of_items(self.config, x, shape))
+        options: dict[str, Any] = {"block": self.block, "draws": draws, "rng": rng, "progress": progress}
+        return scored(self.config, self.denoiser, z, labels, done, **options)
 
     def score_samples(self, X: Any, y: Any = None) -> np.ndarray:
         """The log-density of each item of `X` in nats, (n,) float64; of `X` given the classes `y`, where these are

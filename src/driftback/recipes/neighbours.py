@@ -17,6 +17,7 @@ from driftback.evaluation.memorisation import ENOUGH, RATIO, left_out, nearest_t
 from driftback.evaluation.points import points
 from driftback.files import writing
 from driftback.pictures.gallery import paired
+from driftback.pictures.preview import on_white
 from driftback.randomness import Rng
 from driftback.recipes.evaluate import Evaluation
 from driftback.recipes.model import Model
@@ -29,7 +30,7 @@ SHOWN = 60
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Raw samples (n, *event) with their nearest training items, suspects first."""
+    """Raw samples (n, *event) with their nearest training items, suspects first, white outside of their buckets."""
 
     samples: np.ndarray
     nearest: np.ndarray
@@ -71,7 +72,10 @@ def neighbours(model: Model, found: Evaluation, most: int | None = None) -> Neig
     floor = float(np.median(fresh))
     relative = distance / floor if floor > 0 else np.full(len(distance), np.nan)
     order = np.lexsort((distance, ratio >= RATIO))[:most]
-    return Neighbours(new[order], train.x[nearest[order]], distance[order], relative[order], ratio[order])
+    prepared, which = model.config.preprocessing, nearest[order]
+    shown = on_white(new[order], prepared, None if found.bucket is None else found.bucket[:SEARCHED][order])
+    beside = on_white(train.x[which], prepared, None if train.bucket is None else train.bucket[which])
+    return Neighbours(shown, beside, distance[order], relative[order], ratio[order])
 
 
 def refuse_points(model: Model) -> None:

@@ -29,7 +29,7 @@ from driftback.files import write_text
 from driftback.networks.ladder import asked as network_asked
 from driftback.networks.presets import NetworkSpec
 from driftback.randomness import Rng
-from driftback.recipes import conditions
+from driftback.recipes import buckets, conditions
 from driftback.recipes import config as configs
 from driftback.recipes import folder as folders
 from driftback.recipes.assembly import signal_warning, training_times
@@ -139,7 +139,7 @@ def prepare(
     condition = old.condition if old else conditions.learn(seen, text_encoder)
     findings = (*findings, *conditions.unused(condition, seen, asked=y is not None and not old))
     label = conditions.of(condition, seen)
-    items = Items.encoded(seen.x, prepared.encode, label)
+    items = Items.encoded(seen.x, prepared.encode, label, buckets.done(seen))
     mark = items.fingerprint(conditions.identity(condition, seen, label))
     if old:
         if old.fingerprint != mark:
@@ -204,6 +204,7 @@ def prepare(
             spread=spread if spread > 0 else 1.0,
             centre=items.mean() if METHODS[name].spikes else 0.0,
             class_counts=counts,
+            bucket_counts=buckets.counted(seen, len(counts)),
             condition=condition,
             fingerprint=mark,
             items=len(items),
@@ -212,7 +213,7 @@ def prepare(
         )
     if (signal := signal_warning(config)) is not None:
         findings = (*findings, Finding("warning", signal))
-    said, per_step = [], None
+    said, per_step = buckets.said(config), None
     denoiser = ready(config, items, device)
     refuse_not_squared(config.plan.weighting, denoiser.parametrisation)
     kept = None if old is None or folder is None else folder / "training" / "state.safetensors"

@@ -22,8 +22,10 @@ from driftback.evaluation.metric import ABOVE, INSIDE, MEMORISED, NOT_MEMORISED,
 from driftback.evaluation.metric import PER_CLASS as CLASSES
 from driftback.files import write_text
 from driftback.pictures.gallery import paired
+from driftback.pictures.preview import on_white
 from driftback.randomness import Rng
 from driftback.recipes import figures
+from driftback.recipes.conditions import Wanted
 from driftback.recipes.describe import describe
 from driftback.recipes.evaluate import BITS, Evaluation
 from driftback.recipes.log import LOG, last_summary, read_log
@@ -103,14 +105,19 @@ def _pictures(model: Model, found: Evaluation, seed: int) -> dict[str, Any]:
     prepared, real = model.config.preprocessing, _fresh(found)
     classes = model.classes[:MOST_CLASSES]
     asked = [name for name in classes for _ in range(PER_CLASS)]
-    new = model.sample(len(asked), label=np.array(asked), seed=seed) if asked else found.samples[: PER_CLASS**2]
+    drawn = on_white(found.samples, prepared, found.bucket)
+    new, bucket = drawn[: PER_CLASS**2], None
+    if asked:
+        new = model.sample(len(asked), label=np.array(asked), seed=seed)
+        bucket = model.given(len(asked), Wanted(np.array(asked)), seed=seed).bucket
     some = Rng(seed).child("report").generator().permutation(len(real))[:SHOWN]
+    shown = on_white(real.x[some], prepared, None if real.bucket is None else real.bucket[some])
     near = neighbours(model, found, SUSPECTS)
     return {
-        "samples": figures.pictures(new, prepared, columns=PER_CLASS),
+        "samples": figures.pictures(on_white(new, prepared, bucket), prepared, columns=PER_CLASS),
         "samples_about": f"one class per row: {', '.join(classes)}" if classes else _about(found, len(new)),
-        "real": figures.pictures(real.x[some], prepared, columns=8),
-        "new": figures.pictures(found.samples[:SHOWN], prepared, columns=8),
+        "real": figures.pictures(shown, prepared, columns=8),
+        "new": figures.pictures(drawn[:SHOWN], prepared, columns=8),
         "apart": None,
         "gallery": figures.png(
             paired(

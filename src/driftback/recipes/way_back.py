@@ -19,7 +19,7 @@ from torch import Tensor
 from driftback.arguments import real, whole
 from driftback.errors import BadInput
 from driftback.randomness import Rng
-from driftback.recipes import conditions, solver
+from driftback.recipes import buckets, conditions, solver
 from driftback.recipes.assembly import encoded_levels, lowest_ratio
 from driftback.recipes.config import Config
 from driftback.recipes.methods import METHODS
@@ -194,6 +194,13 @@ class Ways:
             raise BadInput(NO_SNAPSHOT)
         return Counted(self.early if asked.autoguidance and self.early is not None else self.denoiser)
 
+    def told(self, done: Tensor | None) -> Ways:
+        """The ways of items to which this was done, (n, numbers): both networks are told. Itself where it is None."""
+        if done is None:
+            return self
+        early = None if self.early is None else replace(self.early, augmented=done)
+        return replace(self, denoiser=replace(self.denoiser, augmented=done), early=early)
+
     def guided(self, labels: Tensor | None, asked: Asked, other: Denoiser) -> Denoiser:
         """The denoiser for items of the conditions `labels` (n, *row), pushed away from `other` as `asked`."""
         within = None if asked.interval is None else tuple(end * self.config.spread for end in asked.interval)
@@ -248,12 +255,16 @@ class Ways:
             return uniform(process, steps, start=float(process.time_of(high)))
         return GRIDS[grid](process, steps, low=low, high=high)
 
-    def back(self, n: int, labels: Tensor | None, asked: Asked, rng: Rng) -> Iterator[Frame]:
-        """The frames of `n` items whose noise is that of `rng`, the last one denoised; every network counts."""
+    def back(
+        self, n: int, labels: Tensor | None, asked: Asked, rng: Rng, done: Tensor | None = None
+    ) -> Iterator[Frame]:
+        """The frames of `n` items whose noise is that of `rng`, the last one denoised; every network counts, and is
+        told what was `done` to them, (n, numbers), if anything.
+        """
         self.denoiser.network.eval()
-        asked = self.settled(asked)
-        other = self._other(asked)
-        denoiser = self.guided(labels, asked, other)
+        asked, ways = self.settled(asked), self.told(done)
+        other = ways._other(asked)
+        denoiser = ways.guided(labels, asked, other)
         sampler, times = self.sampler(denoiser, asked)
         device = next(self.denoiser.network.parameters()).device
         x = self.denoiser.process.simple_at(float(times[0])).sample(n, rng=rng.child("start")).to(device)
@@ -266,12 +277,13 @@ class Ways:
         low, high = self._range
         event, process = self.config.preprocessing.internal_event, self.denoiser.process
         n, rng = WAYS[len(event) > 1], Rng(0).child("solver")
-        drawn = conditions.given(self.config, n, conditions.Wanted(), 0).rows
+        drawn = conditions.given(self.config, n, conditions.Wanted(), 0)
         device = next(self.denoiser.network.parameters()).device
-        labels = None if drawn is None else torch.from_numpy(drawn).to(device)
+        labels = None if drawn.rows is None else torch.from_numpy(drawn.rows).to(device)
+        ways = self.told(buckets.told(self.config, drawn.bucket, device))
         x = process.simple_at(float(process.time_of(high))).sample(n, rng=rng).to(device)
         self.denoiser.network.eval()
-        found = Solver(solver.fitter(self.guided(labels, asked, self._other(asked)), x, low=low, high=high))
+        found = Solver(solver.fitter(ways.guided(labels, asked, ways._other(asked)), x, low=low, high=high))
         if self.folder is not None and not asked.pushed:
             path = self.folder / solver.FILE
             found.made, found.keep = solver.read(path, self.mark), lambda one: solver.keep(one, path, self.mark)

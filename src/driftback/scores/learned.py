@@ -34,7 +34,7 @@ class LearnedDenoiser(Denoiser):
     parametrisation: Parametrisation
     label: int | Tensor | None = None
     augmented: Tensor | None = None
-    """What was done to each item in training, (n, numbers); None is nothing, which samples are drawn with."""
+    """What was done to each item in training, (n, numbers); None is nothing. Samples are told of their bucket alone."""
     read: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What the encoder says of `label`, by the number of items: a way back asks for it at every step."""
 

@@ -33,7 +33,7 @@ class Batch:
     t: Tensor
     noise: Tensor
     told: Tensor | None
-    """What augmentation did to each item, which the network is told."""
+    """What augmentation did to each item, and what was done to it before, which the network is told."""
     u: Tensor
     """The uniform numbers behind `t`."""
     factor: Tensor | None
@@ -59,6 +59,9 @@ def batch_of(
     x, y = items.take(index)
     x, y = x.to(device, non_blocking=True), None if y is None else y.to(device, non_blocking=True)
     x, told = augmented(x, plan.augment, rng.child("augment", k).torch_generator())
+    if items.done is not None:
+        before = items.done[index].to(x)
+        told = before if told is None else torch.cat([told, before], 1)
     u, factor = drawing(plan.batch, generator)
     t = law.quantile(u, denoiser.process)
     # The strata are sorted, the batch is shuffled: no item is tied to a noise level.

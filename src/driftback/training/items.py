@@ -33,21 +33,25 @@ class Items:
     label: Tensor | None = None
     held: Tensor | None = field(default=None, repr=False)
     """All items, where they are held in memory."""
+    done: Tensor | None = None
+    """What was done to each before training, which the network is told, (n, numbers) float32, or None."""
 
     def __len__(self) -> int:
         return self.n
 
     @classmethod
-    def of(cls, x0: Tensor, label: Tensor | None = None) -> Self:
+    def of(cls, x0: Tensor, label: Tensor | None = None, done: Tensor | None = None) -> Self:
         """Items that are a tensor (n, *event) already."""
-        return cls(len(x0), tuple(x0.shape[1:]), lambda index: x0[index], label, x0)
+        return cls(len(x0), tuple(x0.shape[1:]), lambda index: x0[index], label, x0, done)
 
     @classmethod
-    def encoded(cls, x: Stack, encode: Callable[[Stack], Tensor], label: Tensor | None = None) -> Self:
+    def encoded(
+        cls, x: Stack, encode: Callable[[Stack], Tensor], label: Tensor | None = None, done: Tensor | None = None
+    ) -> Self:
         """The items that `encode` makes of `x` (n, *raw event); those that lie on the disk are left there."""
         if not isinstance(x, Rows):
-            return cls.of(encode(x), label)
-        return cls(len(x), tuple(encode(x[:1]).shape[1:]), lambda index: encode(x[index.numpy()]), label)
+            return cls.of(encode(x), label, done)
+        return cls(len(x), tuple(encode(x[:1]).shape[1:]), lambda index: encode(x[index.numpy()]), label, None, done)
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
         """Items (k, *event) and their classes (k,)."""
@@ -79,10 +83,13 @@ class Items:
         return math.sqrt(square / (count - 1))
 
     def fingerprint(self, told: Tensor | None = None) -> str:
-        """The SHA-256 of the items (n, *event) and what is `told` of them (n, ...), by default their classes (n,)."""
+        """The SHA-256 of the items (n, *event), of what is `told` of them (n, ...), by default their classes (n,), and
+        of what was done to them.
+        """
         told = self.label if told is None else told
         digest = hashlib.sha256()
         for part, _ in self.parts():
             digest.update(part.contiguous().numpy().data)
-        digest.update(b"" if told is None else told.numpy().tobytes())
+        for tensor in (told, self.done):
+            digest.update(b"" if tensor is None else tensor.numpy().tobytes())
         return digest.hexdigest()

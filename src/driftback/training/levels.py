@@ -7,7 +7,7 @@ the average has long been flat.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -43,9 +43,11 @@ def level_losses(
     rng: Rng,
     cell: Tensor | None = None,
     batch: int = 256,
+    told: Tensor | None = None,
 ) -> LevelLosses:
     """The loss of `denoiser` on `x0` (n, *event), each item at one of eight quantiles of `law`; `rng` fixes the noise.
 
+    `told` (n, numbers) is what the network is told was done to each item, unless that is None.
     Discrete data are spread over cells of width `cell`, as in training, unless that is None.
     """
     network = denoiser.network
@@ -64,6 +66,7 @@ def level_losses(
         alpha, sigma = denoiser.process.alpha(t), denoiser.process.sigma(t)
         x_t = per_item(alpha, x) * x + per_item(sigma, x) * noise[part].to(x.device)
         given = denoiser if label is None else denoiser.given(label[part])
+        given = given if told is None else replace(given, augmented=told[part])
         losses.append(denoiser.parametrisation.loss(given.output(x_t, t), x, x_t, alpha, sigma).double().cpu())
     loss = torch.cat(losses)
     network.train(was_training)

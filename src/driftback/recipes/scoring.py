@@ -1,0 +1,62 @@
+"""How probable encoded items are under a denoiser, block by block: a bound on levels, or the ODE's density.
+
+Discrete data that are no levels are spread uniformly over their cells first (Theis et al. 2016, arXiv 1511.01844,
+section 3.1), and all is told in the units of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from driftback.evaluation.likelihood import LogLikelihood, ode_log_likelihood
+from driftback.randomness import Rng
+from driftback.recipes.assembly import bounded, cells, lowest_ratio, raw_units
+from driftback.recipes.bounds import bound_of
+from driftback.recipes.config import Config
+from driftback.recipes.finite import refuse_not_finite
+from driftback.scores.learned import LearnedDenoiser
+
+
+def scored(
+    config: Config,
+    denoiser: LearnedDenoiser,
+    z: Tensor,
+    labels: Tensor | None,
+    done: Tensor | None,
+    *,
+    block: int,
+    draws: int,
+    rng: Rng,
+    progress: Callable[[int, int], None] | None = None,
+) -> LogLikelihood:
+    """The log-likelihood of encoded items `z` (n, *event) in raw units, given `labels` (n, *row) where they are told,
+    and what was `done` to each, (n, numbers); `block` items at once. Raises NotFinite where the network gives no
+    numbers.
+    """
+    device, cell = next(denoiser.network.parameters()).device, cells(config)
+    low = max(1e-3, lowest_ratio(config) / config.spread)
+    denoiser.network.eval()
+    parts = []
+    for first in range(0, len(z), block):
+        some = slice(first, first + block)
+        part, key = z[some].to(device), rng.item(first)
+        given = denoiser if labels is None else denoiser.given(labels[some].to(device))
+        given = given if done is None else replace(given, augmented=done[some].to(device))
+        if bounded(config):
+            parts.append(bound_of(config, given, part, draws=draws, rng=key))
+        else:
+            if cell is not None:
+                part = part + cell.to(part) * (key.child("dequantise").uniform(part.shape).to(part) - 0.5)
+            parts.append(ode_log_likelihood(given, part, spread=config.spread, low=low, rng=key))
+        refuse_not_finite(parts[-1].nats, "log-likelihood of item", first)
+        if progress:
+            progress(min(first + block, len(z)), len(z))
+    # The bound is on a probability already; a density of the encoded data turns into one per raw unit or level.
+    shift, words = raw_units(config)
+    words += "" if done is None else ", of the whole canvas given its bucket"
+    nats, error = torch.cat([p.nats for p in parts]).cpu() + shift, torch.cat([p.error for p in parts]).cpu()
+    return LogLikelihood(nats, error, parts[0].method + words, parts[0].evaluations)
