@@ -13,7 +13,7 @@ from driftback.randomness import Rng
 from driftback.scores import spikes
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.spikes import ELSEWHERE, HIGH, LOW, SHARE, Posterior, Spikes
-from driftback.training.times import BoundTimes, stratified
+from driftback.training.times import stratified
 
 COUNT, START, STEP = 64, -1.0, 2 / 63
 LAW = Posterior(
@@ -44,7 +44,8 @@ def output(n: int, *places: int) -> Tensor:
     """What a network has to say for `LAW`, (n, 8, *places)."""
     means = (LAW.means.flatten() - CENTRE) / SPREAD - torch.tensor([-0.5, 0.5], dtype=torch.float64)
     deviations = LAW.log_deviations.flatten() - math.log(0.3 * SPREAD)
-    said = torch.cat([LAW.log_weights.flatten() + 3.0, means, deviations])
+    weights = LAW.log_weights.flatten() + torch.tensor([3.0, 3.0, 0.0, 0.0])
+    said = torch.cat([weights + 1.0, means, deviations])
     return said.reshape(1, -1, *[1] * len(places)).expand(n, -1, *places)
 
 
@@ -113,7 +114,7 @@ def test_levels_have_their_posterior_probabilities(ratio: float) -> None:
 
 def test_a_spike_counts_from_afar() -> None:
     """A network sure of black is told that it is wrong at 5.6 r as it is at 4.9 r."""
-    sure = torch.tensor([20.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64).reshape(1, 8, 1, 1)
+    sure = torch.tensor([23.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64).reshape(1, 8, 1, 1)
     one, r = torch.ones((), dtype=torch.float64), 0.0476
     x0 = LEVELS[8:9].reshape(1, 1, 1, 1)
     near, far = (float(SPIKES.surprise(sure, x0, torch.full_like(x0, START + k * r), one, r * one)) for k in (4.9, 5.6))
@@ -169,7 +170,7 @@ def test_the_bound_of_the_exact_law_is_its_log_probability(denoiser: LearnedDeno
 
 def test_the_loss_is_the_bound(denoiser: LearnedDenoiser) -> None:
     """Its mean over the law of times: stratified, so that 20,000 draws are enough for two per cent."""
-    n, law = 20_000, BoundTimes(LOW * SPREAD, HIGH * SPREAD, SHARE)
+    n, law = 20_000, SPIKES.times
     x0 = items(n, 1, 2, 2, seed=3)
     t = law.quantile(stratified(n, torch.Generator().manual_seed(0)), denoiser.process)
     alpha, sigma = denoiser.process.alpha(t), denoiser.process.sigma(t)

@@ -7,14 +7,15 @@ import torch
 
 from driftback.processes import SCHEDULES, Diffusion, DiscreteChain, linear_betas
 from driftback.recipes.methods import METHODS
-from driftback.training.times import BoundTimes, ChainTimes, LogNormalRatio, UniformLogRatio, UniformTimes
+from driftback.scores.bound_times import BoundTimes
+from driftback.training.times import ChainTimes, LogNormalRatio, UniformLogRatio, UniformTimes
 
 LAWS = {
     "uniform": UniformTimes(),
     "log-normal": LogNormalRatio(),
     "uniform in log ratio": UniformLogRatio(0.02, 9.0),
     "chain": ChainTimes(100),
-    "a bound's": BoundTimes(0.02, 9.0, 0.2),
+    "a bound's": BoundTimes(0.02, 9.0, 0.2, 0.5),
     **{f"{name}'s": method.times(0.5, (1, 8, 8)) for name, method in METHODS.items()},
 }
 ALL = {**SCHEDULES, "ddpm": lambda: DiscreteChain(linear_betas())}
@@ -60,14 +61,20 @@ def test_a_law_keeps_its_contract(name, schedule):
     keeps_its_contract(LAWS[name], Diffusion(ALL[schedule](), (1, 8, 8)))
 
 
-def test_a_bounds_times_have_its_bottom_and_are_even_above():
-    process = Diffusion(SCHEDULES["edm"](), (1,))
-    u = (torch.arange(10_000, dtype=torch.float64) + 0.5) / 10_000
-    ratio = process.ratio(BoundTimes(0.02, 9.0, 0.2).quantile(u, process))
+def test_a_bounds_times_have_its_bottom_and_count_as_the_integral_above():
+    """A share of them is the bottom; of the others any function of the ratio has its integral as the mean."""
+    process, law = Diffusion(SCHEDULES["edm"](), (1,)), BoundTimes(0.02, 9.0, 0.2, 0.5)
+    u = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000
+    ratio = process.ratio(law.quantile(u, process))
     at = (ratio - 0.02).abs() < 1e-9
     assert float(at.double().mean()) == pytest.approx(0.2, abs=1e-3)
-    place = (ratio[~at] / 0.02).log() / math.log(9.0 / 0.02)
-    assert torch.allclose(place, (torch.arange(len(place)) + 0.5).double() / len(place), atol=1e-3)
+    counts = law.counts(ratio)
+    assert float(counts[at].mean()) == pytest.approx(5.0)
+    for power in (-1.0, 0.0, 1.0):
+        integral = math.log(9.0 / 0.02) if power == 0 else (9.0**power - 0.02**power) / power
+        assert float((counts * ratio**power)[~at].sum() / len(u)) == pytest.approx(integral, rel=1e-3)
+    low, high = (float(((ratio > a) & (ratio < b)).double().mean()) for a, b in ((0.02, 0.1), (0.9, 4.5)))
+    assert low > 4 * high, "equally far apart in log, and where terms are large there are more"
 
 
 @pytest.mark.parametrize("faulty", [Falling, Single, FromZero])

@@ -23,8 +23,8 @@ from driftback.scores.parametrisation import (
     predict_flow,
     predict_noise,
 )
-from driftback.scores.spikes import HIGH, LOW, SHARE, Spikes
-from driftback.training.times import BoundTimes, ChainTimes, LogNormalRatio, TimeLaw, UniformTimes
+from driftback.scores.spikes import HIGH, Spikes
+from driftback.training.times import ChainTimes, LogNormalRatio, TimeLaw, UniformTimes
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,8 @@ METHODS: dict[str, Method] = {
         "the bound on the probability of levels: each is the lowest, the highest, or from Gaussians, given the others",
         lambda spread: EDM(HIGH * spread),
         predict_edm,
-        lambda spread, event: BoundTimes(LOW * spread, HIGH * spread, SHARE),
+        lambda spread, event: Spikes(0.0, 1.0, 2, spread).times,
         closed_form="shown",
-        draws="importance",
         bounds=True,
         spikes=True,
     ),

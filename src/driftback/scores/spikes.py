@@ -18,14 +18,16 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from driftback.scores.bound_times import BoundTimes
 from driftback.shapes import per_item, sum_event
 
-LOW, HIGH = 0.033, 160.0
-"""Where the bound's integral begins and ends, in standard deviations of the data."""
-SHARE = 10 / 64
-"""The share of a batch that is asked for levels, at `LOW`: ten of the bins that times are drawn in by importance."""
+LOW, KNEE, HIGH = 0.033, 0.25, 160.0
+"""Where the bound's integral begins, where its terms begin to fall, and where it ends, in deviations of the data."""
+SHARE = 0.15
+"""The share of a batch that is asked for levels, at `LOW`."""
 NEARBY, ELSEWHERE = 5.0, 1e-6
 """Where levels are read off, those within so many r of y, and the two ends, have their posterior probabilities among
 each other, and all levels together this share besides: far levels, of which there are many, need not be looked at.
@@ -69,6 +71,11 @@ class Spikes:
         """The ratio sigma / alpha at which levels are asked for."""
         return LOW * self.spread
 
+    @property
+    def times(self) -> BoundTimes:
+        """The law of times whose mean loss is the bound."""
+        return BoundTimes(self.bottom, HIGH * self.spread, SHARE, KNEE * self.spread)
+
     def channels(self, event: int) -> tuple[int, int]:
         return 3 * event, event * (2 + 3 * self.slabs)
 
@@ -84,10 +91,13 @@ class Spikes:
         """What the network's output (n, c (2 + 3 k), *places) says of each coordinate, given the others."""
         k = self.slabs
         weights, means, deviations = output.unflatten(1, (channels, 2 + 3 * k)).split([2 + k, k, k], 2)
+        # A spike is rare until it is seen: far from the data it would cost most where there is most noise.
+        rare = F.pad(weights.new_zeros(k), (2, 0), value=-3.0)
         apart = torch.linspace(-0.5, 0.5, k, dtype=output.dtype, device=output.device) if k > 1 else output.new_zeros(1)
         apart = apart.reshape(-1, *[1] * (output.ndim - 2))
         least, most = math.log(self.step / 3), math.log(4 * self.spread)
         log_deviations = (deviations + math.log(0.3 * self.spread)).clamp(least, max(least, most))
+        weights = weights + rare.reshape(-1, *[1] * (output.ndim - 2))
         return Posterior(weights.log_softmax(2), self.centre + self.spread * (means + apart), log_deviations)
 
     def denoised(self, output: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -114,14 +124,13 @@ class Spikes:
         y, r = _ratio(x, alpha, sigma)
         law = self.posterior(output, x.shape[1])
         ratio = (sigma / alpha).expand(len(x))
-        error = sum_event((x0 - self._mean(law, y, r)) ** 2) / ratio.to(x.dtype) ** 2
-        terms = error * (math.log(HIGH / LOW) / (1 - SHARE))
+        terms = sum_event((x0 - self._mean(law, y, r)) ** 2) / ratio.to(x.dtype) ** 2
         (asked,) = torch.nonzero(ratio <= self.bottom * (1 + 1e-6), as_tuple=True)
         if len(asked):
             some = Posterior(law.log_weights[asked], law.means[asked], law.log_deviations[asked])
             r = r[asked] if r.ndim else r
-            terms = terms.index_copy(0, asked, self._surprise(some, x0[asked], y[asked], r) / SHARE)
-        return terms / math.prod(x.shape[1:])
+            terms = terms.index_copy(0, asked, self._surprise(some, x0[asked], y[asked], r))
+        return terms * self.times.counts(ratio).to(x.dtype) / math.prod(x.shape[1:])
 
     def surprise(self, output: Tensor, x0: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """-log p(x_0 | x) in nats, (n,), summed over the coordinates as if they were independent given x."""

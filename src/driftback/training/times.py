@@ -59,22 +59,6 @@ class UniformLogRatio:
 
 
 @dataclass(frozen=True)
-class BoundTimes:
-    """The terms of a bound on likelihood: the ratio `low`, where levels are read off, with probability `share`, else
-    log(sigma / alpha) uniform between those of `low` and `high`.
-    """
-
-    low: float
-    high: float
-    share: float
-
-    def quantile(self, u: Tensor, process: Diffusion) -> Tensor:
-        inside = ((u - self.share) / (1 - self.share)).clamp(min=0.0)
-        ratio = self.low * torch.exp(inside * math.log(self.high / self.low))
-        return process.schedule.time_of(ratio).clamp(1e-9, 1.0)
-
-
-@dataclass(frozen=True)
 class ChainTimes:
     """t = k / `steps` with k uniform on 1 .. `steps`: the steps of a chain (Ho et al. 2020, arXiv 2006.11239)."""
 
