@@ -37,7 +37,7 @@ def shares() -> Tensor:
 
 CENTRE = float(shares() @ LEVELS)
 SPREAD = float((shares() @ LEVELS**2 - CENTRE**2).sqrt())
-SPIKES = Spikes(START, STEP, COUNT, SPREAD, CENTRE)
+SPIKES = Spikes(START, STEP, COUNT, SPREAD, CENTRE, slabs=2)
 
 
 def output(n: int, *places: int) -> Tensor:
@@ -190,7 +190,7 @@ def test_a_network_that_says_nothing_costs_little_and_learns(centre: float, spre
     """Zeros are a start, also for pictures that are all light or all dark: no loss beyond a few nats at any noise, and
     gradients for every output.
     """
-    n, law = 256, Spikes(-1.0, 2 / 255, 256, spread, centre)
+    n, law = 256, Spikes(-1.0, 2 / 255, 256, spread, centre, slabs=2)
     x0 = centre + spread * Rng(0).normal((n, 1, 2, 2)).clamp(-1.2, 1.2)
     x0 = -1 + law.step * ((x0 + 1) / law.step).round().clamp(0, 255)
     sigma = torch.logspace(math.log10(LOW * spread), math.log10(HIGH * spread), n, dtype=torch.float64)

@@ -59,7 +59,7 @@ class Spikes:
     count: int
     spread: float = 1.0
     centre: float = 0.0
-    slabs: int = 2
+    slabs: int = 4
 
     @property
     def last(self) -> float:
