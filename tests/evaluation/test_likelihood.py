@@ -223,6 +223,16 @@ def test_strata_of_the_bound_integrate_without_bias(monkeypatch: pytest.MonkeyPa
     assert (high - low) ** 2 / 8 > 8 * error, "the bias of left ends"
 
 
+def test_levels_are_read_off_with_new_noise_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all else is certain the error is that of four independent readings, 1/2 of one's."""
+    denoiser, _ = independent()
+    monkeypatch.setattr(bound, "integrand", lambda denoiser, x0, clock, rng: torch.zeros(len(x0)))
+    monkeypatch.setattr(bound, "_reconstruction", lambda denoiser, levels, x0, clock, rng: rng.normal((len(x0),)))
+    found = variational_bound(denoiser, torch.zeros(4000, 3), spread=0.65, draws=4, rng=0)
+    assert float(found.error.square().mean().sqrt()) == pytest.approx(0.5, rel=0.05)
+    assert float(found.nats.std()) == pytest.approx(0.5, rel=0.05)
+
+
 def test_the_decoder_sums_over_the_coordinates() -> None:
     """At noise of the levels' own width, where it costs something: the log-probability of each coordinate's level."""
     denoiser, log_p = independent()

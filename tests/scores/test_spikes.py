@@ -113,15 +113,25 @@ def test_levels_have_their_posterior_probabilities(ratio: float) -> None:
 
 
 def test_a_spike_counts_from_afar() -> None:
-    """A network sure of black is told that it is wrong at 5.6 r as it is at 4.9 r."""
+    """A network sure of black is told that it is wrong at 6.2 r as it is at 4.9 r."""
     sure = torch.tensor([23.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64).reshape(1, 8, 1, 1)
     one, r = torch.ones((), dtype=torch.float64), 0.0476
     x0 = LEVELS[8:9].reshape(1, 1, 1, 1)
-    near, far = (float(SPIKES.surprise(sure, x0, torch.full_like(x0, START + k * r), one, r * one)) for k in (4.9, 5.6))
+    near, far = (float(SPIKES.surprise(sure, x0, torch.full_like(x0, START + k * r), one, r * one)) for k in (4.9, 6.2))
     assert near > 6
-    assert near - far == pytest.approx((5.6**2 - 4.9**2) / 2, abs=1.0), "the evidence between them, and no cliff"
+    assert near - far == pytest.approx((6.2**2 - 4.9**2) / 2, abs=1.5), "the evidence between them, and no cliff"
     black = SPIKES.surprise(sure, LEVELS[:1].reshape(1, 1, 1, 1), torch.full_like(x0, START), one, r * one)
     assert float(black) < 0.01
+
+
+def test_there_are_no_levels_beyond_the_ends() -> None:
+    """A slab wider than all levels: what lies outside of them is no part of what sums to one."""
+    wide = torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.2, 1.2], dtype=torch.float64).reshape(1, 8, 1, 1)
+    one = torch.ones((), dtype=torch.float64)
+    for at in (-1.02, 1.01):
+        y = torch.full((1, 1, 1, 1), at, dtype=torch.float64)
+        every = [SPIKES.surprise(wide, level.reshape(1, 1, 1, 1), y, one, 0.05 * one) for level in LEVELS]
+        assert float((-torch.stack(every)).exp().sum()) == pytest.approx(1, abs=1e-9)
 
 
 def test_few_levels_at_a_time_are_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
