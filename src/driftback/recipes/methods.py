@@ -23,7 +23,7 @@ from driftback.scores.parametrisation import (
     predict_flow,
     predict_noise,
 )
-from driftback.scores.spikes import HIGH, Spikes
+from driftback.scores.spikes import HIGH, Spikes, bound_times
 from driftback.training.times import ChainTimes, LogNormalRatio, TimeLaw, UniformTimes
 
 
@@ -102,7 +102,7 @@ METHODS: dict[str, Method] = {
         "the bound on the probability of levels: each is the lowest, the highest, or from Gaussians, given the others",
         lambda spread: EDM(HIGH * spread),
         predict_edm,
-        lambda spread, event: Spikes(0.0, 1.0, 2, spread).times,
+        lambda spread, event: bound_times(spread),
         closed_form="shown",
         bounds=True,
         spikes=True,

@@ -39,6 +39,11 @@ NEVER = -1e9
 """A log-probability that counts nothing, and has a gradient."""
 
 
+def bound_times(spread: float) -> BoundTimes:
+    """The law of times whose mean loss is the bound, for data of standard deviation `spread`."""
+    return BoundTimes(LOW * spread, HIGH * spread, SHARE, KNEE * spread)
+
+
 @dataclass(frozen=True)
 class Posterior:
     """The law of each coordinate given the others: `log_weights` (n, c, 2 + k, *places) of the two spikes and the k
@@ -74,7 +79,7 @@ class Spikes:
     @property
     def times(self) -> BoundTimes:
         """The law of times whose mean loss is the bound."""
-        return BoundTimes(self.bottom, HIGH * self.spread, SHARE, KNEE * self.spread)
+        return bound_times(self.spread)
 
     def channels(self, event: int) -> tuple[int, int]:
         return 3 * event, event * (2 + 3 * self.slabs)
