@@ -10,7 +10,7 @@ from driftback.evaluation.bound import variational_bound
 from driftback.processes.diffusion import Diffusion
 from driftback.processes.schedules import EDM
 from driftback.randomness import Rng
-from driftback.scores import spikes
+from driftback.scores import lattice
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.spikes import ELSEWHERE, HIGH, LOW, SHARE, Posterior, Spikes
 from driftback.training.times import stratified
@@ -138,7 +138,7 @@ def test_few_levels_at_a_time_are_all_at_once(monkeypatch: pytest.MonkeyPatch) -
     x0 = items(3, 1, 4, 4)
     x, one = x0 + 0.05 * Rng(1).normal(x0.shape, dtype=torch.float64), torch.ones((), dtype=torch.float64)
     whole = SPIKES.surprise(output(3, 4, 4), x0, x, one, 0.05 * one)
-    monkeypatch.setattr(spikes, "AT_ONCE", 100)
+    monkeypatch.setattr(lattice, "AT_ONCE", 100)
     assert torch.allclose(SPIKES.surprise(output(3, 4, 4), x0, x, one, 0.05 * one), whole, atol=1e-9)
 
 

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from driftback.scores.bound_times import BoundTimes
+from driftback.scores.lattice import log_sum
 from driftback.shapes import per_item, sum_event
 
 LOW, KNEE, HIGH = 0.033, 0.25, 160.0
@@ -33,8 +34,6 @@ NEARBY, ELSEWHERE = 5.0, 1e-6
 each other, and all levels together this share besides: far levels, of which there are many, need not be looked at.
 """
 
-AT_ONCE = 1 << 20
-"""About so many probabilities are held at a time."""
 NEVER = -1e9
 """A log-probability that counts nothing, and has a gradient."""
 
@@ -145,33 +144,34 @@ class Spikes:
     def _surprise(self, law: Posterior, x0: Tensor, y: Tensor, r: Tensor) -> Tensor:
         reach = math.ceil(min(self.count - 1, NEARBY * float(r.max()) / self.step))
         middle, last = self._number(y).clamp(0, self.count - 1), self.count - 1
-        total = torch.full_like(y, -math.inf)
-        # A few levels at a time: all at once would take the memory of as many copies of the items.
-        for away in torch.arange(-reach, reach + 1, dtype=y.dtype, device=y.device).split(max(1, AT_ONCE // y.numel())):
-            k = middle + away.reshape(-1, *[1] * y.ndim)
-            joint = self._log_joint(law, k, y, r).masked_fill((k < 0) | (k > last), NEVER)
-            total = torch.logaddexp(total, joint.logsumexp(0))
-        for end in (0, last):
-            joint = self._log_joint(law, torch.full_like(y, end), y, r)
-            total = torch.logaddexp(total, joint.masked_fill((middle - end).abs() <= reach, NEVER))
+        low, high = (-middle).clamp(min=-reach), (last - middle).clamp(max=reach)
+        spikes = torch.stack([self._spike(y, r, self.start), self._spike(y, r, self.last)], 2)
+        spikes = spikes + law.log_weights[:, :, :2]
+        slabs = self._slabs(law, middle, y, r)
+        total = torch.logaddexp(spikes.logsumexp(2), log_sum(slabs, low, high))
         k = self._number(x0)
-        counted = ((k - middle).abs() <= reach) | (k == 0) | (k == last)
-        own = (self._log_joint(law, k, y, r) - total).masked_fill(~counted, NEVER)
+        d, far = k - middle, (k - middle < low) | (k - middle > high)
+        powers = torch.stack([torch.ones_like(d), d, d * d], -1).unsqueeze(-2)
+        near = (slabs * powers).sum(-1).logsumexp(-1).masked_fill(far, NEVER)
+        other = torch.stack([k != 0, k != last], 2)
+        own = torch.logaddexp(near, spikes.masked_fill(other, NEVER).logsumexp(2)) - total
         anywhere = torch.full_like(own, math.log(ELSEWHERE / self.count))
         return -sum_event(torch.logaddexp(own + math.log1p(-ELSEWHERE), anywhere))
 
+    def _slabs(self, law: Posterior, middle: Tensor, y: Tensor, r: Tensor) -> Tensor:
+        """log w_j N(v; m_j, s_j^2) N(y; v, r^2), up to a constant, at d levels from the `middle` one: the coefficients
+        of 1, d and d^2, (n, c, *places, k, 3).
+        """
+        value, noise = (self.start + self.step * middle).unsqueeze(2), r.unsqueeze(-1) if r.ndim else r
+        own = (-law.log_deviations).exp()
+        a, b = (value - law.means) * own, self.step * own
+        e, f = (value - y.unsqueeze(2)) / noise, self.step / noise
+        cell = math.log(self.step) - 0.5 * math.log(2 * math.pi)
+        weights = law.log_weights[:, :, 2:] - law.log_deviations + cell
+        return torch.stack([weights - (a * a + e * e) / 2, -(a * b + e * f), -(b * b + f * f) / 2], -1).movedim(2, -2)
+
     def _number(self, values: Tensor) -> Tensor:
         return ((values - self.start) / self.step).round()
-
-    def _log_joint(self, law: Posterior, k: Tensor, y: Tensor, r: Tensor) -> Tensor:
-        """log p(x_0i = v_k | y_-i) N(y_i; v_k, r^2) up to a constant, for level numbers `k` (..., n, c, *places)."""
-        value, slab = self.start + self.step * k, 2 - law.means.ndim
-        cell = math.log(self.step) - 0.5 * math.log(2 * math.pi)
-        z = (value.unsqueeze(slab) - law.means) * (-law.log_deviations).exp()
-        slabs = law.log_weights[:, :, 2:] - 0.5 * z**2 - law.log_deviations + cell
-        first = law.log_weights[:, :, 0].masked_fill(k != 0, -math.inf)
-        last = law.log_weights[:, :, 1].masked_fill(k != self.count - 1, -math.inf)
-        return torch.stack([first, last, *slabs.unbind(slab)]).logsumexp(0) - 0.5 * ((y - value) / r) ** 2
 
     def natural(self, alpha: Tensor, sigma: Tensor) -> Tensor | None:
         return None
