@@ -7,7 +7,7 @@ import torch
 
 from driftback.errors import BadInput
 from driftback.networks.ladder import NAMES, asked, folded, kinds_for, ladder, named, preset
-from driftback.networks.presets import NetworkSpec, build
+from driftback.networks.presets import NetworkSpec, build, cost
 
 POINTS = [(2,), (30,)]
 PICTURES = [(1, 8, 8), (3, 15, 9), (1, 28, 28), (3, 64, 64), (3, 218, 178)]
@@ -35,6 +35,35 @@ def test_places_are_bearable_whatever_the_size(event: tuple[int, ...]) -> None:
     for kind, most in (("unet", 32), ("dit", 16)):
         for spec in ladder(kind, event, 1000).rungs.values():
             assert -(-max(event) // spec.patch) <= most
+
+
+@pytest.mark.parametrize("event", PICTURES)
+def test_where_detail_counts_there_is_one_resolution_more(event: tuple[int, ...]) -> None:
+    coarse, fine = (ladder("unet", event, 1000, fine=fine).rungs for fine in (False, True))
+    assert tuple(coarse) == tuple(fine)
+    for name, spec in fine.items():
+        before = coarse[name]
+        if before.patch == 1:
+            assert spec == before
+            continue
+        assert spec.patch == before.patch // 2
+        assert spec.widths[1:] == before.widths
+        assert spec.widths[0] == max(8, before.widths[0] // 16 * 8)
+        assert (spec.depth, spec.attention) == (max(1, before.depth // 2), before.attention)
+        assert named(spec, event, 1000) == name
+        out = build(spec, event[0], 2, event, 0)(torch.zeros(1, *event), torch.zeros(1))
+        assert out.shape == (1, 2, *event[1:])
+    assert ladder("dit", event, 1000, fine=True) == ladder("dit", event, 1000)
+
+
+def test_detail_costs_about_the_same() -> None:
+    for name in ("tiny", "small", "medium", "large"):
+        coarse, fine = (asked(name, (1, 28, 28), 60_000, fine=fine).spec for fine in (False, True))
+        flops = [
+            cost(build(spec, 1, 1, (1, 28, 28), 0).requires_grad_(False), 1, (1, 28, 28), cores=1).flops_per_item
+            for spec in (coarse, fine)
+        ]
+        assert 0.5 < flops[1] / flops[0] < 1.3, (name, flops)
 
 
 def test_small_rungs_take_every_size() -> None:

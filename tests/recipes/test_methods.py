@@ -10,6 +10,7 @@ import torch
 import driftback as db
 from driftback.recipes import config as configs
 from driftback.recipes.assembly import cells
+from driftback.recipes.describe import describe
 from driftback.recipes.job import Job
 from driftback.recipes.methods import METHODS
 from driftback.recipes.prepare import prepare
@@ -242,6 +243,22 @@ def test_spikes_go_on_where_they_stopped(tmp_path: Path) -> None:
     again = db.fit(x, out=tmp_path / "broken", resume=True)
     one, two = (model.denoiser.network.state_dict() for model in (whole, again))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_spikes_see_single_pixels_and_learn_fast(tmp_path: Path) -> None:
+    """Their networks have a resolution more, and their rate is twice the usual one; a resume finds both again."""
+    x, small = np.random.default_rng(0).integers(0, 256, (40, 18, 20), np.uint8), {"network": "small", "steps": 3}
+    job = prepare(x, method="spikes", out=tmp_path, **small)
+    usual = prepare(x, method="corrected", **small)
+    assert (job.config.network.widths, job.config.network.patch) == ((16, 32, 64), 1)
+    assert (usual.config.network.widths, usual.config.network.patch) == ((32, 64), 2)
+    assert (job.config.plan.learning_rate, usual.config.plan.learning_rate) == (4e-3, 2e-3)
+    assert prepare(x, method="spikes", steps=3, learning_rate=1e-3).config.plan.learning_rate == 1e-3
+    assert describe(tmp_path)["preset"] == "small"
+    for network in (None, "small", "unet"):
+        assert prepare(x, out=tmp_path, resume=True, network=network).config.network == job.config.network
+    with pytest.raises(db.BadInput, match="was planned with a network of kind unet and widths 16-32-64"):
+        prepare(x, out=tmp_path, resume=True, network="tiny")
 
 
 def test_spikes_need_levels() -> None:

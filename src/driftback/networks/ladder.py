@@ -3,6 +3,9 @@
 Each rung has two to four times the parameters of the one below. Larger pictures are folded, so that a rung costs about
 the same whatever their size: p x p pixels become one place until at most `places` of them stand along a side,
 p = 2^ceil(log2(side / places)).
+
+Where the finest detail counts, as in likelihoods, a U-Net that folds pixels has one resolution more instead, at half
+the folding and of half the width, and half the blocks at each, which costs about the same.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ def bare(spec: NetworkSpec) -> NetworkSpec:
 
 def named(spec: NetworkSpec, event: tuple[int, ...], items: int) -> str:
     """The name of `spec` among the presets for such items; empty where it is none of them."""
-    return ladder(spec.kind, event, items).name_of(spec)
+    return ladder(spec.kind, event, items).name_of(spec) or ladder(spec.kind, event, items, fine=True).name_of(spec)
 
 
 def folded(side: int, places: int) -> int:
@@ -47,7 +50,7 @@ def folded(side: int, places: int) -> int:
     return 2 ** max(0, math.ceil(math.log2(side / places)))
 
 
-def _mlps(event: tuple[int, ...], options: dict[str, Any]) -> Ladder:
+def _mlps(event: tuple[int, ...], options: dict[str, Any], fine: bool) -> Ladder:
     def rung(width: int, depth: int) -> NetworkSpec:
         return NetworkSpec(kind="mlp", widths=(width,), depth=depth, **options)
 
@@ -57,13 +60,15 @@ def _mlps(event: tuple[int, ...], options: dict[str, Any]) -> Ladder:
     return Ladder(rungs, default, (default,))
 
 
-def _unets(event: tuple[int, ...], options: dict[str, Any]) -> Ladder:
+def _unets(event: tuple[int, ...], options: dict[str, Any], fine: bool) -> Ladder:
     side = max(event[1:])
 
     def rung(widths: tuple[int, ...], depth: int, places: int) -> NetworkSpec:
         # Pictures of 17 to 32 pixels have no more places than smaller ones.
         patch = 1 if side <= 16 else max(2, folded(side, places))
         attention = len(widths) > 1
+        if fine and patch > 1:
+            widths, depth, patch = (widths[0] // 16 * 8, *widths), max(1, depth // 2), patch // 2
         return NetworkSpec(kind="unet", widths=widths, depth=depth, patch=patch, attention=attention, **options)
 
     above = {"large": rung((64, 128), 2, 32), "huge": rung((128, 256), 2, 32)}
@@ -74,7 +79,7 @@ def _unets(event: tuple[int, ...], options: dict[str, Any]) -> Ladder:
     return Ladder(rungs, "large", tuple(rungs))
 
 
-def _transformers(event: tuple[int, ...], options: dict[str, Any]) -> Ladder:
+def _transformers(event: tuple[int, ...], options: dict[str, Any], fine: bool) -> Ladder:
     def rung(width: int, depth: int, places: int) -> NetworkSpec:
         patch = folded(max(event[1:]), places)
         return NetworkSpec(kind="dit", widths=(width,), depth=depth, patch=patch, **options)
@@ -89,8 +94,9 @@ def _transformers(event: tuple[int, ...], options: dict[str, Any]) -> Ladder:
     return Ladder(rungs, "medium", tuple(rungs))
 
 
-_POINTS: dict[str, Callable[[tuple[int, ...], dict[str, Any]], Ladder]] = {"mlp": _mlps}
-_PICTURES: dict[str, Callable[[tuple[int, ...], dict[str, Any]], Ladder]] = {"unet": _unets, "dit": _transformers}
+_Make = Callable[[tuple[int, ...], dict[str, Any], bool], Ladder]
+_POINTS: dict[str, _Make] = {"mlp": _mlps}
+_PICTURES: dict[str, _Make] = {"unet": _unets, "dit": _transformers}
 KINDS = (*_POINTS, *_PICTURES)
 NAMES = ("tiny", "small", "medium", "large", "huge")
 
@@ -100,8 +106,9 @@ def kinds_for(event: tuple[int, ...]) -> tuple[str, ...]:
     return tuple(_POINTS if len(event) == 1 else _PICTURES)
 
 
-def ladder(kind: str, event: tuple[int, ...], items: int, *, discrete: bool = False) -> Ladder:
-    """The presets of `kind` for `items` items of shape `event`; `discrete` adds the table that a histogram fills.
+def ladder(kind: str, event: tuple[int, ...], items: int, *, discrete: bool = False, fine: bool = False) -> Ladder:
+    """The presets of `kind` for `items` items of shape `event`; `discrete` adds the table that a histogram fills, and
+    `fine` says that the finest detail counts.
 
     Raises BadInput for a kind that is not for such items.
     """
@@ -110,7 +117,7 @@ def ladder(kind: str, event: tuple[int, ...], items: int, *, discrete: bool = Fa
         what = "points" if len(event) == 1 else "pictures"
         raise BadInput(f"a network of kind {kind} is not for {what}; choose --network {' or '.join(known)}")
     options = {"dropout": dropout_of(event, items), "bias": discrete}
-    return (_POINTS | _PICTURES)[kind](event, options)
+    return (_POINTS | _PICTURES)[kind](event, options, fine)
 
 
 def preset(event: tuple[int, ...], items: int, *, discrete: bool = False) -> NetworkSpec:
@@ -146,20 +153,27 @@ class Asked:
         return spec.kind == self.spec.kind
 
 
-def asked(network: NetworkSpec | str | None, event: tuple[int, ...], items: int, *, discrete: bool = False) -> Asked:
+def asked(
+    network: NetworkSpec | str | None,
+    event: tuple[int, ...],
+    items: int,
+    *,
+    discrete: bool = False,
+    fine: bool = False,
+) -> Asked:
     """What `network` means: nothing, a spec, a kind (`dit`), a preset (`small`), or both (`dit-small`).
 
     Raises BadInput with the names that there are.
     """
     usual = kinds_for(event)[0]
     if isinstance(network, NetworkSpec):
-        return Asked(ladder(network.kind, event, items, discrete=discrete), own=network)
+        return Asked(ladder(network.kind, event, items, discrete=discrete, fine=fine), own=network)
     kind, _, name = str(network or usual).partition("-")
     if not name and kind not in KINDS:
         kind, name = usual, kind
     if kind not in KINDS:
         raise BadInput(f"there is no network {network!r}{near(str(network), (*KINDS, *NAMES))}, or both: dit-small")
-    found = ladder(kind, event, items, discrete=discrete)
+    found = ladder(kind, event, items, discrete=discrete, fine=fine)
     if name and name not in found.rungs:
         known = (*kinds_for(event), *found.rungs)
         raise BadInput(f"there is no network {network!r}{near(str(network), known)}, or both: {kind}-small")

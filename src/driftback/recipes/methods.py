@@ -45,6 +45,10 @@ class Method:
     """Whether it is trained on a bound, for data on levels as they are: they are not spread over their cells."""
     spikes: bool = False
     """Whether a coordinate has spikes at its ends; then data have levels (see `driftback.scores.spikes`)."""
+    fine: bool = False
+    """Whether its networks have a resolution at single pixels (see `driftback.networks.ladder`)."""
+    rate: float = 2e-3
+    """The highest learning rate where nothing is said."""
     waves: bool = False
     """Whether the network is shown waves of a picture (see `driftback.scores.fourier`)."""
     autoguidance: float = 0.0
@@ -106,6 +110,9 @@ METHODS: dict[str, Method] = {
         closed_form="shown",
         bounds=True,
         spikes=True,
+        # Both measured on Fashion-MNIST (docs/benchmarks.md, "Bits per dimension").
+        fine=True,
+        rate=4e-3,
     ),
     "edm": Method(
         "preconditioned denoising (Karras et al. 2022, arXiv 2206.00364)",

@@ -158,7 +158,9 @@ def prepare(
                     f"the training in {folder} was planned with {name} {planned[name]}, not {value}: leave "
                     f"--{name.replace('_', '-')} out to go on, or start anew with --force"
                 )
-        if network is not None and not network_asked(network, prepared.internal_event, len(items)).agrees(old.network):
+        if network is not None and not network_asked(
+            network, prepared.internal_event, len(items), fine=METHODS[old.method].fine
+        ).agrees(old.network):
             raise BadInput(
                 f"the training in {folder} was planned with a network of kind {old.network.kind} and widths "
                 f"{'-'.join(map(str, old.network.widths))}: leave --network out to go on, or start anew with --force"
@@ -179,7 +181,8 @@ def prepare(
         refuse_unfit(name, prepared.levels)
         spread = items.spread()
         counts = conditions.class_counts(condition, label, len(dataset.classes))
-        choice = network_asked(network, items.event, len(items), discrete=_discrete(name, prepared.levels))
+        kind = {"discrete": _discrete(name, prepared.levels), "fine": METHODS[name].fine}
+        choice = network_asked(network, items.event, len(items), **kind)
         config = Config(
             library=version("driftback"),
             name=dataset.name,
@@ -193,7 +196,7 @@ def prepare(
                 steps=steps or 1,
                 batch=batch or usual_batch(prepared.internal_event),
                 seed=seed or 0,
-                learning_rate=learning_rate or 2e-3,
+                learning_rate=learning_rate or METHODS[name].rate,
                 augment=transforms or (),
                 weighting=weighting or "simple",
                 times=times or METHODS[name].draws,
