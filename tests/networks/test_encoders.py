@@ -128,6 +128,23 @@ def test_padding_says_nothing() -> None:
     assert not torch.allclose(order, before, atol=1e-4), "the order of words matters"
 
 
+def test_a_word_that_is_rarely_seen_is_moved() -> None:
+    """Adam moves a number by about the rate in a step: in twenty, a word goes elsewhere than where chance put it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = TextEncoder(40, 4, WIDTH, inner=16)
+        target = torch.randn(WIDTH)
+    before = encoder.word.weight.detach().clone()
+    optimiser = torch.optim.Adam(encoder.parameters(), lr=2e-3)
+    for _ in range(20):
+        optimiser.zero_grad()
+        (encoder(torch.tensor([[5, 7, 0, 0]])) - target).square().sum().backward()
+        optimiser.step()
+    alike = torch.cosine_similarity(before, encoder.word.weight.detach(), dim=1)
+    assert float(alike[[5, 7]].max()) < 0.9
+    assert float(alike[8:].min()) > 0.999, "words that are not seen stay"
+
+
 def test_rare_words_are_spelt_in_a_share_of_the_captions() -> None:
     """A rare word, 5 here, is 2, 3, 4 where it is spelt; what no longer fits is cut off, and no hole stays."""
     spelling = torch.tensor([[0, 0, 0], [1, 0, 0], [2, 0, 0], [3, 0, 0], [4, 0, 0], [2, 3, 4]])

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import driftback as db
+from driftback.processes.diffusion import Diffusion
 from driftback.recipes import config as configs
-from driftback.recipes.assembly import cells
+from driftback.recipes.assembly import cells, training_times
 from driftback.recipes.describe import describe
 from driftback.recipes.job import Job
 from driftback.recipes.methods import METHODS
@@ -230,6 +231,24 @@ def test_spikes_of_colours_captions_and_numbers() -> None:
     assert prepare(x[:12], **few).config.closed_form is None, "too few for a mixture"
     with pytest.raises(db.BadInput, match="'min-snr' counts squared errors of x_0, and data on levels"):
         db.fit(x, weighting="min-snr", **few)
+
+
+def test_captions_are_learned_where_there_is_much_noise() -> None:
+    """The default method's noise levels for captions lie higher, and reach as low; a paper's are its own."""
+    x, said = pictures(80), [f"a {'red' if k % 2 else 'blue'} thing of {k % 30}" for k in range(80)]
+
+    def ratios(method: str, **told: Any) -> list[float]:
+        config = prepare(x, method=method, steps=4, batch=16, **told).config
+        u = torch.tensor([0.0013499, 0.5], dtype=torch.float64)  # three deviations below, and the middle
+        process = Diffusion(METHODS[method].schedule(config.spread), (3, 4, 4), config.spread)
+        t = training_times(config).quantile(u, process)
+        return (process.ratio(t) / (2 * config.spread)).tolist()
+
+    usual = [np.exp(-1.2 - 3 * 1.2), np.exp(-1.2)]
+    assert ratios("corrected") == pytest.approx(usual, rel=1e-3)
+    assert ratios("corrected", numbers=np.linspace(0, 1, 80)) == pytest.approx(usual, rel=1e-3)
+    assert ratios("edm", captions=said) == pytest.approx(usual, rel=1e-3)
+    assert ratios("corrected", captions=said) == pytest.approx([np.exp(0.2 - 3 * 1.6), np.exp(0.2)], rel=1e-3)
 
 
 def test_spikes_go_on_where_they_stopped(tmp_path: Path) -> None:

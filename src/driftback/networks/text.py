@@ -69,7 +69,9 @@ class TextEncoder(nn.Module):
         self.tokens, self.features = tokens, tokens - rare
         self.word = nn.Embedding(tokens, inner)
         self.place = nn.Parameter(torch.empty(length + 1, inner))
-        nn.init.normal_(self.place, std=0.1)
+        # Small beside what training moves them by: a word that is rarely seen is moved rarely.
+        nn.init.normal_(self.word.weight, std=0.02)
+        nn.init.normal_(self.place, std=0.01)
         self.layers = nn.ModuleList(_Layer(inner, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(inner)
         self.weigh = nn.Linear(inner, 1)

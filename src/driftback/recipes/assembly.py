@@ -10,6 +10,7 @@ from torch import Tensor
 from driftback.networks.presets import build
 from driftback.processes.diffusion import Diffusion
 from driftback.recipes import buckets
+from driftback.recipes.captions import Captions
 from driftback.recipes.config import Config
 from driftback.recipes.methods import METHODS
 from driftback.scores.learned import LearnedDenoiser
@@ -43,7 +44,8 @@ def training_times(config: Config) -> TimeLaw:
     """The law of the noise levels that the model of `config` is trained on."""
     method, event = METHODS[config.method], config.preprocessing.internal_event
     process = Diffusion(method.schedule(config.spread), event, config.spread)
-    return WEIGHTINGS[config.plan.weighting].law(method.times(config.spread, event), process)
+    captioned = method.captioned if isinstance(config.condition, Captions) else None
+    return WEIGHTINGS[config.plan.weighting].law((captioned or method.times)(config.spread, event), process)
 
 
 def encoded_levels(config: Config) -> tuple[float, float, int]:

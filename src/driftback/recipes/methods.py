@@ -35,6 +35,8 @@ class Method:
     schedule: Callable[[float], Schedule]
     predicts: Callable[[float], Parametrisation]
     times: Callable[[float, Sequence[int]], TimeLaw]
+    captioned: Callable[[float, Sequence[int]], TimeLaw] | None = None
+    """The times of items with captions, where these are others."""
     on_levels: bool = False
     """Whether data on few levels are treated as such (see `driftback.scores.parametrisation.Levels`)."""
     closed_form: Literal["", "corrected", "shown"] = ""
@@ -80,6 +82,13 @@ def _edm_times(spread: float, event: Sequence[int]) -> TimeLaw:
     return LogNormalRatio(-1.2 + math.log(2 * spread), 1.2 if len(event) > 1 else 1.6)
 
 
+def _captioned_times(spread: float, event: Sequence[int]) -> TimeLaw:
+    """More of much noise, and as little of little: what a caption says is all that is known there, and each says
+    something else. Measured on emoji (docs/benchmarks.md).
+    """
+    return LogNormalRatio(0.2 + math.log(2 * spread), 1.6)
+
+
 CHAIN = DiscreteChain(betas_of(Cosine(), 4000))
 """Improved DDPM's chain: the cosine schedule in 4,000 steps, its last betas cut at .999 (section 3 of the paper)."""
 
@@ -97,6 +106,7 @@ METHODS: dict[str, Method] = {
         lambda spread: EDM(160 * spread),
         predict_edm,
         _edm_times,
+        captioned=_captioned_times,
         closed_form="corrected",
         # Measured on Fashion-MNIST after 5 and 30 minutes (docs/benchmarks.md); 18 steps are EDM's for small pictures.
         autoguidance=0.5,
