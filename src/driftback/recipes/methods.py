@@ -51,8 +51,6 @@ class Method:
     """Whether its networks have a resolution at single pixels (see `driftback.networks.ladder`)."""
     rate: float = 2e-3
     """The highest learning rate where nothing is said."""
-    halved: bool = False
-    """Whether a step takes half the usual items where nothing is said, so that there are twice the steps."""
     waves: bool = False
     """Whether the network is shown waves of a picture (see `driftback.scores.fourier`)."""
     autoguidance: float = 0.0
@@ -122,10 +120,9 @@ METHODS: dict[str, Method] = {
         closed_form="shown",
         bounds=True,
         spikes=True,
-        # All measured on Fashion-MNIST (docs/benchmarks.md, "Bits per dimension").
+        # Both measured on Fashion-MNIST (docs/benchmarks.md, "Bits per dimension").
         fine=True,
         rate=4e-3,
-        halved=True,
     ),
     "edm": Method(
         "preconditioned denoising (Karras et al. 2022, arXiv 2206.00364)",

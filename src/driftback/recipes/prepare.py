@@ -194,7 +194,7 @@ def prepare(
             network=choice.spec,
             plan=Plan(
                 steps=steps or 1,
-                batch=batch or usual_batch(prepared.internal_event) // (2 if METHODS[name].halved else 1),
+                batch=batch or usual_batch(prepared.internal_event),
                 seed=seed or 0,
                 learning_rate=learning_rate or METHODS[name].rate,
                 augment=transforms or (),
