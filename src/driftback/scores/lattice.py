@@ -20,7 +20,7 @@ def log_sum(coefficients: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
     `coefficients` (..., k, 3), with q_2 < 0; `low` and `high` (...,) hold whole numbers, low <= high.
     """
-    return _LogSum.apply(coefficients, low, high)  # type: ignore[no-untyped-call,no-any-return]
+    return _LogSum.apply(coefficients, low, high)
 
 
 class _LogSum(torch.autograd.Function):
