@@ -109,5 +109,5 @@ def test_what_has_no_buckets_is_one_line(cli, photos, tmp_path):
         Image.fromarray(np.full((20, 12), k, np.uint8)).save(tmp_path / f"{k}.png")
     failed = cli("check", tmp_path, *READING)
     assert failed.code == 2
-    assert "of one shape, so a bucket does nothing: --size 20x12 --aspect crop is the same" in failed.error
+    assert "one bucket does nothing: use --aspect crop or pad" in failed.error
     assert "(did you mean bucket?)" in cli("check", photos, "--aspect", "buckets").error

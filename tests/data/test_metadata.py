@@ -68,7 +68,7 @@ def _found(dataset, words):
 @pytest.mark.parametrize(("name", "write"), WRITTEN.values(), ids=WRITTEN)
 def test_captions_classes_and_numbers_belong_to_their_pictures(name, write, folder):
     write(folder / name, LINES)
-    dataset = load(folder, "kind", numbers=("age",))
+    dataset = load(folder, "kind", caption="text", numbers=("age",))
     assert dataset.x[:, 0, 0].tolist() == [0, 10, 20, 30]
     assert dataset.captions == TEXTS
     assert [dataset.classes[k] for k in dataset.y] == ["square", "round", "square", "round"]
@@ -102,6 +102,11 @@ def test_parts_of_a_data_set_are_no_classes(tmp_path):
 
 
 def test_what_is_read_where_nothing_is_named(folder):
+    _jsonl(folder / "metadata.jsonl", LINES)
+    # Who names classes or numbers does not ask for captions, beside which neither can be learned.
+    assert load(folder, "kind").captions is None
+    assert load(folder, numbers=("age",)).captions is None
+    assert load(folder).captions == TEXTS
     _jsonl(folder / "metadata.jsonl", [{"file_name": n, "caption": n, "label": k % 2} for k, n in enumerate(NAMES)])
     dataset = load(folder)
     assert dataset.captions == tuple(NAMES)
@@ -151,7 +156,7 @@ def test_lines_of_no_use_are_counted_and_named(folder):
         found = _found(dataset, words)
         assert (found.level, found.count, found.files) == ("warning", len(files), files)
     # Of a picture that lacks a number nothing is learned either.
-    assert load(folder, numbers=("age",)).captions == ("four",)
+    assert load(folder, caption="text", numbers=("age",)).captions == ("four",)
     # The pictures that are left are the right ones when they stay on the disk, too.
     assert load(folder, size=4).x.tolist() == dataset.x.tolist()
 

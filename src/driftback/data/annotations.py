@@ -43,15 +43,16 @@ def annotated(files: Sequence[str], lines: Lines, options: Options, name: str, *
     """What `lines` say of `files` (paths relative to the folder called `name`).
 
     `options` names the columns, and those of `options.alike` are read where they are there. Where nothing is named,
-    `CAPTIONS` are read, and `LABELS` unless the pictures are `labelled` already. Raises BadInput for columns that are
-    not there.
+    `CAPTIONS` are read, for a model learns captions, classes or numbers, and `LABELS` unless the pictures are
+    `labelled` already. Raises BadInput for columns that are not there.
     """
     known, alike = lines.columns, options.alike or Alike()
     for column in (options.label, options.caption, *(options.numbers or ())):
         if column is not None and column not in known:
             raise BadInput(_missing(column, lines, name))
     label = options.label or _first((alike.label,), known) or (None if labelled else _first(LABELS, known))
-    caption = options.caption or _first((alike.caption, *CAPTIONS), known)
+    told = options.label or options.numbers or alike.label or alike.numbers
+    caption = options.caption or _first((alike.caption, *(() if told else CAPTIONS)), known)
     numbers = options.numbers or tuple(column for column in alike.numbers if column in known)
     wanted = [column for column in (label, caption, *numbers) if column is not None]
     keep, findings = np.ones(len(files), bool), list[Finding]()

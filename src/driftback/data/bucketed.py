@@ -55,8 +55,8 @@ def _several(shapes: tuple[Size, ...], folder: Path) -> tuple[Size, ...]:
     if len(shapes) == 1:
         height, width = shapes[0]
         raise BadInput(
-            f"the pictures of {folder} are of one shape, so a bucket does nothing: --size {height}x{width} --aspect "
-            "crop is the same"
+            f"only {height} x {width} of the shapes that are tried has the {FEWEST} pictures of {folder} (and "
+            f"{SHARE:.0%} of them) that a bucket needs, and one bucket does nothing: use --aspect crop or pad"
         )
     return shapes
 
