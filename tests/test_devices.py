@@ -45,7 +45,8 @@ from driftback.scores.guided import GuidedDenoiser
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import predict_edm
 from driftback.scores.recorded import RecordedDenoiser
-from driftback.training import loop
+from driftback.training import loop, optimisers
+from driftback.training.muon import Muon
 
 GPU = torch.device("meta")
 
@@ -128,6 +129,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
     monkeypatch.setattr(Rng, "torch_generator", generator)
     monkeypatch.setattr(torch.optim, "AdamW", lambda groups, fused, **options: adam(groups, **options))
+    monkeypatch.setattr(optimisers, "Muon", lambda groups, fused, **options: Muon(groups, **options))
     for module in (models, preparing):
         monkeypatch.setattr(module, "device_named", lambda name=None: name or "cpu")
     # What is pretended is slow: few items at once, and no previews, which are draws like others.

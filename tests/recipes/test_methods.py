@@ -101,7 +101,7 @@ def test_names_that_a_damaged_config_asks_for_are_told(tmp_path: Path) -> None:
     for good, bad in (('"weighting": "simple"', '"weighting": "snr"'), ('"times": "stratified"', '"times": "even"')):
         assert good in whole
         path.write_text(whole.replace(good, bad))
-        with pytest.raises(db.DamagedModel, match="weighting or times that this driftback does not know"):
+        with pytest.raises(db.DamagedModel, match="weighting, times or optimiser that this driftback does not know"):
             configs.read(tmp_path / "run")
 
 

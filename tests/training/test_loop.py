@@ -114,14 +114,17 @@ def test_global_randomness_is_neither_used_nor_touched() -> None:
         assert all(map(torch.equal, weights(one), weights(trained())))
 
 
-@pytest.mark.parametrize("kind", ["unet", "dit"])
-def test_resume_of_pictures_is_bit_identical(kind: Literal["unet", "dit"], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "optimiser"), [("unet", "adamw"), ("dit", "adamw"), ("unet", "muon"), ("dit", "muon")]
+)
+def test_resume_of_pictures_is_bit_identical(kind: Literal["unet", "dit"], optimiser: str, tmp_path: Path) -> None:
     """Convolutions keep their weights in another order in memory, which a file does not keep."""
-    event, plan, path = (2, 6, 6), PLAN.model_copy(update={"steps": 5, "augment": ("shift",)}), tmp_path / "state"
+    plan = PLAN.model_copy(update={"steps": 5, "augment": ("shift",), "optimiser": optimiser})
+    event, path, width = (2, 6, 6), tmp_path / "state", 16 if optimiser == "muon" else 8
     x0 = torch.randn(40, *event, generator=torch.Generator().manual_seed(0))
 
     def start() -> State:
-        network = build(NetworkSpec(kind=kind, widths=(8,), depth=1, dropout=0.2), 2, 2, event, 0, augment=2)
+        network = build(NetworkSpec(kind=kind, widths=(width,), depth=1, dropout=0.2), 2, 2, event, 0, augment=2)
         return State.start(LearnedDenoiser(Diffusion(EDM(), event), network, predict_edm(1.0)), plan)
 
     whole, state, resumed = start(), start(), start()

@@ -45,6 +45,9 @@ def fit(
         str | None,
         typer.Option(metavar="NAME", help="How noise levels are drawn: stratified, independent, importance."),
     ] = None,
+    optimiser: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The rule of a step: adamw, muon. Default: the method's.")
+    ] = None,
     snapshots: Annotated[
         bool | None,
         typer.Option(
@@ -108,6 +111,7 @@ def fit(
         augment=augment,
         weighting=weighting,
         times=times,
+        optimiser=optimiser,
         snapshots=snapshots,
         device=device,
         captions=caption,

@@ -21,6 +21,7 @@ from driftback.recipes.captions import Captions
 from driftback.recipes.methods import METHODS
 from driftback.recipes.numbers import Numbers
 from driftback.training.drawing import DRAWINGS
+from driftback.training.optimisers import OPTIMISERS
 from driftback.training.plan import Plan
 from driftback.training.weightings import WEIGHTINGS
 
@@ -123,8 +124,9 @@ def read(folder: Path) -> Config:
         config = Config.model_validate(record)
         if config.method not in METHODS:
             raise DamagedModel(f"{path} asks for the method '{config.method}', which this driftback does not know")
-        if config.plan.weighting not in WEIGHTINGS or config.plan.times not in DRAWINGS:
-            raise DamagedModel(f"{path} asks for a weighting or times that this driftback does not know")
+        plan = config.plan
+        if not (plan.weighting in WEIGHTINGS and plan.times in DRAWINGS and plan.optimiser in OPTIMISERS):
+            raise DamagedModel(f"{path} asks for a weighting, times or optimiser that this driftback does not know")
         return config
     except ValidationError as error:
         first = error.errors()[0]

@@ -42,6 +42,7 @@ def fit(
     n: int | None = None,
     weighting: str | None = None,
     times: str | None = None,
+    optimiser: str | None = None,
     snapshots: bool | None = None,
     captions: Any = None,
     numbers: Any = None,
@@ -67,7 +68,8 @@ def fit(
     `held_out` in [0, 1) is the share kept for judging (default 0.2). `batch`, `learning_rate` and `device` override
     what is chosen; `size`, `channels`, `aspect`, `columns`, `n` are passed to
     `driftback.data.load`. `weighting` and `times` are names of `driftback.training.weightings.WEIGHTINGS` and
-    `driftback.training.drawing.DRAWINGS` (default: the method's own); `snapshots` are kept for averages of any length
+    `driftback.training.drawing.DRAWINGS` (default: the method's own), `optimiser` is "adamw" or "muon" (the same);
+    `snapshots` are kept for averages of any length
     (default: of pictures). `progress` is called after every step, and `loggers` (`driftback.training.logger.Logger`)
     are told losses, speed and previews. Raises BadInput, DamagedModel, NotFinite or
     TrainingStopped.
@@ -95,6 +97,7 @@ def fit(
         n=n,
         weighting=weighting,
         times=times,
+        optimiser=optimiser,
         snapshots=snapshots,
         captions=captions,
         numbers=numbers,

@@ -49,6 +49,8 @@ class Method:
     """Whether a coordinate has spikes at its ends; then data have levels (see `driftback.scores.spikes`)."""
     fine: bool = False
     """Whether its networks have one finer resolution than the usual ones (see `driftback.networks.ladder`)."""
+    optimiser: str = "adamw"
+    """The rule of a step where nothing is said (`driftback.training.optimisers`)."""
     rate: float = 2e-3
     """The highest learning rate where nothing is said."""
     waves: bool = False
@@ -108,6 +110,7 @@ METHODS: dict[str, Method] = {
         _edm_times,
         captioned=_captioned_times,
         closed_form="corrected",
+        optimiser="muon",
         # Measured on Fashion-MNIST after 5 and 30 minutes (docs/benchmarks.md); 18 steps are EDM's for small pictures.
         autoguidance=0.5,
         steps=18,
@@ -122,7 +125,7 @@ METHODS: dict[str, Method] = {
         spikes=True,
         # Both measured on Fashion-MNIST (docs/benchmarks.md, "Bits per dimension").
         fine=True,
-        rate=4e-3,
+        optimiser="muon",
     ),
     "edm": Method(
         "preconditioned denoising (Karras et al. 2022, arXiv 2206.00364)",

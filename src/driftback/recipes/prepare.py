@@ -44,7 +44,7 @@ from driftback.recipes.pace import paced, with_snapshots, without_snapshots
 from driftback.recipes.previews import preview_evaluations
 from driftback.recipes.start import closed_form_for, filled, ready
 from driftback.recipes.timed import timed
-from driftback.training import checkpoint, ema
+from driftback.training import checkpoint, ema, optimisers
 from driftback.training.augment import augmentations
 from driftback.training.drawing import refuse_unknown
 from driftback.training.items import Items
@@ -79,6 +79,7 @@ def prepare(
     n: int | None = None,
     weighting: str | None = None,
     times: str | None = None,
+    optimiser: str | None = None,
     snapshots: bool | None = None,
     captions: Any = None,
     numbers: Any = None,
@@ -115,6 +116,7 @@ def prepare(
         method_named(method)
     weighting_named(weighting or "simple")
     refuse_unknown(times or "stratified")
+    optimisers.refuse_unknown(optimiser or "adamw")
     begun = time.perf_counter()
     folder = None if out is None else Path(out).expanduser()
     device = device_named(device)
@@ -148,6 +150,7 @@ def prepare(
             )
         asked: dict[str, Any] = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "seed": seed}
         asked |= {"weighting": weighting, "times": times, "snapshots": snapshots, "augment": transforms}
+        asked["optimiser"] = optimiser
         planned = old.plan.model_dump() | {"method": old.method, "held_out": old.held_out_share}
         planned |= {"snapshots": bool(old.plan.snapshots)}
         planned["text_encoder"] = getattr(old.condition, "encoder", None)
@@ -200,6 +203,7 @@ def prepare(
                 augment=transforms or (),
                 weighting=weighting or "simple",
                 times=times or METHODS[name].draws,
+                optimiser=optimiser or METHODS[name].optimiser,
             ),
             closed_form=closed_form_for(
                 len(items), math.prod(items.event), counts, conditions.features(condition), METHODS[name].closed_form

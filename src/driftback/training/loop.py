@@ -26,6 +26,7 @@ from driftback.training import ema
 from driftback.training.batch import Batch, batch_of
 from driftback.training.drawing import DRAWINGS, Drawing
 from driftback.training.items import Items
+from driftback.training.optimisers import OPTIMISERS
 from driftback.training.plan import Plan
 from driftback.training.posthoc import PowerAverages
 from driftback.training.times import TimeLaw
@@ -56,11 +57,7 @@ class State:
     def start(cls, denoiser: LearnedDenoiser, plan: Plan) -> State:
         """The state before the first step."""
         average = replace(denoiser, network=copy.deepcopy(denoiser.network).requires_grad_(False))
-        # Rates of matrices are decayed towards zero, offsets and scales are not.
-        matrices = [p for p in denoiser.network.parameters() if p.ndim > 1]
-        vectors = [p for p in denoiser.network.parameters() if p.ndim <= 1]
-        groups = [{"params": matrices, "weight_decay": plan.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-        optimiser = torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.99), fused=True)
+        optimiser = OPTIMISERS[plan.optimiser](denoiser.network, plan)
         averages = PowerAverages(denoiser.network) if plan.snapshots else None
         return cls(denoiser, average, optimiser, drawing=DRAWINGS[plan.times](), averages=averages)
 

@@ -27,6 +27,7 @@ class Plan(BaseModel):
     seed: int = Field(default=0, ge=0)
     augment: tuple[str, ...] = Field(default=(), description="names of driftback.training.augment, in their order")
     weighting: str = Field(default="simple", description="how much each noise level counts (training/weightings.py)")
+    optimiser: str = Field(default="adamw", description="the rule of a step (training/optimisers.py)")
     times: str = Field(default="stratified", description="how noise levels are drawn (training/drawing.py)")
     snapshots: int = Field(default=0, ge=0, description="how often averages are kept for others (training/posthoc.py)")
 

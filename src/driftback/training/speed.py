@@ -85,6 +85,7 @@ def _key(denoiser: LearnedDenoiser, event: tuple[int, ...], plan: Plan, device: 
         torch.get_num_threads(),
         str(device),
         plan.batch,
+        plan.optimiser,
         event,
         repr(denoiser.network),
         type(denoiser.parametrisation).__name__,
