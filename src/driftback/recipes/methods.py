@@ -85,10 +85,10 @@ def _edm_times(spread: float, event: Sequence[int]) -> TimeLaw:
 
 
 def _captioned_times(spread: float, event: Sequence[int]) -> TimeLaw:
-    """More of much noise, and as little of little: what a caption says is all that is known there, and each says
-    something else. Measured on emoji (docs/benchmarks.md).
+    """More of much noise, for what a caption says is all that is known there, and each says something else; wide, so
+    that detail is learned too. Measured on emoji (docs/benchmarks.md).
     """
-    return LogNormalRatio(0.2 + math.log(2 * spread), 1.6)
+    return LogNormalRatio(-0.2 + math.log(2 * spread), 1.8)
 
 
 CHAIN = DiscreteChain(betas_of(Cosine(), 4000))
