@@ -2,8 +2,9 @@
 
 Masked convolutions as in van den Oord et al. 2016 (arXiv 1601.06759, sections 3.3 to 3.5): a first of 7 x 7 that does
 not see the pixel itself, residual blocks of 1 x 1, 3 x 3, 1 x 1. A table of places is added after the first one, for
-garments stand in the middle. It is trained as the rivals in `workers.fashion` are: AdamW, a warm-up, and a fall to zero
-over the last 70 % of the time.
+garments stand in the middle. It is trained as the rivals in `workers.fashion` are, with a warm-up and a fall to zero
+over the last 70 % of the time, by AdamW or, as driftback trains, by Muon for the matrices within, whichever is better
+for it.
 """
 
 from __future__ import annotations
@@ -18,9 +19,20 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from driftback.training.optimisers import OPTIMISERS
+from driftback.training.plan import Plan
+
 LEVELS, WIDTH, BLOCKS, HEAD = 256, 64, 5, 128
-SETTINGS = ((16, 2e-3), (32, 2e-3), (16, 4e-3), (32, 4e-3))
-"""Items per step and learning rates, of which the best after a tenth of the time is taken."""
+SETTINGS = (
+    (16, 2e-3, "adamw"),
+    (32, 2e-3, "adamw"),
+    (16, 4e-3, "adamw"),
+    (32, 4e-3, "adamw"),
+    (16, 2e-3, "muon"),
+    (32, 2e-3, "muon"),
+    (32, 4e-3, "muon"),
+)
+"""Items per step, learning rates and optimisers, of which the best after a tenth of the time is taken."""
 LEFT_OUT = 1_000
 """So many training pictures tell which is the best."""
 
@@ -85,18 +97,19 @@ def tuned(x: NDArray[np.uint8], seconds: float) -> tuple[PixelCNN, dict]:
     """A PixelCNN after so many seconds on pictures `x` (n, h, w), with the best of `SETTINGS`, found beforehand."""
     out, rest = torch.from_numpy(x[:LEFT_OUT]), x[LEFT_OUT:]
     found = {}
-    for batch, rate in SETTINGS:
-        model, _ = learned(rest, seconds / 10, batch, rate)
+    for setting in SETTINGS:
+        model, _ = learned(rest, seconds / 10, *setting)
         with torch.no_grad():
-            found[batch, rate] = float(torch.cat([model.bits(part) for part in out.split(64)]).mean())
+            found[setting] = float(torch.cat([model.bits(part) for part in out.split(64)]).mean())
     best = min(found, key=found.__getitem__)
     model, facts = learned(x, seconds, *best)
-    tried = {f"batch {batch}, rate {rate:g}": round(bits, 4) for (batch, rate), bits in found.items()}
-    return model, facts | {"batch": best[0], "rate": best[1], "tried for a tenth of the time": tried}
+    tried = {f"{name}, batch {batch}, rate {rate:g}": round(bits, 4) for (batch, rate, name), bits in found.items()}
+    chosen = dict(zip(("batch", "rate", "optimiser"), best, strict=True))
+    return model, facts | chosen | {"tried for a tenth of the time": tried}
 
 
 def learned(
-    x: NDArray[np.uint8], seconds: float, batch: int = 32, rate: float = 2e-3, seed: int = 0
+    x: NDArray[np.uint8], seconds: float, batch: int = 32, rate: float = 2e-3, optimiser: str = "adamw", seed: int = 0
 ) -> tuple[PixelCNN, dict]:
     """A PixelCNN after so many seconds on pictures `x` (n, h, w), averaged over about a tenth of the steps."""
     with torch.random.fork_rng(devices=[]):
@@ -106,16 +119,16 @@ def learned(
             torch.Generator().manual_seed(seed),
         )
     average = copy.deepcopy(network).requires_grad_(False)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, betas=(0.9, 0.99), fused=True)
+    rule = OPTIMISERS[optimiser](network, Plan(steps=1, learning_rate=rate))
     pictures, start, k, share = torch.from_numpy(x), time.perf_counter(), 0, 0.0
     now, mean = [p.detach() for p in network.parameters()], list(average.parameters())
     while share < 1:
-        optimiser.zero_grad(set_to_none=True)
+        rule.zero_grad(set_to_none=True)
         network.bits(pictures[torch.randint(len(x), (batch,), generator=order)]).mean().backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        for group in optimiser.param_groups:
+        for group in rule.param_groups:
             group["lr"] = rate * min(1.0, share / 0.05, (1 - share) / 0.7)
-        optimiser.step()
+        rule.step()
         share = (time.perf_counter() - start) / seconds
         decay = min(1 - share / (0.1 * (k + 1)), (1 + k) / (10 + k))
         torch._foreach_lerp_(mean, now, 1 - max(0.0, decay))

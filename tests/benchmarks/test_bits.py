@@ -83,8 +83,9 @@ def test_all_are_in_the_record(bits, tmp_path, monkeypatch) -> None:
     assert names[:3] == ["histogram per pixel", "mixture of Gaussians", "PixelCNN"]
     network = found["rows"][2]["facts"]
     tried = network["tried for a tenth of the time"]
-    assert len(tried) == 4
-    assert tried[f"batch {network['batch']}, rate {network['rate']:g}"] == min(tried.values())
+    assert len(tried) == 7
+    chosen = f"{network['optimiser']}, batch {network['batch']}, rate {network['rate']:g}"
+    assert tried[chosen] == min(tried.values())
     assert all(len(row["each"]) == 50 for row in found["rows"])
     first = found["rows"][0]
     assert f"| {first['bits']:.3f} | {first['error']:.3f} | {first['bits'] - 0.5:.3f} |" in bits.table(found)

@@ -49,21 +49,21 @@ def test_where_detail_counts_there_is_one_resolution_more(event: tuple[int, ...]
         assert spec.patch == before.patch // 2
         assert spec.widths[1:] == before.widths
         assert spec.widths[0] == max(8, before.widths[0] // 16 * 8)
-        assert (spec.depth, spec.attention) == (max(1, before.depth // 2), before.attention)
+        assert (spec.depth, spec.attention) == (before.depth, before.attention)
         assert named(spec, event, 1000) == name
         out = build(spec, event[0], 2, event, 0)(torch.zeros(1, *event), torch.zeros(1))
         assert out.shape == (1, 2, *event[1:])
     assert ladder("dit", event, 1000, fine=True) == ladder("dit", event, 1000)
 
 
-def test_detail_costs_about_the_same() -> None:
+def test_detail_costs_up_to_twice_as_much() -> None:
     for name in ("tiny", "small", "medium", "large"):
         coarse, fine = (asked(name, (1, 28, 28), 60_000, fine=fine).spec for fine in (False, True))
         flops = [
             cost(build(spec, 1, 1, (1, 28, 28), 0).requires_grad_(False), 1, (1, 28, 28), cores=1).flops_per_item
             for spec in (coarse, fine)
         ]
-        assert 0.5 < flops[1] / flops[0] < 1.3, (name, flops)
+        assert 1.1 < flops[1] / flops[0] < 2.1, (name, flops)
 
 
 def test_small_rungs_take_every_size() -> None:

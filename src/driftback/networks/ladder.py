@@ -5,7 +5,7 @@ the same whatever their size: p x p pixels become one place until at most `place
 p = 2^ceil(log2(side / places)).
 
 Where the finest detail counts, as in likelihoods, a U-Net that folds pixels has one resolution more instead, at half
-the folding and of half the width, and half the blocks at each, which costs about the same.
+the folding and of half the width, which costs up to twice as much.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _unets(event: tuple[int, ...], options: dict[str, Any], fine: bool) -> Ladde
         patch = 1 if side <= 16 else max(2, folded(side, places))
         attention = len(widths) > 1
         if fine and patch > 1:
-            widths, depth, patch = (widths[0] // 16 * 8, *widths), max(1, depth // 2), patch // 2
+            widths, patch = (widths[0] // 16 * 8, *widths), patch // 2
         return NetworkSpec(kind="unet", widths=widths, depth=depth, patch=patch, attention=attention, **options)
 
     above = {"large": rung((64, 128), 2, 32), "huge": rung((128, 256), 2, 32)}
