@@ -341,8 +341,11 @@ def test_averages_of_any_length_from_the_command_line(cli, moons, tmp_path) -> N
         "min-snr",
         "--method",
         "vdm",
+        "--optimiser",
+        "muon",
     )
     assert cli("fit", *words, "--snapshots", "--out", tmp_path / "run").code == 0
+    assert cli("info", tmp_path / "run", "--json").json["optimiser"] == "muon"
     for name, more in (("a.npy", ()), ("b.npy", ("--ema", 0.05)), ("c.npy", ("--ema", 0.2))):
         assert cli("sample", tmp_path / "run", "-n", 3, "--steps", 2, "--out", tmp_path / name, *more).code == 0
     drawn = [np.load(tmp_path / name, allow_pickle=False) for name in ("a.npy", "b.npy", "c.npy")]

@@ -49,6 +49,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "flops_per_item": price.flops_per_item,
         "items_per_second_expected": price.items_per_second,
         "augment": list(config.plan.augment),
+        "optimiser": config.plan.optimiser,
         "flops_of_training": 3 * price.flops_per_item * config.plan.batch * config.plan.steps,
         "steps_done": config.plan.steps if end else _steps_done(folder),
         "steps_planned": config.plan.steps,

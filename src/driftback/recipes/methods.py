@@ -51,8 +51,6 @@ class Method:
     """Whether its networks have one finer resolution than the usual ones (see `driftback.networks.ladder`)."""
     optimiser: str = "adamw"
     """The rule of a step where nothing is said (`driftback.training.optimisers`)."""
-    rate: float = 2e-3
-    """The highest learning rate where nothing is said."""
     waves: bool = False
     """Whether the network is shown waves of a picture (see `driftback.scores.fourier`)."""
     autoguidance: float = 0.0

@@ -49,7 +49,7 @@ from driftback.training.augment import augmentations
 from driftback.training.drawing import refuse_unknown
 from driftback.training.items import Items
 from driftback.training.loop import State
-from driftback.training.plan import Plan
+from driftback.training.plan import RATE, Plan
 from driftback.training.speed import seconds_per_step
 from driftback.training.weightings import refuse_not_squared, weighting_named
 
@@ -199,7 +199,7 @@ def prepare(
                 steps=steps or 1,
                 batch=batch or usual_batch(prepared.internal_event),
                 seed=seed or 0,
-                learning_rate=learning_rate or METHODS[name].rate,
+                learning_rate=learning_rate or RATE,
                 augment=transforms or (),
                 weighting=weighting or "simple",
                 times=times or METHODS[name].draws,

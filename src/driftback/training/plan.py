@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from driftback.training.augment import AUGMENTATIONS
 
+RATE = 2e-3
+"""The highest learning rate where nothing is said."""
+
 
 class Plan(BaseModel):
     """How to train: sizes, rates and the seed. Immutable, and written into the model's `config.json`."""
@@ -17,7 +20,7 @@ class Plan(BaseModel):
 
     steps: int = Field(ge=1, description="optimiser steps")
     batch: int = Field(default=256, ge=1, description="items per step")
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float = Field(default=RATE, gt=0)
     warmup: int = Field(default=100, ge=0, description="steps of linear warm-up")
     decay_from: float = Field(default=0.3, ge=0, le=1, description="share of the steps after which the rate falls to 0")
     weight_decay: float = Field(default=0.01, ge=0)
