@@ -224,5 +224,6 @@ def drawn_on(config: Config, wanted: Wanted | None, *, held: bool) -> str | None
         also = "classes and " if wanted is not None and wanted.label is not None else ""
         return f"the samples were drawn on the {also}shapes of {whose}" if shaped else None
     if wanted is None or getattr(wanted, known.argument) is None:
-        return f"the samples were drawn on the {known.what} of the training items, for the others have none"
+        also = f", and on the shapes of {whose}" if shaped else ""
+        return f"the samples were drawn on the {known.what} of the training items, for the others have none{also}"
     return f"the samples were drawn on the {known.what}{' and shapes' if shaped else ''} of {whose}"
