@@ -171,6 +171,12 @@ def test_a_model_before_its_first_checkpoint_says_how_to_go_on(tmp_path: Path, n
         pass
     job.finish()
     db.load(out)
+    assert prepare("two-moons", out=out, resume=True, n=100).finished is not None
+    (out / "weights.safetensors").unlink()
+    again = prepare("two-moons", out=out, resume=True, n=100)
+    assert again.finished is None
+    again.finish()
+    db.load(out)
 
 
 def test_a_line_that_a_kill_broke_off_is_cut(tmp_path: Path) -> None:
