@@ -101,6 +101,16 @@ def test_it_is_judged_and_scored_and_goes_on(cli, photos, fitted):
     assert (again.code, again.json["items"]) == (0, 43)
 
 
+@pytest.mark.parametrize("command", ["likelihood", "evaluate"])
+def test_other_data_of_another_shape_are_told_what_the_model_knows(cli, fitted, command):
+    failed = cli(command, fitted, "digits")
+    assert failed.code == 2
+    assert failed.error.endswith(
+        "the model knows pictures of 12x20, 16x16, 20x12 on a canvas of shape (20, 20); these have shape (8, 8) (1797 "
+        "of them): give a folder of pictures, or items of that shape"
+    )
+
+
 def test_what_has_no_buckets_is_one_line(cli, photos, tmp_path):
     for source in ("digits", "two-moons"):
         failed = cli("check", source, "--aspect", "bucket")
