@@ -83,6 +83,14 @@ def test_a_shape_is_asked_for(cli, fitted, tmp_path):
     assert (odd.code, "--shape 24 is no shape; write 24x40" in odd.error) == (2, True)
 
 
+def test_several_shapes_take_turns(cli, fitted, tmp_path):
+    words = ("-n", 5, "--steps", 2, "--device", "cpu", "--quiet", "--shape", "20x12", "--shape", "12x20", "--json")
+    found = cli("sample", fitted, *words, "--out", tmp_path / "new.png").json
+    assert found["shapes"] == [[20, 12], [12, 20]] * 2 + [[20, 12]]
+    sheet = np.asarray(Image.open(tmp_path / "new.png"))
+    assert sheet.shape[1] < sheet.shape[0], "two columns of three, with their shapes above"
+
+
 def test_models_of_one_shape_are_not_asked_for_one(cli, digits, tmp_path):
     failed = cli("sample", digits, "--shape", "8x8", "--out", tmp_path / "a.png")
     assert (failed.code, "fit pictures with --aspect bucket" in failed.error) == (2, True)

@@ -49,8 +49,10 @@ def sample(
         typer.Option(metavar="X", help="Only items with this number; with several numbers NAME=X, once for each."),
     ] = None,
     shape: Annotated[
-        str | None,
-        typer.Option(metavar="HxW", help="Only pictures of this bucket, as 24x40; driftback info lists them."),
+        list[str] | None,
+        typer.Option(
+            metavar="HxW", help="Only pictures of this bucket, as 24x40; several take turns. driftback info lists them."
+        ),
     ] = None,
     steps: Annotated[
         str,
@@ -115,7 +117,10 @@ def sample(
     prepared = model.config.preprocessing
     target = _target(out, prepared, force)
     wanted = Wanted(
-        _in_turn(label, n), _in_turn(prompt, n), _value(value), None if shape is None else options.shape(shape)
+        _in_turn(label, n),
+        _in_turn(prompt, n),
+        _value(value),
+        _in_turn([options.shape(one) for one in shape or ()], n),
     )
     given = model.given(n, wanted, seed=seed)
     for line in given.said:
@@ -148,7 +153,7 @@ def sample(
     if target.suffix.lower() == ".png":
         if prepared.kind == "points" and x.shape[1] > 2:
             say(f"{out} shows the columns {' and '.join(axis_names(prepared)[:2])} of {x.shape[1]}; write .csv for all")
-        turns = prompt or label or []
+        turns = prompt or label or shape or []
         x = on_white(x, prepared, bucket)
         if prepared.kind == "pictures" and 1 < len(turns) <= min(n, MOST_COLUMNS):
             headed(x, target, prepared, turns)
@@ -182,7 +187,7 @@ def sample(
         say(f"the longest fitted solver errs by {drawn.error:.2g}: for less, name one with --sampler and --steps")
 
 
-def _in_turn(asked: list[str] | None, n: int) -> list[str] | None:
+def _in_turn(asked: list[Any] | None, n: int) -> list[Any] | None:
     """What each of `n` items is asked for by."""
     return [asked[i % len(asked)] for i in range(n)] if asked else None
 
