@@ -92,6 +92,8 @@ def test_values_go_by_name(cli, numbered, tmp_path) -> None:
         ("captioned", ("--value", "3"), "give prompt"),
         ("numbered", ("--prompt", "red"), "give value"),
         ("numbered", ("--value", "3"), "by its name"),
+        ("numbered", ("--value", "age=nan", "--value", "size=1"), "a value is no number (nan): give one near"),
+        ("numbered", ("--value", "age=inf", "--value", "size=1"), "a value is infinite"),
         ("numbered", ("--value", "old"), "--value is a number such as 3.5"),
         ("numbered", ("--value", "age=3"), "size is not given"),
         ("numbered", ("--value", "age=3", "--value", "age=4"), "once for each number"),

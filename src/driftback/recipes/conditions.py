@@ -63,13 +63,15 @@ class Condition(Protocol):
 @dataclass(frozen=True)
 class Wanted:
     """What is asked of new items: a class `label`, a sentence `prompt`, or numbers `value`, and the `shape` of their
-    bucket, each one for all items or one per item; None where nothing is asked.
+    bucket, each one for all items or one per item; None where nothing is asked. Numbers may be `missing` (NaN) only
+    where they are those of real items.
     """
 
     label: Label = None
     prompt: Prompt = None
     value: Value = None
     shape: Shape = None
+    missing: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +124,10 @@ def given(config: Config, n: int, wanted: Wanted, seed: int) -> Given:
         return Given(rows, names, bucket=bucket)
     asked, bucket = getattr(wanted, known.argument), buckets.drawn(config, n, wanted.shape, seed, None)
     told = known.drawn(n, seed) if asked is None else known.told(asked, n)
-    return Given(known.rows(told), known.words(told), () if asked is None else known.doubts(told), bucket)
+    rows = known.rows(told)
+    if wanted.value is not None and not wanted.missing and np.isnan(rows).any():
+        raise BadInput("a value is no number (nan): give one near those of the training data, or leave the value out")
+    return Given(rows, known.words(told), () if asked is None else known.doubts(told), bucket)
 
 
 def told_of(
@@ -207,7 +212,7 @@ def picked(config: Config, dataset: Dataset, n: int, seed: int) -> Wanted | None
         return None
     u = classes.uniform(n, seed, "picked")
     some = np.minimum((u * len(dataset)).astype(np.int64), len(dataset) - 1)
-    wanted = Wanted(shape=None if shapes is None else shapes[some])
+    wanted = Wanted(shape=None if shapes is None else shapes[some], missing=True)
     if known is not None:
         return wanted if told is None else replace(wanted, **{known.argument: known.take(told, some)})
     # A class has its own shapes: both are those of one item.
