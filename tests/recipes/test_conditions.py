@@ -158,6 +158,12 @@ def test_bad_values_are_refused(aged: Model, asked: dict, told: str) -> None:
         aged.sample(3, **asked)
 
 
+def test_what_is_drawn_on_has_the_names_of_files(captioned: Model, aged: Model) -> None:
+    """`y` is what an .npz calls labels."""
+    assert captioned.given(2, Wanted(prompt="red left")).columns == {"text": ("red left", "red left")}
+    assert {name: list(one) for name, one in aged.given(2, Wanted(value=2.0)).columns.items()} == {"value": [2.0, 2.0]}
+
+
 def test_missing_numbers_of_real_items_are_no_mistake(aged: Model) -> None:
     """What is asked for is a number; what real items lack was trained on as 'not given', and is drawn so."""
     items = load(BY_AGE[:60], numbers=np.where(np.arange(60) % 2, AGE[:60], np.nan))

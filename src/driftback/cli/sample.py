@@ -15,7 +15,6 @@ from driftback.errors import BadInput
 
 if TYPE_CHECKING:
     from driftback.data.preprocessing import Preprocessing
-    from driftback.recipes.config import Config
 
 EXAMPLES = (
     "driftback sample runs/digits -n 100 --label 3 --out threes.png",
@@ -148,8 +147,9 @@ def sample(
     x, bucket = drawn.x, given.bucket
     shapes = None if bucket is None or prepared.buckets is None else np.array(prepared.buckets.shapes)[bucket]
     seconds = time.perf_counter() - began
-    # Sub-folders are for classes: a sentence is no name of one.
-    names = given.words if model.classes or target.suffix else None
+    # A folder has the column that is read of any; other files have the name that the data had.
+    own = model.config.alike.caption if target.suffix else None
+    beside = {own or name: column for name, column in given.columns.items()}
     if target.suffix.lower() == ".png":
         if prepared.kind == "points" and x.shape[1] > 2:
             say(f"{out} shows the columns {' and '.join(axis_names(prepared)[:2])} of {x.shape[1]}; write .csv for all")
@@ -164,10 +164,11 @@ def sample(
             x,
             target,
             columns=prepared.columns,
-            labels=names,
+            labels=given.words if model.classes else None,
             bounds=prepared.bounds,
-            label=_column(model.config),
+            label=model.config.alike.label or "label",
             shapes=shapes,
+            beside=beside,
             overwrite=force,
         )
     if json:
@@ -214,13 +215,6 @@ def _value(texts: list[str] | None) -> Any:
     if len({name for name, _ in numbers}) < len(numbers) or len({bool(name) for name, _ in numbers}) > 1:
         raise BadInput("--value is given once for each number: name each, --value age=3 --value size=2")
     return dict(numbers) if numbers[0][0] else numbers[0][1]
-
-
-def _column(config: Config) -> str:
-    """What the last column of a table is called, which holds what was asked for."""
-    if config.condition is None:
-        return config.alike.label or "label"
-    return config.condition.column
 
 
 def _steps(text: str) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
@@ -47,6 +47,9 @@ class Condition(Protocol):
     def words(self, told: Any) -> tuple[str, ...]:
         """What people read of it, (n,)."""
 
+    def columns(self, told: Any) -> dict[str, Any]:
+        """What is told of the items (n,), by the name that a file of samples gives it."""
+
     def doubts(self, told: Any) -> tuple[str, ...]:
         """A line for each thing in it that training has not seen."""
 
@@ -77,13 +80,15 @@ class Wanted:
 @dataclass(frozen=True, eq=False)
 class Given:
     """What `n` items are drawn on: `rows` (n, ...) for the network, `words` (n,) for people, and what is to be `said`
-    about it; None where the model knows no conditions. `bucket` (n,) is None where it knows no buckets.
+    about it; None where the model knows no conditions. `bucket` (n,) is None where it knows no buckets. `columns` are
+    the captions or numbers (n,) by name.
     """
 
     rows: np.ndarray | None
     words: tuple[str, ...] | None = None
     said: tuple[str, ...] = ()
     bucket: np.ndarray | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
 
 def learn(dataset: Dataset, text_encoder: str | None = None) -> Captions | Numbers | None:
@@ -127,7 +132,8 @@ def given(config: Config, n: int, wanted: Wanted, seed: int) -> Given:
     rows = known.rows(told)
     if wanted.value is not None and not wanted.missing and np.isnan(rows).any():
         raise BadInput("a value is no number (nan): give one near those of the training data, or leave the value out")
-    return Given(rows, known.words(told), () if asked is None else known.doubts(told), bucket)
+    doubts = () if asked is None else known.doubts(told)
+    return Given(rows, known.words(told), doubts, bucket, known.columns(told))
 
 
 def told_of(
