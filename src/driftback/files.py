@@ -84,9 +84,21 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     with writing(path) as temporary:
         try:
             save_file(ready, temporary, metadata=header)
+            _in_order(temporary)
             temporary.chmod(0o666 & ~_umask())  # safetensors makes files that only their owner can read
         except SafetensorError as error:  # safetensors reports a full disk as its own error
             raise OSError(str(error)) from error
+
+
+def _in_order(path: Path) -> None:
+    """Sort the facts in the header of a safetensors file, whose order is another each time: two runs write one file."""
+    with path.open("rb+") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False)
+        file.seek(8)
+        file.write(text.encode().ljust(size))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:

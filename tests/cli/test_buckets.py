@@ -83,6 +83,14 @@ def test_a_shape_is_asked_for(cli, fitted, tmp_path):
     assert (odd.code, "--shape 24 is no shape; write 24x40" in odd.error) == (2, True)
 
 
+def test_several_shapes_take_turns(cli, fitted, tmp_path):
+    words = ("-n", 5, "--steps", 2, "--device", "cpu", "--quiet", "--shape", "20x12", "--shape", "12x20", "--json")
+    found = cli("sample", fitted, *words, "--out", tmp_path / "new.png").json
+    assert found["shapes"] == [[20, 12], [12, 20]] * 2 + [[20, 12]]
+    sheet = np.asarray(Image.open(tmp_path / "new.png"))
+    assert sheet.shape[1] < sheet.shape[0], "two columns of three, with their shapes above"
+
+
 def test_models_of_one_shape_are_not_asked_for_one(cli, digits, tmp_path):
     failed = cli("sample", digits, "--shape", "8x8", "--out", tmp_path / "a.png")
     assert (failed.code, "fit pictures with --aspect bucket" in failed.error) == (2, True)
@@ -99,6 +107,16 @@ def test_it_is_judged_and_scored_and_goes_on(cli, photos, fitted):
     assert np.isfinite(other["nats"])
     again = cli("fit", photos, "--out", fitted, "--resume", "--json")
     assert (again.code, again.json["items"]) == (0, 43)
+
+
+@pytest.mark.parametrize("command", ["likelihood", "evaluate"])
+def test_other_data_of_another_shape_are_told_what_the_model_knows(cli, fitted, command):
+    failed = cli(command, fitted, "digits")
+    assert failed.code == 2
+    assert failed.error.endswith(
+        "the model knows pictures of 12x20, 16x16, 20x12 on a canvas of shape (20, 20); these have shape (8, 8) (1797 "
+        "of them): give a folder of pictures, or items of that shape"
+    )
 
 
 def test_what_has_no_buckets_is_one_line(cli, photos, tmp_path):

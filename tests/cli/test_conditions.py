@@ -1,6 +1,7 @@
 """The command line asks by captions and numbers: `--prompt` and `--value`, told plainly when they say nothing."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def test_a_prompt_is_asked_for_and_written(cli, captioned, tmp_path) -> None:
     out = tmp_path / "new.csv"
     words = ("--prompt", "red left", "--prompt", "blue hat", "--steps", 2, "-n", 3, "--out", out)
     assert cli("sample", captioned, *words).code == 0
-    assert [row[-1] for row in rows(out)] == ["caption", "red left", "blue hat", "red left"]
+    assert [row[-1] for row in rows(out)] == ["t", "red left", "blue hat", "red left"]
     plain = cli("sample", captioned, "-n", 4, "--steps", 2, "--out", tmp_path / "plain.csv")
     assert plain.code == 0
     assert {row[-1].split()[0] for row in rows(tmp_path / "plain.csv")[1:]} <= {"red", "blue", "green"}
@@ -71,6 +72,36 @@ def test_pictures_by_several_prompts_or_labels_have_columns(cli, tmp_path) -> No
         assert (wide[: wide.shape[0] - wide.shape[1]] < 128).any()
 
 
+@pytest.mark.parametrize(
+    ("read", "asked", "given"),
+    [
+        (("--caption", "t"), ("--prompt", "red hat", "--prompt", 'ß, "x"'), "given the caption"),
+        (("--number", "age"), ("--value", 3.5), "given the age"),
+    ],
+)
+def test_samples_keep_what_they_were_drawn_on(cli, tmp_path, read, asked, given) -> None:
+    """As folders and arrays are read: what was drawn can be learned, and scored by the model that drew it."""
+    x, said = RNG.integers(0, 255, (60, 6, 6)).astype(np.uint8), ["red hat", "blue hat", 'ß, "x"'] * 20
+    np.savez(tmp_path / "x.npz", x=x, t=np.array(said), age=np.arange(60) % 7)
+    small = ("--steps", 1, "--batch", 4, "--network", "tiny", "--quiet")
+    assert cli("fit", tmp_path / "x.npz", *read, *small, "--out", tmp_path / "run").code == 0
+    few = ("-n", 24, "--steps", 1, "--quiet")
+    for words in (asked, ("--force",)):
+        assert cli("sample", tmp_path / "run", *words, *few, "--out", tmp_path / "new").code == 0
+        lines = [json.loads(line) for line in (tmp_path / "new" / "metadata.jsonl").read_text("utf-8").splitlines()]
+        assert [line.pop("file_name") for line in lines] == [f"{i:05d}.png" for i in range(24)]
+        if words == asked:
+            turns = [{"text": "red hat"}, {"text": 'ß, "x"'}] if "--prompt" in asked else [{"age": 3.5}]
+            assert lines == turns * (24 // len(turns))
+    again = () if "--prompt" in asked else read
+    assert cli("check", tmp_path / "new", *again).code == 0
+    assert cli("fit", tmp_path / "new", *again, *small, "--out", tmp_path / "again").code == 0
+    assert cli("info", tmp_path / "again", "--json").json["conditioned_on"]
+    assert cli("sample", tmp_path / "run", *few, "--out", tmp_path / "new.npz").code == 0
+    scored = cli("likelihood", tmp_path / "run", tmp_path / "new.npz", "--draws", 2, "--quiet", "--json").json
+    assert given in scored["method"]
+
+
 def test_new_words_are_told(cli, captioned, tmp_path) -> None:
     found = cli("sample", captioned, "--prompt", "grean hat", "--steps", 1, "-n", 1, "--out", tmp_path / "x.npy")
     assert found.code == 0
@@ -80,7 +111,7 @@ def test_new_words_are_told(cli, captioned, tmp_path) -> None:
 def test_values_go_by_name(cli, numbered, tmp_path) -> None:
     asked = ("--value", "age=2", "--value", "size=1.5", "--steps", 1, "-n", 2)
     assert cli("sample", numbered, *asked, "--out", tmp_path / "x.csv").code == 0
-    assert rows(tmp_path / "x.csv")[1][-1] == "age=2, size=1.5"
+    assert [row[-2:] for row in rows(tmp_path / "x.csv")[:2]] == [["age", "size"], ["2.0", "1.5"]]
     far = cli("sample", numbered, "--value", "age=9", "--value", "size=1", "--steps", 1, "--out", tmp_path / "y.npy")
     assert "warning: age = 9 is outside the 0." in far.err
 
@@ -92,6 +123,8 @@ def test_values_go_by_name(cli, numbered, tmp_path) -> None:
         ("captioned", ("--value", "3"), "give prompt"),
         ("numbered", ("--prompt", "red"), "give value"),
         ("numbered", ("--value", "3"), "by its name"),
+        ("numbered", ("--value", "age=nan", "--value", "size=1"), "a value is no number (nan): give one near"),
+        ("numbered", ("--value", "age=inf", "--value", "size=1"), "a value is infinite"),
         ("numbered", ("--value", "old"), "--value is a number such as 3.5"),
         ("numbered", ("--value", "age=3"), "size is not given"),
         ("numbered", ("--value", "age=3", "--value", "age=4"), "once for each number"),

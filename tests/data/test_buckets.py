@@ -160,6 +160,29 @@ def test_blocks_have_the_buckets_of_their_own_files(tmp_path, monkeypatch):
         np.testing.assert_array_equal(x[middle((20, 20), shape)], steps(*shape) + 1)
 
 
+def test_buckets_are_those_of_the_pictures_that_are_kept(tmp_path):
+    """Squares have no line, one broad picture is broken, and of nine tall ones two are: seven are too few."""
+    shapes, lines = {"a": (20, 12), "b": (12, 20), "c": (16, 16), "d": (20, 16)}, ["file_name,text"]
+    for name, count in {"a": 9, "b": 12, "c": 30, "d": 10}.items():
+        for k in range(count):
+            save(tmp_path, f"{name}{k:02d}.png", steps(*shapes[name]))
+            lines += [f"{name}{k:02d}.png,{name}"] * (name != "c")
+    (tmp_path / "metadata.csv").write_text("\n".join(lines))
+    for spoilt in ("a03", "b05", "a08"):
+        raw = (tmp_path / f"{spoilt}.png").read_bytes()
+        (tmp_path / f"{spoilt}.png").write_bytes(raw[:50] + b"\0\0\0" + raw[53:])
+    (tmp_path / "b07.png").write_bytes(b"no picture")
+    dataset = load(tmp_path, size=32)
+    assert dataset.buckets.shapes == ((24, 44), (36, 28))
+    assert dataset.captions == tuple("a" * 7 + "b" * 10 + "d" * 10)
+    assert dataset.bucket.tolist() == [1] * 7 + [0] * 10 + [1] * 10
+    told = {found.what.partition(":")[0].partition(" (")[0]: found for found in dataset.findings}
+    assert "buckets, 10 of 24 x 44, 17 of 36 x 28;" in told["sizes"].what
+    assert told["sizes"].count == told["smaller than their bucket"].count == len(dataset) == 27
+    assert told["files that cannot be decoded are left out"].files == ("b07.png", "a03.png", "a08.png", "b05.png")
+    assert told["pictures have no line in the metadata"].count == 30
+
+
 def test_what_is_cut_is_told_beside_what_a_crop_would_cut(tmp_path):
     for k in range(10):
         save(tmp_path, f"a{k}.png", steps(20, 12))

@@ -140,7 +140,7 @@ def test_mixed_sizes_are_refused_with_a_proposal_or_cropped(tmp_path):
         pixels[:, shape[1] // 2 - 20 : shape[1] // 2 + 20] = 90
         _save(tmp_path / f"{k}.png", pixels)
     with pytest.raises(
-        BadInput, match=r"2 of 40 x 40, 1 of 40 x 80; choose one with --size 32 .* enlarge none: 16, 32$"
+        BadInput, match=r"2 of 40 x 40, 1 of 40 x 80; choose one with --size 32 .*; up to --size 40 none is enlarged$"
     ):
         load(tmp_path)
     dataset = load(tmp_path, size=20)
@@ -150,6 +150,15 @@ def test_mixed_sizes_are_refused_with_a_proposal_or_cropped(tmp_path):
     assert _found(dataset, "cropped about the centre").count == 3
     assert load(tmp_path, size=(20, 30)).x.shape == (3, 20, 30)
     assert _found(load(tmp_path, size=64), "enlarged").count == 3
+
+
+def test_the_largest_square_that_enlarges_none_is_told(tmp_path):
+    for name, shape in {"a": (50, 30), "b": (40, 60)}.items():
+        _save(tmp_path / f"{name}.png", np.full(shape, 7, np.uint8))
+    with pytest.raises(BadInput, match=r"up to --size 30 none is enlarged$"):
+        load(tmp_path)
+    assert not any("enlarged" in finding.what for finding in load(tmp_path, size=30).findings)
+    assert _found(load(tmp_path, size=31), "enlarged").count == 1
 
 
 def _chunk(kind, body):
@@ -259,7 +268,7 @@ def test_a_size_that_is_no_square_is_proposed_where_it_loses_less(tmp_path):
     for k, shape in enumerate([(60, 40)] * 8 + [(40, 40)] * 2):
         _save(tmp_path / f"{k}.png", np.full(shape, k, np.uint8))
     with pytest.raises(
-        BadInput, match=r"--size 32 .*, or --size 40x28, whose crop loses 10% of the area, not 27%; siz"
+        BadInput, match=r"--size 32 .*, or --size 40x28, whose crop loses 10% of the area, not 27%; up to"
     ):
         data.load(tmp_path)
     assert load(tmp_path, size=(40, 28)).x.shape == (10, 40, 28)

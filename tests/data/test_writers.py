@@ -39,6 +39,32 @@ def test_labels_go_with_points(suffix, tmp_path):
     assert [back.classes[k] for k in back.y] == ["a", "b"] * 10
 
 
+BESIDE = {"said": ["a hat", 'two, "ß"'] * 10, "age": np.where(np.arange(20) % 5, np.arange(20) / 3, np.nan)}
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".csv", ""])
+def test_captions_and_numbers_go_with_the_items(suffix, tmp_path):
+    out = write(PICTURES if suffix == "" else POINTS, tmp_path / f"x{suffix}", beside=BESIDE, columns=("a", "b", "c"))
+    back = load(out, caption="said", numbers=("age",))
+    # A picture without its number is left out.
+    kept = np.arange(20) if suffix else np.flatnonzero(np.arange(20) % 5)
+    np.testing.assert_array_equal(back.x, (POINTS if suffix else PICTURES)[kept])
+    assert back.captions == tuple(BESIDE["said"][i] for i in kept)
+    np.testing.assert_array_equal(back.numbers[:, 0], BESIDE["age"][kept])
+    with pytest.raises(BadInput, match=r"age has shape \(19,\) for 20 items"):
+        write(PICTURES, tmp_path / "y", beside={"age": BESIDE["age"][1:]})
+
+
+def test_metadata_of_others_are_never_replaced(tmp_path):
+    """Samples with theirs are; a person's own captions, beside pictures with numbers for names, are not."""
+    for _ in range(2):
+        write(PICTURES, tmp_path / "ours", beside={"text": ["a hat"] * 20}, overwrite=True)
+    write(PICTURES, tmp_path / "theirs")
+    (tmp_path / "theirs" / "metadata.jsonl").write_text('{"text": "my hat", "file_name": "00000.png"}\n')
+    with pytest.raises(BadInput, match=r"holds metadata\.jsonl, which is no sample"):
+        write(PICTURES, tmp_path / "theirs", overwrite=True)
+
+
 @pytest.mark.parametrize("event", [(6, 5), (6, 5, 3), (3, 6, 5), (6, 5, 4)])
 def test_a_folder_reads_back_the_same(event, tmp_path):
     x = RNG.integers(0, 256, (12, *event)).astype(np.uint8)

@@ -54,6 +54,7 @@ def test_where_detail_counts_there_is_one_resolution_more(event: tuple[int, ...]
         out = build(spec, event[0], 2, event, 0)(torch.zeros(1, *event), torch.zeros(1))
         assert out.shape == (1, 2, *event[1:])
     assert ladder("dit", event, 1000, fine=True) == ladder("dit", event, 1000)
+    assert ladder("mlp", (3,), 1000, fine=True) == ladder("mlp", (3,), 1000)
 
 
 def test_detail_costs_up_to_twice_as_much() -> None:

@@ -267,6 +267,19 @@ def test_samples_are_judged_in_the_shapes_of_the_held_out_items(model: Model) ->
     assert evaluate.evaluate(model, unknown, n=20, features="none").drawn_on is None
 
 
+def test_what_samples_are_drawn_on_is_told_where_captions_are_none(photos: Path) -> None:
+    """Shapes are matched all the same, and that is said."""
+    items = load_data(photos, **READING)
+    model = db.fit(photos, steps=1, captions=["one picture", "another"] * 27, **OPTIONS)
+    for real, whose in ((None, "real"), (items, "held-out")):
+        found = evaluate.evaluate(model, evaluate.RealItems(items, real), n=20, features="none")
+        assert found.drawn_on == (
+            "the samples were drawn on the captions of the training items, for the others have none, and on the shapes "
+            f"of the {whose} items"
+        )
+        assert len(np.unique(found.bucket)) == 3
+
+
 def test_other_pictures_go_to_the_buckets_of_the_model(model: Model, tmp_path: Path) -> None:
     """However few they are, and whatever shapes they have."""
     rng = np.random.default_rng(1)

@@ -149,11 +149,27 @@ def test_numbers_out_of_range_are_told(aged: Model) -> None:
         ({"value": [1.0, 2.0]}, r"values of shape \(2, 1\) were given for 3 items"),
         ({"value": {"z": 1}}, "no number z; it knows y"),
         ({"value": float("inf")}, "infinite"),
+        ({"value": float("nan")}, "a value is no number"),
+        ({"value": [1.0, np.nan, 2.0]}, "a value is no number"),
     ],
 )
 def test_bad_values_are_refused(aged: Model, asked: dict, told: str) -> None:
     with pytest.raises(db.BadInput, match=told):
         aged.sample(3, **asked)
+
+
+def test_what_is_drawn_on_has_the_names_of_files(captioned: Model, aged: Model) -> None:
+    """`y` is what an .npz calls labels."""
+    assert captioned.given(2, Wanted(prompt="red left")).columns == {"text": ("red left", "red left")}
+    assert {name: list(one) for name, one in aged.given(2, Wanted(value=2.0)).columns.items()} == {"value": [2.0, 2.0]}
+
+
+def test_missing_numbers_of_real_items_are_no_mistake(aged: Model) -> None:
+    """What is asked for is a number; what real items lack was trained on as 'not given', and is drawn so."""
+    items = load(BY_AGE[:60], numbers=np.where(np.arange(60) % 2, AGE[:60], np.nan))
+    found = evaluate(aged, items, n=40)
+    assert found.drawn_on.endswith("numbers of the real items")
+    assert 5 < found.words.count("nan") < 35
 
 
 def test_a_table_is_drawn_given_one_of_its_columns() -> None:

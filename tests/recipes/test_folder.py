@@ -159,6 +159,26 @@ def test_a_resume_without_its_state_trains_nothing_away(tmp_path: Path, finished
     prepare("two-moons", out=tmp_path, force=True, **OPTIONS)
 
 
+@pytest.mark.parametrize("name", ["weights", "training/best"])
+def test_a_model_before_its_first_checkpoint_says_how_to_go_on(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "a run"
+    prepare("two-moons", out=out, **OPTIONS)
+    told = rf"{name}\.safetensors is missing, .* driftback fit two-moons --out '{out}' --resume, or copy"
+    with pytest.raises(db.DamagedModel, match=told):
+        db.load(out, checkpoint="best" if "best" in name else "last")
+    job = prepare("two-moons", out=out, resume=True, n=100)
+    for _ in job.run():
+        pass
+    job.finish()
+    db.load(out)
+    assert prepare("two-moons", out=out, resume=True, n=100).finished is not None
+    (out / "weights.safetensors").unlink()
+    again = prepare("two-moons", out=out, resume=True, n=100)
+    assert again.finished is None
+    again.finish()
+    db.load(out)
+
+
 def test_a_line_that_a_kill_broke_off_is_cut(tmp_path: Path) -> None:
     job = prepare("two-moons", out=tmp_path, **OPTIONS)
     for _ in job.run():

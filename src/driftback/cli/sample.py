@@ -15,7 +15,6 @@ from driftback.errors import BadInput
 
 if TYPE_CHECKING:
     from driftback.data.preprocessing import Preprocessing
-    from driftback.recipes.config import Config
 
 EXAMPLES = (
     "driftback sample runs/digits -n 100 --label 3 --out threes.png",
@@ -49,8 +48,10 @@ def sample(
         typer.Option(metavar="X", help="Only items with this number; with several numbers NAME=X, once for each."),
     ] = None,
     shape: Annotated[
-        str | None,
-        typer.Option(metavar="HxW", help="Only pictures of this bucket, as 24x40; driftback info lists them."),
+        list[str] | None,
+        typer.Option(
+            metavar="HxW", help="Only pictures of this bucket, as 24x40; several take turns. driftback info lists them."
+        ),
     ] = None,
     steps: Annotated[
         str,
@@ -115,7 +116,10 @@ def sample(
     prepared = model.config.preprocessing
     target = _target(out, prepared, force)
     wanted = Wanted(
-        _in_turn(label, n), _in_turn(prompt, n), _value(value), None if shape is None else options.shape(shape)
+        _in_turn(label, n),
+        _in_turn(prompt, n),
+        _value(value),
+        _in_turn([options.shape(one) for one in shape or ()], n),
     )
     given = model.given(n, wanted, seed=seed)
     for line in given.said:
@@ -143,12 +147,13 @@ def sample(
     x, bucket = drawn.x, given.bucket
     shapes = None if bucket is None or prepared.buckets is None else np.array(prepared.buckets.shapes)[bucket]
     seconds = time.perf_counter() - began
-    # Sub-folders are for classes: a sentence is no name of one.
-    names = given.words if model.classes or target.suffix else None
+    # A folder has the column that is read of any; other files have the name that the data had.
+    own = model.config.alike.caption if target.suffix else None
+    beside = {own or name: column for name, column in given.columns.items()}
     if target.suffix.lower() == ".png":
         if prepared.kind == "points" and x.shape[1] > 2:
             say(f"{out} shows the columns {' and '.join(axis_names(prepared)[:2])} of {x.shape[1]}; write .csv for all")
-        turns = prompt or label or []
+        turns = prompt or label or shape or []
         x = on_white(x, prepared, bucket)
         if prepared.kind == "pictures" and 1 < len(turns) <= min(n, MOST_COLUMNS):
             headed(x, target, prepared, turns)
@@ -159,10 +164,11 @@ def sample(
             x,
             target,
             columns=prepared.columns,
-            labels=names,
+            labels=given.words if model.classes else None,
             bounds=prepared.bounds,
-            label=_column(model.config),
+            label=model.config.alike.label or "label",
             shapes=shapes,
+            beside=beside,
             overwrite=force,
         )
     if json:
@@ -182,7 +188,7 @@ def sample(
         say(f"the longest fitted solver errs by {drawn.error:.2g}: for less, name one with --sampler and --steps")
 
 
-def _in_turn(asked: list[str] | None, n: int) -> list[str] | None:
+def _in_turn(asked: list[Any] | None, n: int) -> list[Any] | None:
     """What each of `n` items is asked for by."""
     return [asked[i % len(asked)] for i in range(n)] if asked else None
 
@@ -209,13 +215,6 @@ def _value(texts: list[str] | None) -> Any:
     if len({name for name, _ in numbers}) < len(numbers) or len({bool(name) for name, _ in numbers}) > 1:
         raise BadInput("--value is given once for each number: name each, --value age=3 --value size=2")
     return dict(numbers) if numbers[0][0] else numbers[0][1]
-
-
-def _column(config: Config) -> str:
-    """What the last column of a table is called, which holds what was asked for."""
-    if config.condition is None:
-        return config.alike.label or "label"
-    return config.condition.column
 
 
 def _steps(text: str) -> int | None:

@@ -76,6 +76,10 @@ class Work:
         of = dict(zip(self.files, self.bucket, strict=False))
         return tuple(of[file] for file in files) if self.buckets is not None else ()
 
+    def spoilt(self, failed: Failed) -> bool:
+        """Whether buckets were chosen, and counted, with files that `failed`: then all is to be done without these."""
+        return self.buckets is not None and bool(failed)
+
     def in_memory(self, pool: ThreadPoolExecutor) -> tuple[np.ndarray, list[Path], Failed]:
         """The pictures (n, *event) uint8, their files, and those that cannot be decoded."""
         x, files, failed = np.empty((len(self.files), *self.event), np.uint8), list[Path](), Failed()

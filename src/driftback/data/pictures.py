@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 
 from driftback.arguments import near
 from driftback.data import cache, metadata
-from driftback.data.annotations import annotated
+from driftback.data.annotations import Annotations, annotated
 from driftback.data.bucketed import BUCKET, bucketed
 from driftback.data.cache import Decoded
 from driftback.data.dataset import Dataset, Finding
@@ -54,8 +54,12 @@ def read(source: Any, options: Options) -> Dataset:
     asked: tuple[object, ...] = (options.size, options.channels, options.aspect)
     if options.aspect == BUCKET and known is not None:
         asked += (known.shapes, known.ground)
-    name = cache.key(folder, tree.pictures, asked)
-    decoded = cache.find(name) or _decoded(folder, tree.pictures, options, name)
+    # What is left out for want of a line counts for nothing below: not for the size, the channels, or the buckets.
+    lines, called = metadata.read(folder, tree.metadata, tree.pictures), folder.name or str(folder)
+    whole = _said(_names(tree.pictures, folder), folder, lines, options, called)[0]
+    chosen = [file for file, keep in zip(tree.pictures, whole.keep, strict=True) if keep]
+    name = cache.key(folder, chosen, asked)
+    decoded = cache.find(name) or _decoded(folder, chosen, options, name)
     findings = [*tree.findings, *decoded.findings]
     x = decoded.x
     if isinstance(x, Rows):
@@ -63,12 +67,10 @@ def read(source: Any, options: Options) -> Dataset:
         where = f"decoded pictures are kept in {cache.home() / name} ({x.nbytes / 1e6:,.0f} MB)"
         findings.append(Finding("note", where if held else f"{where}, and read from there bit by bit", len(x)))
         x = np.asarray(x) if held else x
-    lines, name = metadata.read(folder, tree.metadata, tree.pictures), folder.name or str(folder)
-    told: list[Finding] = []
-    y, classes = _classes([folder / file for file in decoded.files], folder, told, beside=bool(lines.of))
-    said = annotated(decoded.files, lines, options, name, labelled=y is not None)
-    findings += [*(told if said.y is None else ()), *lines.findings, *said.findings]
-    kept = Dataset(x, None if said.y is not None else y, "pictures", name=name, value_range=(0.0, 255.0))
+    said, y, classes, told = _said(decoded.files, folder, lines, options, called)
+    left_out = [found for found in whole.findings if found.level == "warning"]
+    findings += [*(told if said.y is None else ()), *lines.findings, *left_out, *said.findings]
+    kept = Dataset(x, None if said.y is not None else y, "pictures", name=called, value_range=(0.0, 255.0))
     if decoded.buckets is not None:
         kept = replace(kept, buckets=decoded.buckets, bucket=np.array(decoded.bucket, np.int64))
     kept = kept if said.keep.all() else kept.take(np.flatnonzero(said.keep))
@@ -83,12 +85,24 @@ def read(source: Any, options: Options) -> Dataset:
     )
 
 
-def _decoded(folder: Path, pictures: list[Path], options: Options, name: str) -> Decoded:
-    began = time.perf_counter()
+def _said(
+    files: Sequence[str], folder: Path, lines: metadata.Lines, options: Options, name: str
+) -> tuple[Annotations, np.ndarray | None, tuple[str, ...], list[Finding]]:
+    """What the metadata say of `files`, and their sub-folders: the class of each, the names, and what was noticed."""
+    told = list[Finding]()
+    y, classes = _classes([folder / file for file in files], folder, told, beside=bool(lines.of))
+    return annotated(files, lines, options, name, labelled=y is not None), y, classes, told
+
+
+def _decoded(
+    folder: Path, pictures: list[Path], options: Options, name: str, known: Sequence[tuple[Path, str]] = ()
+) -> Decoded:
+    """What can be decoded of `pictures`, kept under `name`; `known` are files that cannot, each with the reason."""
+    began, failed = time.perf_counter(), Failed()
     with workers() as pool:
         heads = list(zip(pictures, each(pool, look, pictures), strict=True))
         good = [(f, h) for f, h in heads if isinstance(h, Head)]
-        bad = [(f, h) for f, h in heads if isinstance(h, str)]
+        bad = [*known, *((f, h) for f, h in heads if isinstance(h, str))]
         if not good:
             raise BadInput(
                 f"none of the {len(bad)} pictures in {folder} can be read; the first, {bad[0][0].name}: {bad[0][1]}"
@@ -102,13 +116,17 @@ def _decoded(folder: Path, pictures: list[Path], options: Options, name: str) ->
             try:
                 with cache.building(name, work.event, work.nbytes) as building:
                     files, failed = work.onto_disk(pool, building)
-                    told = [*findings, *_left_out([*bad, *failed], files, folder)]
-                    building.finish(_names(files, folder), told, work.buckets, work.placed(files))
+                    if not work.spoilt(failed):
+                        told = [*findings, *_left_out([*bad, *failed], files, folder)]
+                        building.finish(_names(files, folder), told, work.buckets, work.placed(files))
                 if (found := cache.find(name)) is not None:
                     return found
             except OSError as error:
                 findings.append(_not_kept(work, error))
-        x, files, failed = work.in_memory(pool)
+        if not work.spoilt(failed):
+            x, files, failed = work.in_memory(pool)
+    if work.spoilt(failed):
+        return _decoded(folder, files, options, name, [*bad, *failed])
     said = (*findings, *_left_out([*bad, *failed], files, folder))
     decoded = Decoded(x, _names(files, folder), said, work.buckets, work.placed(files))
     if work.nbytes <= IN_MEMORY and time.perf_counter() - began > WORTH:

@@ -15,7 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor
 
-from driftback.data.buckets import Buckets
+from driftback.data.buckets import Buckets, named
 from driftback.data.dataset import Dataset
 from driftback.data.decimals import decimals_of, decimals_told
 from driftback.data.extent import LARGEST, SCALE_DOWN, declared_range, refuse_not_finite, too_large
@@ -117,9 +117,12 @@ class Preprocessing(BaseModel):
         """
         x = x if isinstance(x, Rows) else np.asarray(x)
         if x.shape[1:] != self.event or x.ndim != len(self.event) + 1:
+            shapes = () if self.buckets is None else self.buckets.shapes
+            known = f"pictures of {', '.join(map(named, shapes))} on a canvas" if shapes else "items"
             raise BadInput(
-                f"the model knows items of shape {self.event}; these have shape {x.shape[1:]} "
-                f"({len(x) if x.ndim else 1} of them)"
+                f"the model knows {known} of shape {self.event}; these have shape {x.shape[1:]} "
+                f"({len(x) if x.ndim else 1} of them): give {'a folder of pictures, or ' if shapes else ''}items of "
+                "that shape"
             )
         if x.dtype.kind not in "biuf":
             raise BadInput(f"values must be numbers, not {x.dtype}")

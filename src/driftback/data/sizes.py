@@ -67,21 +67,19 @@ def one_size(good: Sequence[tuple[Path, Head]], folder: Path, options: Options, 
 
 
 def side_for(sizes: Counter[Size]) -> int:
-    """The side of the square that is proposed: the largest that enlarges no picture, or 32."""
-    valid = _valid(sizes)
-    return valid[-1] if valid else 32
+    """The side of the square that is proposed: the largest of `SIDES` that enlarges no picture, or 32."""
+    return max((side for side in SIDES if side <= _least(sizes)), default=32)
 
 
-def _valid(sizes: Counter[Size]) -> list[int]:
-    least = min(min(size) for size in sizes)
-    return [side for side in SIDES if side <= least]
+def _least(sizes: Counter[Size]) -> int:
+    return min(min(size) for size in sizes)
 
 
 def _proposed(sizes: Counter[Size]) -> str:
-    valid, side = _valid(sizes), side_for(sizes)
+    side = side_for(sizes)
     size, square = best(side, sizes), (side, side)
     said = f"choose one with --size {side} (in Python size={side})"
     if lost(square, sizes) - lost(size, sizes) >= WORTH:
         said += f", or --size {size[0]}x{size[1]}, whose crop loses {lost(size, sizes):.0%} of the area, not "
         said += f"{lost(square, sizes):.0%}"
-    return said + (f"; sizes that enlarge none: {', '.join(map(str, valid))}" if valid else "")
+    return f"{said}; up to --size {_least(sizes)} none is enlarged"

@@ -7,29 +7,32 @@ leaves nothing half-written.
 from __future__ import annotations
 
 import csv
+import json
 import math
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from driftback.data.buckets import middle
 from driftback.data.layouts import LAYOUTS, layout_of
+from driftback.data.metadata import FILE_NAME
 from driftback.errors import BadInput
 from driftback.files import writing
 
 
 @dataclass(frozen=True)
 class Content:
-    """What is to be written: items `x` (n, *event), column names, a class name per item, the range of pictures, and the
-    `shapes` (n, 2) that they have in the middle of their canvas.
+    """What is to be written: items `x` (n, *event), column names, a class name per item, the range of pictures, the
+    `shapes` (n, 2) that they have in the middle of their canvas, and what else goes `beside` the items, by name.
     """
 
     x: np.ndarray
@@ -38,6 +41,12 @@ class Content:
     bounds: tuple[float, float] | None
     label: str = "label"
     shapes: np.ndarray | None = None
+    beside: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def told(self) -> list[list[Any]]:
+        """The columns of `beside`, with None for a number that is missing."""
+        return [[None if one != one else one for one in column.tolist()] for column in self.beside.values()]
 
 
 def write(
@@ -49,6 +58,7 @@ def write(
     bounds: tuple[float, float] | None = None,
     label: str = "label",
     shapes: np.ndarray | None = None,
+    beside: Mapping[str, Sequence[Any] | np.ndarray] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write items `x` (n, *event) to `out` by its suffix: .npy, .npz (x and y), .csv, .png (a grid); none: a folder.
@@ -56,18 +66,22 @@ def write(
     `columns` heads a .csv, `labels` (n,) become its last column, named `label`, y in an .npz, and sub-folders in a
     folder. `bounds` is the range of pictures (the preprocessing's `bounds`), black to white; without it bytes are
     0..255 and other values min..max. Pictures that have `shapes` (n, 2), as `Model.shapes` gives them, are cropped to
-    these in a .png and a folder; an .npz has them as shape. Folders on the way are made. Raises BadInput for an unknown
-    suffix, contents that do not suit it, and a place that is taken (unless `overwrite`; a folder that holds anything
-    else than pictures is never replaced) or cannot be written.
+    these in a .png and a folder; an .npz has them as shape. `beside` has captions or numbers (n,) by name: further
+    columns of a .csv, arrays of an .npz, and in a folder the columns of a metadata.jsonl. Folders on the way are made.
+    Raises BadInput for an unknown suffix, contents that do not suit it, and a place that is taken (unless `overwrite`;
+    a folder that holds anything else than samples is never replaced) or cannot be written.
     """
     target = Path(out).expanduser()
     if labels is not None and len(labels) != len(x):
         raise BadInput(f"{len(labels)} labels for {len(x)} items: give one label per item")
     if shapes is not None and np.shape(shapes) != (len(x), 2):
         raise BadInput(f"shapes of shape {np.shape(shapes)} for {len(x)} items: give a height and a width for each")
+    also = {name: np.asarray(column) for name, column in (beside or {}).items()}
+    if wrong := [name for name, column in also.items() if column.shape != (len(x),)]:
+        raise BadInput(f"{wrong[0]} has shape {also[wrong[0]].shape} for {len(x)} items: give one per item")
     names = None if labels is None else tuple(str(name) for name in labels)
     shapes = None if shapes is None else np.asarray(shapes)
-    content = Content(np.asarray(x), tuple(columns), names, bounds, label, shapes)
+    content = Content(np.asarray(x), tuple(columns), names, bounds, label, shapes, also)
     suffix = target.suffix.lower()
     if suffix not in WRITERS:
         raise BadInput(
@@ -86,7 +100,10 @@ def write(
 
 
 OWN_NAME = re.compile(r"\d+\.png")
-"""The names of samples in a folder; a folder with any other file is a person's own and never replaced."""
+METADATA, FIRST = "metadata.jsonl", b'{"file_name": "00000'
+"""The names of samples in a folder, and of what is known of them, with how that begins; a folder with any other file is
+a person's own and never replaced.
+"""
 
 
 def _refuse_taken(target: Path, suffix: str, overwrite: bool) -> None:
@@ -99,9 +116,13 @@ def _refuse_taken(target: Path, suffix: str, overwrite: bool) -> None:
     if not overwrite:
         raise BadInput(f"{target} exists already: choose another name, or allow overwriting")
     inside = target.rglob("*") if target.is_dir() else ()
-    others = sorted(p.name for p in inside if p.is_file() and not OWN_NAME.fullmatch(p.name))
+    others = sorted(p.name for p in inside if p.is_file() and not _own(p))
     if others:
         raise BadInput(f"{target} holds {others[0]}, which is no sample written before: choose another name")
+
+
+def _own(path: Path) -> bool:
+    return bool(OWN_NAME.fullmatch(path.name)) or (path.name == METADATA and path.read_bytes().startswith(FIRST))
 
 
 @contextmanager
@@ -146,7 +167,7 @@ def _npy(content: Content, path: Path) -> None:
 
 
 def _npz(content: Content, path: Path) -> None:
-    arrays = {"x": content.x}
+    arrays = content.beside | {"x": content.x}
     if content.labels is not None:
         arrays["y"] = np.array(content.labels, dtype=np.str_)
     if content.shapes is not None:
@@ -166,8 +187,8 @@ def _csv(content: Content, path: Path) -> None:
     if len(head) != x.shape[1]:
         raise BadInput(f"{len(head)} column names for {x.shape[1]} columns: give one name per column")
     cells = [_cells(x[:, j]) for j in range(x.shape[1])]
-    named = head if content.labels is None else [*head, content.label]
-    rows = zip(*cells, *([] if content.labels is None else [content.labels]), strict=True)
+    named = [*head, *([] if content.labels is None else [content.label]), *content.beside]
+    rows = zip(*cells, *([] if content.labels is None else [content.labels]), *content.told, strict=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(named)
@@ -199,11 +220,19 @@ def _grid(content: Content, path: Path) -> None:
 
 def _folder(content: Content, path: Path) -> None:
     pictures = _bytes(content)
-    digits = max(5, len(str(len(pictures) - 1)))
+    digits, files = max(5, len(str(len(pictures) - 1))), list[str]()
     for i, picture in enumerate(_cut(content, pictures)):
         home = path if content.labels is None else path / _safe(content.labels[i])
         home.mkdir(exist_ok=True)
-        _image(picture).save(home / f"{i:0{digits}d}.png")
+        file = home / f"{i:0{digits}d}.png"
+        _image(picture).save(file)
+        files.append(file.relative_to(path).as_posix())
+    if content.beside:
+        lines = (
+            dict(zip((FILE_NAME, *content.beside), row, strict=True)) for row in zip(files, *content.told, strict=True)
+        )
+        text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
+        (path / METADATA).write_text(text, encoding="utf-8")
 
 
 def _cut(content: Content, pictures: np.ndarray) -> Iterator[np.ndarray]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from driftback.arguments import near
@@ -50,7 +51,7 @@ def folded(side: int, places: int) -> int:
     return 2 ** max(0, math.ceil(math.log2(side / places)))
 
 
-def _mlps(event: tuple[int, ...], options: dict[str, Any], fine: bool) -> Ladder:
+def _mlps(event: tuple[int, ...], options: dict[str, Any]) -> Ladder:
     def rung(width: int, depth: int) -> NetworkSpec:
         return NetworkSpec(kind="mlp", widths=(width,), depth=depth, **options)
 
@@ -60,7 +61,7 @@ def _mlps(event: tuple[int, ...], options: dict[str, Any], fine: bool) -> Ladder
     return Ladder(rungs, default, (default,))
 
 
-def _unets(event: tuple[int, ...], options: dict[str, Any], fine: bool) -> Ladder:
+def _unets(event: tuple[int, ...], options: dict[str, Any], fine: bool = False) -> Ladder:
     side = max(event[1:])
 
     def rung(widths: tuple[int, ...], depth: int, places: int) -> NetworkSpec:
@@ -79,7 +80,7 @@ def _unets(event: tuple[int, ...], options: dict[str, Any], fine: bool) -> Ladde
     return Ladder(rungs, "large", tuple(rungs))
 
 
-def _transformers(event: tuple[int, ...], options: dict[str, Any], fine: bool) -> Ladder:
+def _transformers(event: tuple[int, ...], options: dict[str, Any]) -> Ladder:
     def rung(width: int, depth: int, places: int) -> NetworkSpec:
         patch = folded(max(event[1:]), places)
         return NetworkSpec(kind="dit", widths=(width,), depth=depth, patch=patch, **options)
@@ -94,9 +95,11 @@ def _transformers(event: tuple[int, ...], options: dict[str, Any], fine: bool) -
     return Ladder(rungs, "medium", tuple(rungs))
 
 
-_Make = Callable[[tuple[int, ...], dict[str, Any], bool], Ladder]
+_Make = Callable[[tuple[int, ...], dict[str, Any]], Ladder]
 _POINTS: dict[str, _Make] = {"mlp": _mlps}
 _PICTURES: dict[str, _Make] = {"unet": _unets, "dit": _transformers}
+_FINE: dict[str, _Make] = {"unet": partial(_unets, fine=True)}
+"""The kinds that have other rungs where the finest detail counts."""
 KINDS = (*_POINTS, *_PICTURES)
 NAMES = ("tiny", "small", "medium", "large", "huge")
 
@@ -108,7 +111,7 @@ def kinds_for(event: tuple[int, ...]) -> tuple[str, ...]:
 
 def ladder(kind: str, event: tuple[int, ...], items: int, *, discrete: bool = False, fine: bool = False) -> Ladder:
     """The presets of `kind` for `items` items of shape `event`; `discrete` adds the table that a histogram fills, and
-    `fine` says that the finest detail counts.
+    `fine` says that the finest detail counts, for which U-Nets alone have other rungs.
 
     Raises BadInput for a kind that is not for such items.
     """
@@ -117,7 +120,7 @@ def ladder(kind: str, event: tuple[int, ...], items: int, *, discrete: bool = Fa
         what = "points" if len(event) == 1 else "pictures"
         raise BadInput(f"a network of kind {kind} is not for {what}; choose --network {' or '.join(known)}")
     options = {"dropout": dropout_of(event, items), "bias": discrete}
-    return (_POINTS | _PICTURES)[kind](event, options, fine)
+    return (_POINTS | _PICTURES | (_FINE if fine else {}))[kind](event, options)
 
 
 def preset(event: tuple[int, ...], items: int, *, discrete: bool = False) -> NetworkSpec:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
+from driftback.data.annotations import CAPTIONS
 from driftback.data.dataset import Dataset
 from driftback.data.vocabulary import Vocabulary, unheard, words
 from driftback.errors import BadInput
@@ -162,6 +163,10 @@ class Captions(BaseModel):
     def words(self, told: tuple[str, ...]) -> tuple[str, ...]:
         """Captions for people."""
         return told
+
+    def columns(self, told: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+        """Captions by the name that is read of a folder where none is given."""
+        return {CAPTIONS[0]: told}
 
     def told(self, asked: Any, n: int) -> tuple[str, ...]:
         """One sentence for all, or one each (n,), as captions (n,)."""

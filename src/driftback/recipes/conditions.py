@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
@@ -47,6 +47,9 @@ class Condition(Protocol):
     def words(self, told: Any) -> tuple[str, ...]:
         """What people read of it, (n,)."""
 
+    def columns(self, told: Any) -> dict[str, Any]:
+        """What is told of the items (n,), by the name that a file of samples gives it."""
+
     def doubts(self, told: Any) -> tuple[str, ...]:
         """A line for each thing in it that training has not seen."""
 
@@ -63,25 +66,29 @@ class Condition(Protocol):
 @dataclass(frozen=True)
 class Wanted:
     """What is asked of new items: a class `label`, a sentence `prompt`, or numbers `value`, and the `shape` of their
-    bucket, each one for all items or one per item; None where nothing is asked.
+    bucket, each one for all items or one per item; None where nothing is asked. Numbers may be `missing` (NaN) only
+    where they are those of real items.
     """
 
     label: Label = None
     prompt: Prompt = None
     value: Value = None
     shape: Shape = None
+    missing: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Given:
     """What `n` items are drawn on: `rows` (n, ...) for the network, `words` (n,) for people, and what is to be `said`
-    about it; None where the model knows no conditions. `bucket` (n,) is None where it knows no buckets.
+    about it; None where the model knows no conditions. `bucket` (n,) is None where it knows no buckets. `columns` are
+    the captions or numbers (n,) by name.
     """
 
     rows: np.ndarray | None
     words: tuple[str, ...] | None = None
     said: tuple[str, ...] = ()
     bucket: np.ndarray | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
 
 def learn(dataset: Dataset, text_encoder: str | None = None) -> Captions | Numbers | None:
@@ -122,7 +129,11 @@ def given(config: Config, n: int, wanted: Wanted, seed: int) -> Given:
         return Given(rows, names, bucket=bucket)
     asked, bucket = getattr(wanted, known.argument), buckets.drawn(config, n, wanted.shape, seed, None)
     told = known.drawn(n, seed) if asked is None else known.told(asked, n)
-    return Given(known.rows(told), known.words(told), () if asked is None else known.doubts(told), bucket)
+    rows = known.rows(told)
+    if wanted.value is not None and not wanted.missing and np.isnan(rows).any():
+        raise BadInput("a value is no number (nan): give one near those of the training data, or leave the value out")
+    doubts = () if asked is None else known.doubts(told)
+    return Given(rows, known.words(told), doubts, bucket, known.columns(told))
 
 
 def told_of(
@@ -207,7 +218,7 @@ def picked(config: Config, dataset: Dataset, n: int, seed: int) -> Wanted | None
         return None
     u = classes.uniform(n, seed, "picked")
     some = np.minimum((u * len(dataset)).astype(np.int64), len(dataset) - 1)
-    wanted = Wanted(shape=None if shapes is None else shapes[some])
+    wanted = Wanted(shape=None if shapes is None else shapes[some], missing=True)
     if known is not None:
         return wanted if told is None else replace(wanted, **{known.argument: known.take(told, some)})
     # A class has its own shapes: both are those of one item.
@@ -224,5 +235,6 @@ def drawn_on(config: Config, wanted: Wanted | None, *, held: bool) -> str | None
         also = "classes and " if wanted is not None and wanted.label is not None else ""
         return f"the samples were drawn on the {also}shapes of {whose}" if shaped else None
     if wanted is None or getattr(wanted, known.argument) is None:
-        return f"the samples were drawn on the {known.what} of the training items, for the others have none"
+        also = f", and on the shapes of {whose}" if shaped else ""
+        return f"the samples were drawn on the {known.what} of the training items, for the others have none{also}"
     return f"the samples were drawn on the {known.what}{' and shapes' if shaped else ''} of {whose}"

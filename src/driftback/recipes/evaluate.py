@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from driftback.arguments import whole
+from driftback.data import builtin
 from driftback.data.dataset import Dataset
 from driftback.data.loading import load as load_data
 from driftback.data.rows import Rows, Stack, blocks
@@ -113,7 +114,7 @@ def like(config: Config, source: str, **reading: Any) -> Dataset:
     """Other data, read as the model's own were unless `reading` says otherwise; columns are matched by name."""
     # What names columns and labels is in `alike`, which does not insist on labels that new data may well lack.
     recorded = {name: value for name, value in config.reading.items() if name in ("size", "channels", "aspect")}
-    if not reading and config.source is not None and Path(config.source).suffix == Path(source).suffix:
+    if not reading and not builtin.accepts(source) and Path(source).expanduser().is_dir():
         reading = recorded
     return _read(source, reading | {"alike": config.alike})
 

@@ -93,8 +93,10 @@ class Job:
 
     @property
     def finished(self) -> Summary | None:
-        """The summary of a training that had reached its end before, else None."""
-        if self.folder is None or self.state.step < self.config.plan.steps:
+        """The summary of a training that had reached its end before, else None; also where its weights were lost since,
+        which `finish` writes again.
+        """
+        if self.folder is None or self.state.step < self.config.plan.steps or not (self.folder / WEIGHTS).is_file():
             return None
         return last_summary(self.folder)
 

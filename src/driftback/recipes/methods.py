@@ -48,7 +48,7 @@ class Method:
     spikes: bool = False
     """Whether a coordinate has spikes at its ends; then data have levels (see `driftback.scores.spikes`)."""
     fine: bool = False
-    """Whether its networks have one finer resolution than the usual ones (see `driftback.networks.ladder`)."""
+    """Whether its U-Nets have one finer resolution than the usual ones (see `driftback.networks.ladder`)."""
     optimiser: str = "adamw"
     """The rule of a step where nothing is said (`driftback.training.optimisers`)."""
     waves: bool = False

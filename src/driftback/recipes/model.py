@@ -49,9 +49,9 @@ def block(event: Sequence[int]) -> int:
 class Model:
     """A denoiser and the config that it was made by. `fit` and `load` make it.
 
-    `sample` draws new items, `frames` shows their way back from noise; `score_samples` and `log_likelihood` give
-    log-densities, `bits_per_dim` their common unit; `driftback.evaluate(model)` judges it; `save` keeps it as a folder.
-    `classes` are the names to ask for, `config` holds all that it was made from.
+    `sample` draws new items, `shapes` tells those of pictures in buckets, `frames` shows the way back from noise;
+    `score_samples` and `log_likelihood` give log-densities, `bits_per_dim` their common unit;
+    `driftback.evaluate(model)` judges it, `save` keeps it; `classes` can be asked for, `config` holds all the rest.
     """
 
     config: Config
@@ -168,11 +168,11 @@ class Model:
         """Draw `n` new items, (n, *event) in the units, layout and dtype of the data.
 
         `label` is a class, `prompt` a sentence, `value` a number (or a dict of numbers by name), as the model knows
-        them, or one of these per item; without, they are drawn as in the training data. A word or a number that was not
-        seen in training is warned of. `shape` (height, width) is a bucket of pictures, which come on their canvas.
-        `guidance` >= 0 pushes towards what is asked for (0: none), `autoguidance` >= 0 away from the model as it was
-        after an eighth of its training (None: 0.5 with method `corrected`, else 0); either within `guidance_interval`
-        (lo, hi] of noise-to-data ratios, in deviations of the data, if it is given.
+        them, `shape` (height, width) one of `config.preprocessing.buckets.shapes`, or one of these per item; without,
+        they are drawn as in the training data. Words and numbers that were not seen in training are warned of.
+        `guidance` >= 0 (0: none) pushes towards what is asked for, `autoguidance` >= 0 away from the model after an
+        eighth of its training (None: 0.5 with method `corrected`, else 0), both within `guidance_interval` (lo, hi] of
+        noise-to-data ratios, in deviations of the data, if it is given.
         When nothing is said of the way back (or `steps="auto"`), the solver is fitted to the model, and as long as an
         error of .01 deviations of the data wants it; method `corrected` takes 18 steps of Heun's rule. `tolerance` asks
         for another error, `evaluations` for the best within a budget. `steps` fixes Heun's rule with so many steps and

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from driftback.errors import BadInput, DamagedModel
@@ -27,6 +28,12 @@ def stored(
         raise BadInput("nothing was held out, so no checkpoint is known to be the best; use the last one")
     if length is not None and checkpoint != "last":
         raise BadInput("an average of another length is made of the whole training; leave ema or checkpoint out")
+    if not path.is_file():
+        # A kill may have come before anything was kept: then nothing is lost, and a resume begins.
+        go_on = f"driftback fit {shlex.quote(config.source or 'SOURCE')} --out {shlex.quote(str(folder))} --resume"
+        raise DamagedModel(
+            f"{path} is missing, as before the first checkpoint: train it with {go_on}, or copy the whole folder"
+        )
     weights, about = read_tensors(path)
     if length is not None:
         other, step = averaged(folder, length)
