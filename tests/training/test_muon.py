@@ -37,8 +37,13 @@ def test_singular_values_become_nearly_one(shape: tuple[int, ...]) -> None:
     assert (core - torch.diag_embed(core.diagonal(dim1=-2, dim2=-1))).abs().max() < 1e-4
 
 
-def test_nothing_is_made_of_nothing() -> None:
+def test_nothing_is_made_of_nothing_but_weights_decay() -> None:
     assert torch.equal(orthogonal(torch.zeros(2, 4, 8)), torch.zeros(2, 4, 8))
+    layer = nn.Linear(32, 16, bias=False)
+    before = layer.weight.detach().clone()
+    layer.weight.grad = torch.zeros(16, 32)
+    OPTIMISERS["muon"](layer, PLAN).step()
+    assert torch.allclose(layer.weight, before * (1 - 0.01 * 0.1), rtol=1e-6)
 
 
 def test_a_step_is_as_large_as_adams_and_decays() -> None:
