@@ -83,7 +83,7 @@ def test_all_are_in_the_record(bits, tmp_path, monkeypatch) -> None:
     assert names[:3] == ["histogram per pixel", "mixture of Gaussians", "PixelCNN"]
     network = found["rows"][2]["facts"]
     tried = network["tried for a tenth of the time"]
-    assert len(tried) == 7
+    assert len(tried) == 8
     chosen = f"{network['optimiser']}, batch {network['batch']}, rate {network['rate']:g}"
     assert tried[chosen] == min(tried.values())
     assert all(len(row["each"]) == 50 for row in found["rows"])

@@ -59,10 +59,26 @@ def test_metadata_of_others_are_never_replaced(tmp_path):
     """Samples with theirs are; a person's own captions, beside pictures with numbers for names, are not."""
     for _ in range(2):
         write(PICTURES, tmp_path / "ours", beside={"text": ["a hat"] * 20}, overwrite=True)
-    write(PICTURES, tmp_path / "theirs")
-    (tmp_path / "theirs" / "metadata.jsonl").write_text('{"text": "my hat", "file_name": "00000.png"}\n')
-    with pytest.raises(BadInput, match=r"holds metadata\.jsonl, which is no sample"):
-        write(PICTURES, tmp_path / "theirs", overwrite=True)
+    home = tmp_path / "theirs"
+    home.mkdir()
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(home / "00000.png")
+    (home / "metadata.jsonl").write_text('{"file_name": "00000.png", "text": "my hat"}\n')
+    for _ in range(2):
+        with pytest.raises(BadInput, match=r"holds metadata\.jsonl, which is no sample"):
+            write(PICTURES, home, overwrite=True)
+        # Not even where samples were copied to them.
+        (home / "00001.png").write_bytes((tmp_path / "ours" / "00001.png").read_bytes())
+    for _ in range(2):
+        write(PICTURES, tmp_path / "named", labels=["a", "b"] * 10, beside={"text": ["a hat"] * 20}, overwrite=True)
+
+
+def test_names_that_an_npz_keeps_for_itself(tmp_path):
+    beside = {name: RNG.normal(size=20) for name in ("x", "y", "file", "allow_pickle", "shape", "age")}
+    out = write(PICTURES, tmp_path / "new.npz", beside=beside, labels=["a", "b"] * 10)
+    with np.load(out, allow_pickle=False) as arrays:
+        assert sorted(arrays) == sorted(["x", "y", "age"] + [f"{name} given" for name in beside if name != "age"])
+        np.testing.assert_array_equal(arrays["x"], PICTURES)
+        np.testing.assert_array_equal(arrays["file given"], beside["file"])
 
 
 @pytest.mark.parametrize("event", [(6, 5), (6, 5, 3), (3, 6, 5), (6, 5, 4)])

@@ -161,7 +161,7 @@ def test_bad_values_are_refused(aged: Model, asked: dict, told: str) -> None:
 def test_what_is_drawn_on_has_the_names_of_files(captioned: Model, aged: Model) -> None:
     """`y` is what an .npz calls labels."""
     assert captioned.given(2, Wanted(prompt="red left")).columns == {"text": ("red left", "red left")}
-    assert {name: list(one) for name, one in aged.given(2, Wanted(value=2.0)).columns.items()} == {"value": [2.0, 2.0]}
+    assert {name: list(one) for name, one in aged.given(2, Wanted(value=2.0)).columns.items()} == {"y": [2.0, 2.0]}
 
 
 def test_missing_numbers_of_real_items_are_no_mistake(aged: Model) -> None:

@@ -171,6 +171,9 @@ def test_a_model_before_its_first_checkpoint_says_how_to_go_on(tmp_path: Path, n
         pass
     job.finish()
     db.load(out)
+    (out / "training" / "best.safetensors").unlink()
+    with pytest.raises(db.DamagedModel, match=r"best\.safetensors is missing; use the last checkpoint"):
+        db.load(out, checkpoint="best")
     assert prepare("two-moons", out=out, resume=True, n=100).finished is not None
     (out / "weights.safetensors").unlink()
     again = prepare("two-moons", out=out, resume=True, n=100)

@@ -237,8 +237,9 @@ def test_captions_are_learned_where_there_is_much_noise() -> None:
     """The default method's noise levels for captions lie higher, and reach as low; a paper's are its own."""
     x, said = pictures(80), [f"a {'red' if k % 2 else 'blue'} thing of {k % 30}" for k in range(80)]
 
-    def ratios(method: str, **told: Any) -> list[float]:
+    def ratios(method: str, old: bool = False, **told: Any) -> list[float]:
         config = prepare(x, method=method, steps=4, batch=16, **told).config
+        config = config.model_copy(update={"plan": config.plan.model_copy(update={"noise": None})}) if old else config
         u = torch.tensor([0.0013499, 0.5], dtype=torch.float64)  # three deviations below, and the middle
         process = Diffusion(METHODS[method].schedule(config.spread), (3, 4, 4), config.spread)
         t = training_times(config).quantile(u, process)
@@ -248,6 +249,9 @@ def test_captions_are_learned_where_there_is_much_noise() -> None:
     assert ratios("corrected") == pytest.approx(usual, rel=1e-3)
     assert ratios("corrected", numbers=np.linspace(0, 1, 80)) == pytest.approx(usual, rel=1e-3)
     assert ratios("edm", captions=said) == pytest.approx(usual, rel=1e-3)
+    assert ratios("corrected", old=True, captions=said) == pytest.approx(usual, rel=1e-3), (
+        "a training goes on as it was"
+    )
     assert ratios("corrected", captions=said) == pytest.approx([np.exp(-0.2 - 3 * 1.8), np.exp(-0.2)], rel=1e-3)
 
 

@@ -23,7 +23,10 @@ def test_the_methods_of_papers_keep_adamw() -> None:
         job = prepare(x, method=method, steps=2, batch=8, network="tiny")
         assert job.config.plan.optimiser == optimiser
         assert isinstance(job.state.optimiser, Muon) == (optimiser == "muon")
-    assert prepare(x, method="spikes", optimiser="adamw", steps=2, batch=8).config.plan.optimiser == "adamw"
+    few = {"steps": 2, "batch": 8}
+    assert prepare(x, method="spikes", optimiser="adamw", **few).config.plan.optimiser == "adamw"
+    assert prepare(x, method="spikes", network="dit-tiny", **few).config.plan.optimiser == "adamw"
+    assert prepare(x, method="spikes", network="dit-tiny", optimiser="muon", **few).config.plan.optimiser == "muon"
 
 
 def test_a_resume_keeps_to_its_optimiser(tmp_path: Path) -> None:

@@ -74,14 +74,17 @@ def test_the_running_mean_looks_ahead() -> None:
 
 @pytest.mark.parametrize("kind", ["unet", "dit", "mlp"])
 def test_first_and_last_layers_and_embeddings_are_adams(kind: str) -> None:
-    event = (1, 8, 8) if kind != "mlp" else (2,)
+    """Of many channels too, as colour pictures that are folded have them."""
+    event = (3, 8, 8) if kind != "mlp" else (20,)
     spec = NetworkSpec(kind=kind, widths=(16, 32) if kind == "unet" else (32,), depth=1)  # type: ignore[arg-type]
-    network = build(spec, event[0], event[0], event, 10)
+    network = build(spec, 20 if kind == "mlp" else 24, 20 if kind == "mlp" else 24, event, 10)
     hidden = {id(p) for p in hidden_matrices(network)}
     outer = {name for name, p in network.named_parameters() if p.ndim > 1 and id(p) not in hidden}
-    assert hidden
-    assert all(min(p.shape[:2]) >= 16 for p in hidden_matrices(network))
-    assert any("label" in name or "embed" in name or "class" in name for name in outer), outer
+    inner = {name for name, p in network.named_parameters() if id(p) in hidden}
+    assert {"body.enter.weight", "body.leave.weight"} <= outer
+    assert any("film" in name for name in outer)
+    assert any(part in name for name in outer for part in ("label", "embed", "class")), outer
+    assert any("first" in name or "wide" in name for name in inner), inner
     # What is not hidden is stepped as AdamW alone steps it, and everything is stepped once.
     alone = copy.deepcopy(network)
     both, adam = OPTIMISERS["muon"](network, PLAN), OPTIMISERS["adamw"](alone, PLAN)

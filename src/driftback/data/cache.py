@@ -29,7 +29,7 @@ from driftback.data.buckets import Buckets
 from driftback.data.dataset import Finding
 from driftback.data.rows import Rows, Stack, blocks, head_of
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same file would be decoded to other pixels, or is kept in another form."""
 MOST = 64 << 30
 """All sets together take at most so many bytes: those that were used longest ago go first, the newest stays."""

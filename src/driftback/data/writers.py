@@ -14,13 +14,14 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from driftback.data.buckets import middle
 from driftback.data.layouts import LAYOUTS, layout_of
@@ -67,7 +68,8 @@ def write(
     folder. `bounds` is the range of pictures (the preprocessing's `bounds`), black to white; without it bytes are
     0..255 and other values min..max. Pictures that have `shapes` (n, 2), as `Model.shapes` gives them, are cropped to
     these in a .png and a folder; an .npz has them as shape. `beside` has captions or numbers (n,) by name: further
-    columns of a .csv, arrays of an .npz, and in a folder the columns of a metadata.jsonl. Folders on the way are made.
+    columns of a .csv, arrays of an .npz (where `RESERVED` names have another), and in a folder the columns of a
+    metadata.jsonl. Folders on the way are made.
     Raises BadInput for an unknown suffix, contents that do not suit it, and a place that is taken (unless `overwrite`;
     a folder that holds anything else than samples is never replaced) or cannot be written.
     """
@@ -100,10 +102,14 @@ def write(
 
 
 OWN_NAME = re.compile(r"\d+\.png")
-METADATA, FIRST = "metadata.jsonl", b'{"file_name": "00000'
-"""The names of samples in a folder, and of what is known of them, with how that begins; a folder with any other file is
-a person's own and never replaced.
+METADATA = "metadata.jsonl"
+"""The names of samples in a folder, and of what is known of them; a folder with any other file is a person's own and
+never replaced, nor one with such a file whose pictures do not say that they are ours.
 """
+MAKER = ("Software", "driftback")
+"""What every picture in a folder says of itself."""
+RESERVED = ("x", "y", "shape", "file", "allow_pickle")
+"""Names in an .npz that are taken: `beside` items of that name are called `NAME given` there."""
 
 
 def _refuse_taken(target: Path, suffix: str, overwrite: bool) -> None:
@@ -122,7 +128,16 @@ def _refuse_taken(target: Path, suffix: str, overwrite: bool) -> None:
 
 
 def _own(path: Path) -> bool:
-    return bool(OWN_NAME.fullmatch(path.name)) or (path.name == METADATA and path.read_bytes().startswith(FIRST))
+    if path.name != METADATA:
+        return bool(OWN_NAME.fullmatch(path.name))
+    pictures = [one for one in path.parent.rglob("*.png") if OWN_NAME.fullmatch(one.name)]
+    return bool(pictures) and all(map(_marked, pictures))
+
+
+def _marked(path: Path) -> bool:
+    with suppress(OSError), Image.open(path) as picture:
+        return picture.info.get(MAKER[0]) == MAKER[1]
+    return False
 
 
 @contextmanager
@@ -167,7 +182,8 @@ def _npy(content: Content, path: Path) -> None:
 
 
 def _npz(content: Content, path: Path) -> None:
-    arrays = content.beside | {"x": content.x}
+    arrays = {f"{name} given" if name in RESERVED else name: column for name, column in content.beside.items()}
+    arrays["x"] = content.x
     if content.labels is not None:
         arrays["y"] = np.array(content.labels, dtype=np.str_)
     if content.shapes is not None:
@@ -220,12 +236,13 @@ def _grid(content: Content, path: Path) -> None:
 
 def _folder(content: Content, path: Path) -> None:
     pictures = _bytes(content)
-    digits, files = max(5, len(str(len(pictures) - 1))), list[str]()
+    digits, files, mark = max(5, len(str(len(pictures) - 1))), list[str](), PngInfo()
+    mark.add_text(*MAKER)
     for i, picture in enumerate(_cut(content, pictures)):
         home = path if content.labels is None else path / _safe(content.labels[i])
         home.mkdir(exist_ok=True)
         file = home / f"{i:0{digits}d}.png"
-        _image(picture).save(file)
+        _image(picture).save(file, pnginfo=mark)
         files.append(file.relative_to(path).as_posix())
     if content.beside:
         lines = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,9 +11,8 @@ from torch import Tensor
 from driftback.networks.presets import build
 from driftback.processes.diffusion import Diffusion
 from driftback.recipes import buckets
-from driftback.recipes.captions import Captions
 from driftback.recipes.config import Config
-from driftback.recipes.methods import METHODS
+from driftback.recipes.methods import METHODS, noise_law
 from driftback.scores.learned import LearnedDenoiser
 from driftback.training.times import TimeLaw
 from driftback.training.weightings import WEIGHTINGS
@@ -44,8 +44,8 @@ def training_times(config: Config) -> TimeLaw:
     """The law of the noise levels that the model of `config` is trained on."""
     method, event = METHODS[config.method], config.preprocessing.internal_event
     process = Diffusion(method.schedule(config.spread), event, config.spread)
-    captioned = method.captioned if isinstance(config.condition, Captions) else None
-    return WEIGHTINGS[config.plan.weighting].law((captioned or method.times)(config.spread, event), process)
+    times = method.times if config.plan.noise is None else partial(noise_law, *config.plan.noise)
+    return WEIGHTINGS[config.plan.weighting].law(times(config.spread, event), process)
 
 
 def encoded_levels(config: Config) -> tuple[float, float, int]:

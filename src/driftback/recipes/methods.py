@@ -35,8 +35,8 @@ class Method:
     schedule: Callable[[float], Schedule]
     predicts: Callable[[float], Parametrisation]
     times: Callable[[float, Sequence[int]], TimeLaw]
-    captioned: Callable[[float, Sequence[int]], TimeLaw] | None = None
-    """The times of items with captions, where these are others."""
+    captioned: tuple[float, float] | None = None
+    """The mean and deviation of log(sigma / 2 sd) for items with captions, where these are others."""
     on_levels: bool = False
     """Whether data on few levels are treated as such (see `driftback.scores.parametrisation.Levels`)."""
     closed_form: Literal["", "corrected", "shown"] = ""
@@ -77,16 +77,14 @@ class Method:
         return Fourier(self.predicts(spread)) if self.waves and len(event) > 1 else self.predicts(spread)
 
 
+def noise_law(mean: float, deviation: float, spread: float, event: Sequence[int]) -> TimeLaw:
+    """log sigma ~ N(log(2 spread) + mean, deviation^2)."""
+    return LogNormalRatio(mean + math.log(2 * spread), deviation)
+
+
 def _edm_times(spread: float, event: Sequence[int]) -> TimeLaw:
     """EDM's law for pictures; a wider one for points, whose structure may be of any size (measured on eight shapes)."""
-    return LogNormalRatio(-1.2 + math.log(2 * spread), 1.2 if len(event) > 1 else 1.6)
-
-
-def _captioned_times(spread: float, event: Sequence[int]) -> TimeLaw:
-    """More of much noise, for what a caption says is all that is known there, and each says something else; wide, so
-    that detail is learned too. Measured on emoji (docs/benchmarks.md).
-    """
-    return LogNormalRatio(-0.2 + math.log(2 * spread), 1.8)
+    return noise_law(-1.2, 1.2 if len(event) > 1 else 1.6, spread, event)
 
 
 CHAIN = DiscreteChain(betas_of(Cosine(), 4000))
@@ -106,7 +104,8 @@ METHODS: dict[str, Method] = {
         lambda spread: EDM(160 * spread),
         predict_edm,
         _edm_times,
-        captioned=_captioned_times,
+        # More of much noise, for what a caption says is all that is known there; wide, so that detail is learned too.
+        captioned=(-0.2, 1.8),
         closed_form="corrected",
         optimiser="muon",
         # Measured on Fashion-MNIST after 5 and 30 minutes (docs/benchmarks.md); 18 steps are EDM's for small pictures.

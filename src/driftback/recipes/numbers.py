@@ -89,8 +89,8 @@ class Numbers(BaseModel):
         return tuple(", ".join(f"{a}={v:.6g}" for a, v in zip(self.names, row, strict=True)) for row in told)
 
     def columns(self, told: np.ndarray) -> dict[str, np.ndarray]:
-        """The numbers (n,) by their names; y, which is what an .npz calls labels, is a value."""
-        return {"value" if name == "y" else name: told[:, j] for j, name in enumerate(self.names)}
+        """The numbers (n,) by their names."""
+        return {name: told[:, j] for j, name in enumerate(self.names)}
 
     def told(self, asked: Any, n: int) -> np.ndarray:
         """One number, one each (n,), k each (n, k), or a dict of those by name, as numbers (n, k) float64."""

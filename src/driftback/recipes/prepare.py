@@ -34,6 +34,7 @@ from driftback.recipes import config as configs
 from driftback.recipes import folder as folders
 from driftback.recipes.assembly import signal_warning, training_times
 from driftback.recipes.budget import usual_batch
+from driftback.recipes.captions import Captions
 from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
 from driftback.recipes.early import early_step, read_early
@@ -161,9 +162,11 @@ def prepare(
                     f"the training in {folder} was planned with {name} {planned[name]}, not {value}: leave "
                     f"--{name.replace('_', '-')} out to go on, or start anew with --force"
                 )
-        if network is not None and not network_asked(
-            network, prepared.internal_event, len(items), fine=METHODS[old.method].fine
-        ).agrees(old.network):
+        # Presets of older models of a method that sees detail now were the usual ones.
+        event, rungs = prepared.internal_event, {METHODS[old.method].fine, False}
+        if network is not None and not any(
+            network_asked(network, event, len(items), fine=fine).agrees(old.network) for fine in rungs
+        ):
             raise BadInput(
                 f"the training in {folder} was planned with a network of kind {old.network.kind} and widths "
                 f"{'-'.join(map(str, old.network.widths))}: leave --network out to go on, or start anew with --force"
@@ -203,7 +206,9 @@ def prepare(
                 augment=transforms or (),
                 weighting=weighting or "simple",
                 times=times or METHODS[name].draws,
-                optimiser=optimiser or METHODS[name].optimiser,
+                # Measured (docs/methods.md): transformers learn no faster by it.
+                optimiser=optimiser or (METHODS[name].optimiser if choice.spec.kind == "unet" else "adamw"),
+                noise=METHODS[name].captioned if isinstance(condition, Captions) else None,
             ),
             closed_form=closed_form_for(
                 len(items), math.prod(items.event), counts, conditions.features(condition), METHODS[name].closed_form

@@ -28,6 +28,8 @@ def stored(
         raise BadInput("nothing was held out, so no checkpoint is known to be the best; use the last one")
     if length is not None and checkpoint != "last":
         raise BadInput("an average of another length is made of the whole training; leave ema or checkpoint out")
+    if not path.is_file() and (folder / WEIGHTS).is_file():
+        raise DamagedModel(f"{path} is missing; use the last checkpoint, or copy the whole folder")
     if not path.is_file():
         # A kill may have come before anything was kept: then nothing is lost, and a resume begins.
         go_on = f"driftback fit {shlex.quote(config.source or 'SOURCE')} --out {shlex.quote(str(folder))} --resume"

@@ -6,8 +6,9 @@ nearest orthogonal matrix, U V^T of M = U S V^T, found by five rounds of a polyn
     X <- a X + b (X X^T) X + c (X X^T)^2 X,   X = M / |M| at first
 
 (Jordan et al. 2024, kellerjordan.github.io/posts/muon), and scaled to the usual size of AdamW's,
-.2 sqrt(max(rows, columns)) (Liu et al. 2025, arXiv 2502.16982, equation 4). Layers of few channels, such as the first
-and the last, embeddings, offsets and scales take AdamW's steps (Loshchilov and Hutter 2019, arXiv 1711.05101).
+.2 sqrt(max(rows, columns)) (Liu et al. 2025, arXiv 2502.16982, equation 4). The first and the last layer, those that
+turn what is told into scales and shifts, embeddings, offsets and scales take AdamW's steps (Loshchilov and Hutter 2019,
+arXiv 1711.05101).
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ MOMENTUM = 0.95
 POLYNOMIAL = (3.4445, -4.7750, 2.0315)
 """a, b and c, chosen by Jordan for the steepest slope at 0: singular values end between 0.7 and 1.2, not at 1."""
 ROUNDS = 5
+OUTER = ("enter", "leave", "film")
+"""Layers of these names keep AdamW: what comes in and what goes out has a basis of its own, and so have scales."""
 NARROW = 16
-"""A layer with fewer channels on one side has few directions: mostly the first and the last, which AdamW steps."""
+"""And so do layers with fewer channels on one side, which have few directions."""
 
 
 def hidden_matrices(network: nn.Module) -> list[nn.Parameter]:
-    """The weights of the linear and convolutional layers of `network` with `NARROW` channels or more on both sides."""
-    weights = [m.weight for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    """The weights of the linear and convolutional layers of `network` but for `OUTER` and `NARROW` ones."""
+    layers = [m for name, m in network.named_modules() if name.rpartition(".")[2] not in OUTER]
+    weights = [m.weight for m in layers if isinstance(m, nn.Linear | nn.Conv2d)]
     return [p for p in weights if isinstance(p, nn.Parameter) and p.requires_grad and min(p.shape[:2]) >= NARROW]
 
 

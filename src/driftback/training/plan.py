@@ -32,6 +32,9 @@ class Plan(BaseModel):
     weighting: str = Field(default="simple", description="how much each noise level counts (training/weightings.py)")
     optimiser: str = Field(default="adamw", description="the rule of a step (training/optimisers.py)")
     times: str = Field(default="stratified", description="how noise levels are drawn (training/drawing.py)")
+    noise: tuple[float, float] | None = Field(
+        default=None, description="mean and deviation of log(sigma / 2 sd), sd the data's; None: the method's law"
+    )
     snapshots: int = Field(default=0, ge=0, description="how often averages are kept for others (training/posthoc.py)")
 
     @field_validator("augment")
