@@ -5,7 +5,7 @@ the same whatever their size: p x p pixels become one place until at most `place
 p = 2^ceil(log2(side / places)).
 
 Where the finest detail counts, as in likelihoods, a U-Net that folds pixels has one resolution more instead, at half
-the folding and of half the width, which costs up to twice as much.
+the folding and of half the width, which costs between half and twice as much.
 """
 
 from __future__ import annotations
