@@ -251,8 +251,6 @@ def test_captions_are_learned_where_there_is_much_noise() -> None:
     assert ratios("edm", captions=said) == pytest.approx(usual, rel=1e-3)
     # A training that was planned before goes on as it was.
     assert ratios("corrected", old=True, captions=said) == pytest.approx(usual, rel=1e-3)
-        "a training goes on as it was"
-    )
     assert ratios("corrected", captions=said) == pytest.approx([np.exp(-0.2 - 3 * 1.8), np.exp(-0.2)], rel=1e-3)
 
 
