@@ -74,6 +74,7 @@ def test_populations_find_them() -> None:
     assert of_islands(led())
 
 
+@pytest.mark.slow
 def test_a_population_that_is_not_copied_by_weight_is_refused(monkeypatch) -> None:
     """Each mode keeps what the reference puts near it."""
     monkeypatch.setattr(resampling, "systematic", lambda shares, n, rng: torch.arange(n))
