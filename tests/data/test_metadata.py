@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from driftback.data import load, pictures
+from driftback.data import load, metadata, pictures
+from driftback.data.annotations import annotated
+from driftback.data.reader import Options
 from driftback.data.rows import Rows
 from driftback.errors import BadInput
 
@@ -159,6 +161,14 @@ def test_lines_of_no_use_are_counted_and_named(folder):
     assert load(folder, caption="text", numbers=("age",)).captions == ("four",)
     # The pictures that are left are the right ones when they stay on the disk, too.
     assert load(folder, size=4).x.tolist() == dataset.x.tolist()
+
+
+def test_what_is_said_belongs_to_the_pictures_that_are_kept(folder):
+    (folder / "metadata.jsonl").write_text(TROUBLE)
+    lines = metadata.read(folder, [folder / "metadata.jsonl"], [folder / name for name in NAMES])
+    said = annotated(NAMES, lines, Options(), "x", labelled=False)
+    assert said.keep.tolist() == [True, False, False, True]
+    assert said.captions == ("one", "four")
 
 
 def test_pictures_on_the_disk_are_left_out_alike(folder, monkeypatch):
