@@ -74,6 +74,7 @@ class Muon(torch.optim.AdamW):
             for p, gradient in same:
                 state = self.state[p]
                 if not state:
+                    # AdamW asks every state for its step when one is loaded.
                     state["step"], state["mean"] = torch.zeros(()), torch.zeros_like(p)
                 state["step"] += 1
                 state["mean"].lerp_(gradient, 1 - MOMENTUM)
