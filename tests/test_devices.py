@@ -175,6 +175,7 @@ def same(here: Any, there: Any) -> None:
 
 
 BY_LEVELS = {"levels", "spikes"}
+OTHERS = [name for name in METHODS if name not in BY_LEVELS | {"edm"} and not METHODS[name].remembers]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,7 @@ BY_LEVELS = {"levels", "spikes"}
         ("points", "edm"),
         ("points", "levels"),
         ("pictures", "levels"),
-        *[pytest.param("points", name, marks=pytest.mark.slow) for name in METHODS if name not in BY_LEVELS | {"edm"}],
+        *[pytest.param("points", name, marks=pytest.mark.slow) for name in OTHERS],
         ("pictures", "spikes"),
         pytest.param("pictures", "edm", marks=pytest.mark.slow),
     ],

@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from driftback.distributions import Mixture
+from driftback.distributions import Mixture, recall
 from driftback.errors import BadInput
 from driftback.processes import SCHEDULES, Diffusion
-from driftback.scores import recorded
 from driftback.scores.exact import ExactDenoiser
 from driftback.scores.recorded import RecordedDenoiser
 
@@ -59,13 +58,13 @@ def test_chunks_change_nothing(monkeypatch):
     x = normal(17, 1, D)
     whole = RecordedDenoiser(VE, POINTS).denoised(x, 0.6)
     for entries in (1, 40, 100):
-        monkeypatch.setattr(recorded, "ENTRIES", entries)
+        monkeypatch.setattr(recall, "ENTRIES", entries)
         assert torch.allclose(RecordedDenoiser(VE, POINTS).denoised(x, 0.6), whole, rtol=1e-12, atol=1e-12)
 
 
 def test_far_points_in_a_later_chunk_change_nothing(monkeypatch):
     """Their weights vanish beside what came before, whatever the order."""
-    monkeypatch.setattr(recorded, "ENTRIES", 2 * D)
+    monkeypatch.setattr(recall, "ENTRIES", 2 * D)
     points = torch.cat([POINTS[:2], POINTS[:2] + 1000, POINTS[:2] - 1000])
     near = RecordedDenoiser(VE, POINTS[:2]).denoised(POINTS[:2], 0.3)
     for order in ([0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0]):
@@ -90,6 +89,12 @@ def test_halfway_between_two_points_is_their_mean():
     middle = torch.tensor([[1000.25]], dtype=torch.float64)
     out = RecordedDenoiser(process, pair).denoised(middle, 1e-8 / 80)
     assert torch.allclose(out, middle, atol=1e-9)
+
+
+def test_halfway_is_halfway_where_squares_have_no_digits_left():
+    pair = torch.tensor([[1000.1], [1000.7]], dtype=torch.float64)
+    out = RecordedDenoiser(Diffusion(SCHEDULES["edm"](), (1,)), pair).denoised(pair.mean(0, keepdim=True), 1e-5 / 80)
+    assert torch.allclose(out, pair.mean(0), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["cosine", "straight"])

@@ -29,7 +29,8 @@ NETWORKS = (
 AUGMENT = (
     "Train on pictures that are also flipped or shifted, draw none such: flip, shift, or flip,shift. Default: none."
 )
-METHODS = "levels, corrected, spikes, edm, ddpm, iddpm, score-sde-vp, score-sde-sub-vp, score-sde-ve, vdm, flow"
+METHODS = "levels, corrected, spikes, edm, ddpm, iddpm, score-sde-vp, score-sde-sub-vp, score-sde-ve, vdm, flow, "
+METHODS += "recorded, smoothed, patches"
 
 
 def fit(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from driftback.networks.closed_form import ClosedForm
 from driftback.networks.embedding import ClassBias, Conditioning, Encoder
+from driftback.networks.memory import Memory
 
 
 class Backbone(nn.Module):
@@ -29,7 +30,7 @@ class Backbone(nn.Module):
         body: nn.Module,
         conditioning: Conditioning,
         bias: ClassBias | None = None,
-        closed_form: ClosedForm | None = None,
+        closed_form: ClosedForm | Memory | None = None,
     ) -> None:
         super().__init__()
         self.body, self.conditioning, self.bias, self.closed_form = body, conditioning, bias, closed_form

@@ -43,6 +43,8 @@ def bare(spec: NetworkSpec) -> NetworkSpec:
 
 def named(spec: NetworkSpec, event: tuple[int, ...], items: int) -> str:
     """The name of `spec` among the presets for such items; empty where it is none of them."""
+    if spec.kind == "none":
+        return ""
     return ladder(spec.kind, event, items).name_of(spec) or ladder(spec.kind, event, items, fine=True).name_of(spec)
 
 

@@ -20,6 +20,7 @@ from driftback.networks.backbone import Backbone
 from driftback.networks.closed_form import ClosedForm, ClosedFormSpec
 from driftback.networks.dit import DiT
 from driftback.networks.embedding import ClassBias, Conditioning, MakeEncoder
+from driftback.networks.memory import Memory, MemorySpec, Nothing
 from driftback.networks.mlp import MLP
 from driftback.networks.unet import UNet
 
@@ -29,7 +30,7 @@ class NetworkSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["mlp", "unet", "dit"]
+    kind: Literal["mlp", "unet", "dit", "none"]
     widths: tuple[PositiveInt, ...] = Field(min_length=1, description="U-Net: channels per resolution; else one width")
     depth: int = Field(ge=1, description="U-Net: blocks per resolution; MLP: layers; DiT: blocks")
     patch: int = Field(default=1, ge=1, description="U-Net, DiT: pixels folded into channels, per side")
@@ -54,7 +55,7 @@ def build(
     classes: int,
     *,
     seed: int = 0,
-    closed_form: ClosedFormSpec | None = None,
+    closed_form: ClosedFormSpec | MemorySpec | None = None,
     spread: float = 1.0,
     augment: int = 0,
     encoder: MakeEncoder | None = None,
@@ -68,7 +69,7 @@ def build(
         torch.default_generator.manual_seed(seed)
         conditioning = Conditioning(spec.conditioning, classes, encoder=encoder, augment=augment)
         bias = ClassBias((after, *event[1:]), classes) if spec.bias else None
-        known = None if closed_form is None else ClosedForm(closed_form, event, spread)
+        known = None if closed_form is None else _known(closed_form, event, spread)
         body = _BODIES[spec.kind](spec, before + (known.channels * event[0] if known else 0), after, event)
         return Backbone(body, conditioning, bias, known)
 
@@ -104,7 +105,15 @@ def _dit(spec: NetworkSpec, before: int, after: int, event: tuple[int, ...]) -> 
     )
 
 
-_BODIES = {"mlp": _mlp, "unet": _unet, "dit": _dit}
+def _none(spec: NetworkSpec, before: int, after: int, event: tuple[int, ...]) -> nn.Module:
+    return Nothing(after)
+
+
+def _known(spec: ClosedFormSpec | MemorySpec, event: tuple[int, ...], spread: float) -> ClosedForm | Memory:
+    return Memory(spec, event, spread) if isinstance(spec, MemorySpec) else ClosedForm(spec, event, spread)
+
+
+_BODIES = {"mlp": _mlp, "unet": _unet, "dit": _dit, "none": _none}
 
 
 FEW_ITEMS = 5_000

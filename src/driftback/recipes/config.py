@@ -15,6 +15,7 @@ from driftback.data.reader import Alike
 from driftback.errors import DamagedModel
 from driftback.files import write_text
 from driftback.networks.closed_form import ClosedFormSpec
+from driftback.networks.memory import MemorySpec
 from driftback.networks.presets import NetworkSpec
 from driftback.recipes.budget import Judging
 from driftback.recipes.captions import Captions
@@ -48,8 +49,8 @@ class Config(BaseModel):
     network: NetworkSpec
     plan: Plan
     judging: Judging = Judging()
-    closed_form: ClosedFormSpec | None = None
-    """The size of the mixture that the network corrects, where it does."""
+    closed_form: ClosedFormSpec | MemorySpec | None = None
+    """The size of the mixture that the network corrects, or of what is remembered in its place, where it is."""
     spread: float = Field(gt=0)
     """The standard deviation of the encoded training data."""
     centre: float = 0.0

@@ -31,6 +31,7 @@ from driftback.recipes.budget import MEASUREMENTS
 from driftback.recipes.config import Config
 from driftback.recipes.early import early_step, snapshot
 from driftback.recipes.log import LOG, Summary, last_summary
+from driftback.recipes.methods import METHODS
 from driftback.recipes.model import Model
 from driftback.recipes.previews import preview_steps
 from driftback.recipes.stored import WEIGHTS
@@ -126,7 +127,7 @@ class Job:
                 losses.append(step.loss)
                 self.seconds = time.perf_counter() - started
                 self.loggers.stepped(step, self.seconds)
-                if step.number == early_step(plan.steps):
+                if step.number == early_step(plan.steps) and not METHODS[self.config.method].remembers:
                     self.early = snapshot(self.state.average, self.folder, step.number)
                 if _falls(step.number, plan.steps, MEASUREMENTS):
                     self._measure(step, sum(losses) / len(losses))
@@ -160,7 +161,8 @@ class Job:
         """Write a checkpoint and the averaged weights, each whole or not at all."""
         if self.folder is None:
             return
-        checkpoint.save(self.state, self.folder / "training" / "state.safetensors", seconds=self.seconds)
+        if not METHODS[self.config.method].remembers:  # which is made again in a moment, and may be large
+            checkpoint.save(self.state, self.folder / "training" / "state.safetensors", seconds=self.seconds)
         write_tensors(self.folder / WEIGHTS, self.state.average.network.state_dict(), {"step": self.state.step})
 
     def finish(self) -> tuple[Model, Summary]:
@@ -213,7 +215,8 @@ class Job:
         measured = Measurement(step.number, seen, held)
         self.loggers.measured(measured)
         self.state.history.append(measured.as_json())
-        if self.folder is not None and self.verdict.best_step == step.number:
+        remembers = METHODS[self.config.method].remembers
+        if self.folder is not None and not remembers and self.verdict.best_step == step.number:
             path = self.folder / "training" / "best.safetensors"
             write_tensors(path, average.network.state_dict(), {"step": step.number})
         self._log(

@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from driftback.data.levels import Levels as Grid
 from driftback.errors import BadInput
+from driftback.networks.memory import Kind
 from driftback.processes.ddpm import DiscreteChain, betas_of
 from driftback.processes.schedules import EDM, VE, VP, Cosine, LogSNR, Schedule, Straight, SubVP
 from driftback.scores.fourier import Fourier
@@ -39,8 +40,10 @@ class Method:
     """The mean and deviation of log(sigma / 2 sd) for items with captions, where these are others."""
     on_levels: bool = False
     """Whether data on few levels are treated as such (see `driftback.scores.parametrisation.Levels`)."""
-    closed_form: Literal["", "corrected", "shown"] = ""
-    """Whether the network corrects a mixture's posterior mean, or is shown it (`driftback.networks.closed_form`)."""
+    closed_form: Literal["", "corrected", "shown", "recorded", "smoothed", "patches"] = ""
+    """Whether the network corrects a mixture's posterior mean, or is shown it (`driftback.networks.closed_form`), or
+    the items themselves stand in its place (`driftback.networks.memory`).
+    """
     draws: str = "stratified"
     """How noise levels are drawn from the law where nothing is said (`driftback.training.drawing.DRAWINGS`)."""
     bounds: bool = False
@@ -57,6 +60,11 @@ class Method:
     """What samples are drawn with where nothing is said of guidance."""
     steps: int | None = None
     """Heun's rule in so many steps draws where nothing is said; None: a solver that is fitted to the model."""
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the items are kept as they are, and nothing is trained."""
+        return self.closed_form in get_args(Kind)
 
     def parametrisation(
         self,
@@ -85,6 +93,11 @@ def noise_law(mean: float, deviation: float, spread: float, event: Sequence[int]
 def _edm_times(spread: float, event: Sequence[int]) -> TimeLaw:
     """EDM's law for pictures; a wider one for points, whose structure may be of any size (measured on eight shapes)."""
     return noise_law(-1.2, 1.2 if len(event) > 1 else 1.6, spread, event)
+
+
+def _remembered(about: str, kind: Kind) -> Method:
+    """A method without training: EDM's way back, in as many steps as its paper has for small pictures twice."""
+    return Method(about, lambda spread: EDM(160 * spread), predict_edm, _edm_times, closed_form=kind, steps=36)
 
 
 CHAIN = DiscreteChain(betas_of(Cosine(), 4000))
@@ -176,6 +189,18 @@ METHODS: dict[str, Method] = {
         predict_flow,
         lambda spread, event: UniformTimes(1e-4),
     ),
+    "recorded": _remembered(
+        "no training: the exact score of the recorded items, which it returns (Karras et al. 2022, arXiv 2206.00364)",
+        "recorded",
+    ),
+    "smoothed": _remembered(
+        "no training: that score smoothed, which ends between the items (Scarvelis et al. 2023, arXiv 2310.12395)",
+        "smoothed",
+    ),
+    "patches": _remembered(
+        "no training: pictures by the exact score of their patches (Kamb and Ganguli 2024, arXiv 2412.20292)",
+        "patches",
+    ),
 }
 
 MOST_LEVELS = 32
@@ -196,8 +221,10 @@ def default_method(levels: Grid | None, event: Sequence[int], items: int) -> str
     return "corrected" if bearable else "edm"
 
 
-def refuse_unfit(name: str, levels: Grid | None) -> None:
-    """Raise BadInput where the method of this name is not for such data."""
+def refuse_unfit(name: str, levels: Grid | None, event: Sequence[int]) -> None:
+    """Raise BadInput where the method of this name is not for data on such `levels`, of items of shape `event`."""
+    if METHODS[name].closed_form == "patches" and len(event) == 1:
+        raise BadInput("method patches is for pictures, and these are points; use --method smoothed or edm")
     if METHODS[name].spikes and levels is None:
         raise BadInput(
             f"method {name} is for values on levels, as pictures have, and these have none; use --method edm"

@@ -29,11 +29,11 @@ from driftback.files import write_text
 from driftback.networks.ladder import asked as network_asked
 from driftback.networks.presets import NetworkSpec
 from driftback.randomness import Rng
-from driftback.recipes import buckets, conditions
+from driftback.recipes import buckets, conditions, remembered
 from driftback.recipes import config as configs
 from driftback.recipes import folder as folders
 from driftback.recipes.assembly import signal_warning, training_times
-from driftback.recipes.budget import usual_batch
+from driftback.recipes.budget import Judging, usual_batch
 from driftback.recipes.captions import Captions
 from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
@@ -184,11 +184,14 @@ def prepare(
                 )
                 findings = (*findings, Finding("warning", f"{what}: starting again"))
         name = method or default_method(prepared.levels, items.event, len(items))
-        refuse_unfit(name, prepared.levels)
+        refuse_unfit(name, prepared.levels, items.event)
         spread = items.spread()
         counts = conditions.class_counts(condition, label, len(dataset.classes))
         kind = {"discrete": _discrete(name, prepared.levels), "fine": METHODS[name].fine}
-        choice = network_asked(network, items.event, len(items), **kind)
+        training = {"network": network, "steps": steps, "minutes": minutes, "snapshots": snapshots, "augment": augment}
+        none = remembered.instead(name, condition, training | {"batch": batch, "learning_rate": learning_rate})
+        choice = none or network_asked(network, items.event, len(items), **kind)
+        steps, batch = (1, remembered.BATCH) if none else (steps, batch)
         config = Config(
             library=version("driftback"),
             name=dataset.name,
@@ -219,6 +222,7 @@ def prepare(
             bucket_counts=buckets.counted(seen, len(counts)),
             condition=condition,
             fingerprint=mark,
+            judging=remembered.LOOKED_AT if none else Judging(),
             items=len(items),
             held_out=len(held),
             held_out_share=share,
@@ -232,6 +236,7 @@ def prepare(
     if kept is None or not kept.is_file():  # else the mixture is in the checkpoint
         spent = filled(denoiser, items, config.plan.seed)
     if not old:
+        snapshots = False if METHODS[config.method].remembers else snapshots
         config = with_snapshots(config, denoiser.network, snapshots, folder)
         if steps is None:
 

@@ -13,7 +13,7 @@ import math
 import platform
 import time
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from torch import Tensor
 from driftback.distributions.low_rank_fit import MOST_NUMBERS, fitted, fitted_on, shape_for
 from driftback.networks.backbone import Backbone
 from driftback.networks.closed_form import ClosedFormSpec, Role
+from driftback.networks.memory import Kind, Memory, MemorySpec
 from driftback.randomness import Rng
 from driftback.recipes.assembly import untrained
 from driftback.recipes.config import Config
@@ -31,6 +32,8 @@ from driftback.scores.parametrisation import Levels
 from driftback.training.items import Items
 from driftback.training.speed import remembered
 
+MOST_PATCHED = 5_000
+"""Patches of at most so many pictures are remembered: every patch of a picture is compared with all at its place."""
 SHRINK = 20.0
 """The histogram of all classes weighs as much as so many items of a class."""
 
@@ -62,17 +65,25 @@ def bearable(numbers: int, features: int = 0) -> int:
 
 
 def closed_form_for(
-    items: int, numbers: int, counts: Sequence[int] = (), features: int = 0, role: Role | Literal[""] = "corrected"
-) -> ClosedFormSpec | None:
+    items: int,
+    numbers: int,
+    counts: Sequence[int] = (),
+    features: int = 0,
+    role: Role | Kind | Literal[""] = "corrected",
+) -> ClosedFormSpec | MemorySpec | None:
     """The size of the mixture that `items` items of `numbers` numbers bear, or None where they bear none, or none has a
     `role`. `counts` says how many are of each class; or it is moved by `features` numbers of a caption or the like.
+    Where `role` is what is remembered of the items, how many of them are.
     """
+    if role in get_args(Kind):
+        kept = min(items, MOST_PATCHED) if role == "patches" else items
+        return MemorySpec(kind=cast("Kind", role), items=kept, classes=len(counts))
     most, classes = bearable(numbers, features), len(counts)
     share = min(1.0, most / max(1, items))
     shape = shape_for(min(items, most), numbers, [int(share * count) for count in counts])
     if not role or shape.rank < 1:
         return None
-    size: dict[str, Any] = {"rank": shape.rank, "role": role}
+    size: dict[str, Any] = {"rank": shape.rank, "role": cast("Role", role)}
     if features:
         return ClosedFormSpec(components=2 * shape.components, classes=1, features=features, **size)
     return ClosedFormSpec(components=shape.components, shared=shape.shared, classes=classes, **size)
@@ -87,11 +98,17 @@ def fill_closed_form(network: Backbone, items: Items, *, seed: int) -> None:
     device = next(network.parameters()).device
     network.to("cpu")
     rng, most = Rng(seed).child("closed form"), bearable(math.prod(items.event), known.spec.features)
+    if isinstance(known, Memory):
+        most = known.spec.items
     index = torch.arange(len(items))
     if len(items) > most:
         index = torch.from_numpy(np.sort(rng.child("items").generator().permutation(len(items))[:most]))
     x0, label = items.take(index)
     told = network.told(label)
+    if isinstance(known, Memory):
+        known.fill(x0, told, rng=rng)
+        network.to(device)
+        return
     if told is not None and known.spec.features:
         mixture, moves = fitted_on(x0.flatten(1), told, known.spec, rng=rng)
         known.fill(mixture, x0, told, rng=rng, moves=moves)

@@ -1,0 +1,132 @@
+"""The mean of each pixel after noise, by what surrounds it: pictures made of pieces of pictures.
+
+For a pixel i, the patch y_i of `size` pixels a side about it is compared with the patches x_j about the same place in
+all recorded pictures, and about places up to `shift` pixels away: E = sum_j softmax_j(-|y_i - x_j|^2 / (2 r^2)) times
+the middle of x_j. A convolution of small reach can know no more than this, and whole pictures as new as samples of
+trained networks come out of it (Kamb and Ganguli 2024, arXiv 2412.20292, equation 8). Beyond its edges a picture is not
+compared; a moved one repeats its edge.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from driftback.errors import BadInput
+from driftback.randomness import Rng, as_rng
+
+ENTRIES = 1 << 23
+"""How many exponents are held at once: 64 MiB in float64."""
+
+
+@dataclass(frozen=True, eq=False)
+class Patches:
+    """`pictures` (m, c, h, w), each also moved by up to `shift` pixels up, down and to the sides. BadInput for none."""
+
+    pictures: Tensor
+    shift: int = 0
+
+    def __post_init__(self) -> None:
+        if self.pictures.ndim != 4 or len(self.pictures) == 0:
+            raise BadInput(f"patches are cut from pictures (m, c, h, w), not from {tuple(self.pictures.shape)}")
+        if not 0 <= self.shift < min(self.pictures.shape[2:]):
+            raise BadInput(f"pictures cannot be moved by {self.shift} pixels; give 0 or a few")
+
+    def mean(self, y: Tensor, precision: Tensor, size: int) -> Tensor:
+        """E[x | y] pixel by pixel for `y` (n, c, h, w) at `precision` 1 / r^2 (n,), by patches of an odd `size`: the
+        shape and dtype of `y`. BadInput for a size that is even or below 1.
+        """
+        if size < 1 or size % 2 == 0:
+            raise BadInput(f"a patch of {size} pixels a side has no middle; give an odd number")
+        n, channels, *sides = y.shape
+        size = min(size, 2 * max(sides) - 1)
+        places = sides[0] * sides[1]
+        many = max(1, ENTRIES // max(1, n * places))
+        # (places, n, numbers of a patch)
+        own = F.unfold(y, size, padding=size // 2).permute(2, 0, 1).contiguous()
+        of_own, half = (own.double() ** 2).sum(2, keepdim=True), (precision / 2)[None, :, None]
+        top = torch.full((places, n, 1), -torch.inf, dtype=torch.float64, device=y.device)
+        total, mean = torch.zeros_like(top), torch.zeros(places, n, channels, dtype=torch.float64, device=y.device)
+        for x in self._moved(many, y):
+            other = F.unfold(x, size, padding=size // 2).permute(2, 1, 0)
+            squares = of_own + (other.double() ** 2).sum(1, keepdim=True) - 2 * torch.bmm(own, other).double()
+            exponent = -half * squares.clamp_(min=0)
+            new_top = torch.maximum(top, exponent.amax(2, keepdim=True))
+            weights, shrink = (exponent - new_top).exp_(), (top - new_top).exp()
+            middle = x.flatten(2).permute(2, 0, 1).double()
+            total = total * shrink + weights.sum(2, keepdim=True)
+            mean = mean * shrink + torch.bmm(weights, middle)
+            top = new_top
+        return (mean / total).permute(1, 2, 0).reshape(y.shape).to(y.dtype)
+
+    def _moved(self, many: int, like: Tensor) -> Iterator[Tensor]:
+        s, (high, wide) = self.shift, self.pictures.shape[2:]
+        for part in self.pictures.split(many):
+            wider = F.pad(part.to(like), (s, s, s, s), mode="replicate") if s else part.to(like)
+            for up in range(2 * s + 1):
+                for left in range(2 * s + 1):
+                    yield wider[:, :, up : up + high, left : left + wide]
+
+
+LEVELS, LOWEST, HIGHEST = 12, 0.02, 20.0
+"""Noise levels at which patches have a size of their own: so many, from and to so many deviations of the data."""
+SIZES = (1, 3, 5, 7, 11, 15, 21)
+"""Sides of patches that are tried, as far as the pictures are as large; and whole pictures."""
+
+
+def noise_levels(spread: float) -> Tensor:
+    """The noise-to-data ratios (LEVELS,), rising, for data of standard deviation `spread`."""
+    return spread * torch.logspace(math.log10(LOWEST), math.log10(HIGHEST), LEVELS, dtype=torch.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class SizedPatches:
+    """`patches`, of `sizes` (LEVELS,) at the noise levels of data of standard deviation `spread`.
+
+    How large they are where is what Kamb and Ganguli (2024) read off a trained network; `chosen` takes the sizes that
+    err least on pictures that are left out.
+    """
+
+    patches: Patches
+    sizes: Tensor
+    spread: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.sizes.shape != (LEVELS,):
+            raise BadInput(f"{LEVELS} noise levels have {len(self.sizes)} sizes of patches; give one each")
+
+    @classmethod
+    def chosen(
+        cls,
+        patches: Patches,
+        left_out: Tensor,
+        *,
+        spread: float = 1.0,
+        sizes: tuple[int, ...] = SIZES,
+        rng: Rng | int | None = None,
+    ) -> Self:
+        """Those whose mean squared error on pictures `left_out` (n, c, h, w) is least, level by level."""
+        side, rng, best = max(left_out.shape[2:]), as_rng(rng), []
+        tried = (*(size for size in sizes if size < side), 2 * side - 1)
+        for k, ratio in enumerate(noise_levels(spread).tolist()):
+            y = left_out + ratio * rng.child("noise", k).normal(left_out.shape, dtype=left_out.dtype)
+            precision = torch.full((len(y),), ratio**-2, dtype=torch.float64)
+            errors = {size: float((patches.mean(y, precision, size) - left_out).square().mean()) for size in tried}
+            best.append(min(errors, key=errors.__getitem__))
+        return cls(patches, torch.tensor(best), spread)
+
+    def mean(self, y: Tensor, precision: Tensor) -> Tensor:
+        """E[x | y] for `y` (n, c, h, w) at `precision` (n,), each by the size of the noise level nearest to its own."""
+        clock = -precision.clamp(min=1e-30).log() / 2
+        nearest = (clock[:, None] - noise_levels(self.spread).log().to(clock)).abs().argmin(1)
+        own, out = self.sizes.to(nearest.device)[nearest], torch.empty_like(y)
+        for size in own.unique().tolist():
+            rows = own == size
+            out[rows] = self.patches.mean(y[rows], precision[rows], int(size))
+        return out

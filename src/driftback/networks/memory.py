@@ -1,0 +1,157 @@
+"""What is remembered and not learned: the items themselves, in the place of a network's weights.
+
+In the slot of a mixture that a network corrects (`driftback.networks.closed_form`) stands E[x_0 | y] of the recorded
+cloud, of the cloud smoothed, or of its patches, y = x_0 + r eps, and what is left for the network to correct is
+multiplied by 0: EDM's output is O = (D - c_skip y) / c_out, with nothing to train. How wide to smooth, or how large a
+patch to take at which noise level, is what errs least on a few items that are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from torch import Tensor, nn
+
+from driftback.distributions.patches import LEVELS, Patches, SizedPatches, noise_levels
+from driftback.distributions.recall import Recall
+from driftback.randomness import Rng
+
+Kind = Literal["recorded", "smoothed", "patches"]
+TOLERANCE = 1e-3
+"""What the tree of a cloud in few dimensions may be off, in deviations of the noise."""
+WIDTHS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4)
+"""How far the cloud may be smoothed, in deviations of the data."""
+LEFT_OUT, COMPARED = 48, 2_000
+"""So many items are left out to choose by, and so many others tried on them."""
+
+
+class MemorySpec(BaseModel):
+    """What is remembered, in a model's `config.json`: how many `items`, of how many `classes`, and as what `kind`.
+
+    A smoothed cloud is asked at `draws` points about each; patches are moved by up to `shift` pixels.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Kind
+    items: PositiveInt
+    classes: NonNegativeInt = 0
+    features: Literal[0] = 0
+    draws: int = Field(default=8, ge=2)
+    shift: NonNegativeInt = 0
+    role: Literal["corrected"] = "corrected"
+
+
+class Memory(nn.Module):
+    """As `ClosedForm`: for what the network is shown, c_in y (n, *event), and a number, log(r) / 4 (n,), the mean as a
+    further input (n, *event), EDM's O (n, *event), and a scale of 0 for what the network adds.
+    """
+
+    points: Tensor
+    labels: Tensor
+    width: Tensor
+    sizes: Tensor
+    channels = 1
+
+    def __init__(self, spec: MemorySpec, event: tuple[int, ...], spread: float) -> None:
+        super().__init__()
+        self.spec, self.event, self.spread = spec, event, spread
+        self.register_buffer("points", torch.zeros(spec.items, *event))
+        self.register_buffer("labels", torch.full((spec.items,), -1))
+        self.register_buffer("width", torch.zeros(()))
+        self.register_buffer("sizes", torch.ones(LEVELS, dtype=torch.int64))
+        self._recalls: dict[tuple[int, int, int], Recall] = {}
+
+    @torch.no_grad()
+    def fill(self, x0: Tensor, told: Tensor | None, *, rng: Rng) -> None:
+        """Remember items `x0` (m, *event) and their classes (m,), if they have any, and choose by some left out."""
+        self.points.copy_(x0)
+        if told is not None:
+            self.labels.copy_(told)
+        order = torch.from_numpy(rng.child("left out").generator().permutation(len(x0)))
+        out, rest = x0[order[:LEFT_OUT]], x0[order[LEFT_OUT : LEFT_OUT + COMPARED]]
+        if len(rest) == 0 or self.spec.kind == "recorded":
+            return
+        if self.spec.kind == "smoothed":
+            self.width.fill_(self._best_width(out, rest, rng))
+        else:
+            patches = Patches(rest, self.spec.shift)
+            self.sizes.copy_(SizedPatches.chosen(patches, out, spread=self.spread, rng=rng).sizes)
+
+    def forward(self, shown: Tensor, number: Tensor, told: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        ratio = torch.exp(4 * number)
+        variance = self.spread**2 + ratio**2
+        each = (-1, *[1] * (shown.ndim - 1))
+        y = shown * variance.sqrt().reshape(each)
+        mean = self.mean(y, ratio, told)
+        out = ratio * self.spread * variance.rsqrt()
+        offset = (mean - y * (self.spread**2 / variance).reshape(each)) / out.reshape(each)
+        return mean / self.spread, offset, torch.zeros_like(out).reshape(each)
+
+    def weight(self, ratio: Tensor, told: Tensor | None) -> Tensor:
+        """What makes of a squared error of O one that is counted: nothing is trained, so it stays what it is."""
+        return torch.ones_like(ratio)
+
+    def mean(self, y: Tensor, ratio: Tensor, told: Tensor | None) -> Tensor:
+        """E[x_0 | y] for `y` (n, *event) at ratios (n,), of items of the classes `told` (n,) where these are given."""
+        if told is None or not self.spec.classes:
+            return self._mean_of(None, y, ratio)
+        mean = torch.empty_like(y)
+        for label in told.unique().tolist():
+            rows = told == label
+            # The last row of a table of classes is that of none.
+            mean[rows] = self._mean_of(None if label == self.spec.classes else int(label), y[rows], ratio[rows])
+        return mean
+
+    def _mean_of(self, label: int | None, y: Tensor, ratio: Tensor) -> Tensor:
+        points = self.points if label is None else self.points[self.labels == label]
+        precision = ratio.double() ** -2
+        if self.spec.kind == "patches":
+            return SizedPatches(Patches(points, self.spec.shift), self.sizes, self.spread).mean(y, precision)
+        recall = self._recall(label, points)
+        if self.spec.kind == "recorded" or float(self.width) == 0:
+            return recall.mean(y.flatten(1), precision).reshape(y.shape)
+        return smoothed(recall, y, precision, float(self.width), self.spec.draws)
+
+    def _recall(self, label: int | None, points: Tensor) -> Recall:
+        # Weights that are read again, or moved, are others: the tree is made anew.
+        key = (-1 if label is None else label, self.points.data_ptr(), self.points._version)
+        if key not in self._recalls:
+            self._recalls = {known: one for known, one in self._recalls.items() if known[1:] == key[1:]}
+            self._recalls[key] = Recall(points.flatten(1), TOLERANCE)
+        return self._recalls[key]
+
+    def _best_width(self, out: Tensor, rest: Tensor, rng: Rng) -> float:
+        """The width whose errors are least, each noise level counting as much as another."""
+        recall, total = Recall(rest.flatten(1)), dict.fromkeys(WIDTHS, 0.0)
+        for k, ratio in enumerate(noise_levels(self.spread)[2:8].tolist()):
+            y = out + ratio * rng.child("noise", k).normal(out.shape, dtype=out.dtype)
+            precision = torch.full((len(y),), ratio**-2, dtype=torch.float64)
+            for width in WIDTHS:
+                mean = smoothed(recall, y, precision, width * self.spread, self.spec.draws)
+                total[width] += math.log(float((mean - out).square().mean()) + 1e-12)
+        return self.spread * min(total, key=total.__getitem__)
+
+
+def smoothed(recall: Recall, y: Tensor, precision: Tensor, width: float, draws: int) -> Tensor:
+    """The mean of what `recall` says at `draws` points about each of `y` (n, *event), `width` away a coordinate."""
+    half = Rng(0).child("smooth").normal(((draws + 1) // 2, *y.shape[1:]), dtype=y.dtype, device=y.device)
+    steps = torch.cat([half, -half])[:draws]
+    total = torch.zeros_like(y)
+    for step in steps:
+        total += recall.mean((y + width * step).flatten(1), precision).reshape(y.shape)
+    return total / draws
+
+
+class Nothing(nn.Module):
+    """A body that adds nothing: zeros, and one weight, so that there is something to keep and to ask for its device."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after, self.nothing = after, nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        return self.nothing * torch.zeros(len(x), self.after, *x.shape[2:], dtype=x.dtype, device=x.device)

@@ -1,0 +1,37 @@
+"""Methods that remember the items and train nothing: what stands in the place of network, plan and measurements.
+
+Their model is made by one step that changes nothing, so that all else is as for the others: a folder, previews, losses
+by noise level on held-out items, and a verdict on memorising.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from driftback.errors import BadInput
+from driftback.networks.ladder import Asked, Ladder
+from driftback.networks.presets import NetworkSpec
+from driftback.recipes.budget import Judging
+from driftback.recipes.methods import METHODS
+
+NONE = NetworkSpec(kind="none", widths=(1,), depth=1, conditioning=2)
+"""No network."""
+BATCH = 16
+LOOKED_AT = Judging(measured=64, previews=1, judged=64)
+"""What is looked at: each look asks every item that is remembered."""
+
+
+def instead(name: str, condition: Any, asked: dict[str, Any]) -> Asked | None:
+    """What stands in the place of a network where the method `name` remembers; None where it learns.
+
+    BadInput where captions or numbers are to be told, of which it knows nothing, and for options of a training in
+    `asked`.
+    """
+    if not METHODS[name].remembers:
+        return None
+    if condition is not None:
+        raise BadInput(f"method {name} knows classes alone; leave captions and numbers out, or take another method")
+    given = [option for option, value in asked.items() if value is not None]
+    if given:
+        raise BadInput(f"method {name} trains nothing; leave --{given[0].replace('_', '-')} out")
+    return Asked(Ladder({"": NONE}, "", ("",)), own=NONE)

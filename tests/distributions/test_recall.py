@@ -1,0 +1,129 @@
+"""The tree's means against looking at every point: they are off by no more than it says, and it says little."""
+
+import numpy as np
+import pytest
+import torch
+
+from driftback.distributions import recall
+from driftback.distributions.recall import Recall
+from driftback.distributions.tree import FEW, Tree
+from driftback.errors import BadInput
+
+
+def spiral(m: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(0, 12, m)
+    return np.stack([angle * np.cos(angle), angle * np.sin(angle)], 1) / 6 + 0.05 * rng.normal(size=(m, 2))
+
+
+def clusters(m: int, d: int) -> np.ndarray:
+    """Tight and wide ones, far apart."""
+    rng = np.random.default_rng(d)
+    centres, widths = 3 * rng.normal(size=(5, d)), 10.0 ** rng.uniform(-4, 0, 5)
+    which = rng.integers(0, 5, m)
+    return centres[which] + widths[which, None] * rng.normal(size=(m, d))
+
+
+CLOUDS = {
+    "spiral": spiral(5000),
+    "one number": clusters(4000, 1),
+    "clusters": clusters(4000, 2),
+    "three numbers": clusters(3000, 3),
+    "six numbers": clusters(2500, 6),
+    "copies": np.repeat(clusters(50, 2), 80, axis=0),
+    "a grid": np.stack(np.meshgrid(np.arange(60.0), np.arange(60.0)), -1).reshape(-1, 2) / 30,
+    "far from the origin": 1e4 + spiral(3000),
+}
+
+
+def asked(points: np.ndarray, ratio: float, n: int = 60) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = np.random.default_rng(3)
+    y = points[rng.integers(0, len(points), n)] + ratio * rng.normal(size=(n, points.shape[1]))
+    return torch.from_numpy(y), torch.full((n,), ratio**-2, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("ratio", [1e-4, 3e-3, 0.05, 0.3, 1.0, 5.0, 80.0])
+@pytest.mark.parametrize("name", CLOUDS)
+def test_the_tree_is_off_by_no_more_than_it_says(name: str, ratio: float) -> None:
+    points = torch.from_numpy(CLOUDS[name])
+    y, precision = asked(CLOUDS[name], ratio)
+    exact = Recall(points).mean(y, precision)
+    rounding = 1e-12 * float(points.abs().max()) / ratio
+    for tolerance in (1e-2, 1e-4):
+        found, bound = Recall(points, tolerance).bounded(y, precision)
+        off = (found - exact).norm(dim=1) / ratio
+        assert (off <= bound + rounding + 1e-9).all(), "the bound holds"
+        assert (bound <= 2 * tolerance).all(), "and it is about what was asked for"
+
+
+def test_each_query_has_a_noise_of_its_own() -> None:
+    y, _ = asked(CLOUDS["spiral"], 0.3)
+    precision = torch.logspace(-3, 6, len(y), dtype=torch.float64)
+    tree, points = Recall(torch.from_numpy(CLOUDS["spiral"]), 1e-3), torch.from_numpy(CLOUDS["spiral"])
+    exact = Recall(points).mean(y, precision)
+    off = (tree.mean(y, precision) - exact).norm(dim=1) * precision.sqrt()
+    assert float(off.max()) < 2e-3
+
+
+def test_a_gradient_goes_the_whole_way_round() -> None:
+    """The tree has none, so where one is asked for every point is looked at."""
+    points = torch.from_numpy(CLOUDS["spiral"])
+    y, precision = asked(CLOUDS["spiral"], 0.3, 4)
+    y.requires_grad_(True)
+    (slope,) = torch.autograd.grad(Recall(points, 1e-3).mean(y, precision).sum(), y)
+    (exact,) = torch.autograd.grad(Recall(points).mean(y, precision).sum(), y)
+    assert torch.allclose(slope, exact)
+    assert float(slope.abs().min()) > 0
+
+
+def test_far_away_it_is_the_nearest_point() -> None:
+    """Where every weight would be 0 in floating point."""
+    points = torch.from_numpy(CLOUDS["spiral"])
+    y = torch.tensor([[50.0, 40.0], [-1e4, 3.0]], dtype=torch.float64)
+    precision = torch.full((2,), 1e6, dtype=torch.float64)
+    nearest = points[torch.cdist(y, points).argmin(1)]
+    assert torch.allclose(Recall(points, 1e-3).mean(y, precision), nearest, atol=1e-9)
+
+
+def test_the_tree_cuts_cells_until_they_hold_few() -> None:
+    tree = Tree(CLOUDS["spiral"])
+    for level in tree.levels:
+        assert (level.end > level.first).all()
+        assert (level.whole | (level.end - level.first > FEW)).all()
+        for i in range(0, len(level.first), 37):
+            mine = tree.points[level.first[i] : level.end[i]]
+            assert np.allclose(level.centre[i], mine.mean(0))
+            assert np.isclose(level.radius[i], np.sqrt(((mine - mine.mean(0)) ** 2).sum(1)).max(), atol=1e-12)
+            assert np.allclose(level.moment[i], np.cov(mine.T, bias=True), atol=1e-12)
+    assert sum(int((level.end - level.first)[level.whole].sum()) for level in tree.levels) == len(tree.points)
+
+
+def test_points_that_are_all_one() -> None:
+    points = torch.full((3000, 2), 0.7, dtype=torch.float64)
+    y, precision = torch.zeros(3, 2, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
+    assert torch.allclose(Recall(points, 1e-3).mean(y, precision), points[:3], atol=1e-12)
+
+
+def test_few_points_and_many_numbers_need_no_tree() -> None:
+    assert Recall(torch.zeros(100, 2), 1e-3)._tree is None
+    assert Recall(torch.zeros(3000, 7), 1e-3)._tree is None
+    assert Recall(torch.zeros(3000, 2))._tree is None
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e3])
+def test_squares_are_expanded_only_where_the_digits_suffice(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = scale + torch.from_numpy(clusters(300, 20))
+    y = points[:10] + 1e-3
+    for sharp in (1e-2, 1.0, 1e4, 1e9):
+        precision = torch.full((10,), sharp, dtype=torch.float64)
+        found = Recall(points).mean(y, precision)
+        monkeypatch.setattr(recall, "DIGITS", 0.0)
+        assert torch.allclose(found, Recall(points).mean(y, precision), rtol=1e-7, atol=1e-7)
+        monkeypatch.undo()
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(BadInput, match="at least one point"):
+        Recall(torch.zeros(0, 2))
+    with pytest.raises(BadInput, match="tolerance"):
+        Recall(torch.zeros(5, 2), -1.0)
