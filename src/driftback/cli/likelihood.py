@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from driftback.cli import options
 from driftback.cli.output import emit, say, show
 from driftback.cli.progress import progress
+
+if TYPE_CHECKING:
+    from driftback.evaluation.likelihood import LogLikelihood
+    from driftback.evaluation.typicality import Typicality
+    from driftback.recipes.model import Model
 
 EXAMPLES = ("driftback likelihood runs/digits", "driftback likelihood runs/moons fresh.csv --per-item --json")
 
@@ -22,6 +27,12 @@ def likelihood(
     ] = False,
     per_item: Annotated[bool, typer.Option("--per-item", help="Every item, not only the mean.")] = False,
     draws: Annotated[int, typer.Option(min=2, help="Random draws per item, for the bound on few-level data.")] = 32,
+    check: Annotated[
+        bool, typer.Option("--check", help="Of a density, tell also what the solver's steps contribute.")
+    ] = False,
+    typical: Annotated[
+        bool, typer.Option("--typicality", help="How usual each item's likelihood is among the held-out items'.")
+    ] = False,
     seed: options.Seed = 0,
     size: options.Size = None,
     channels: options.Channels = None,
@@ -62,9 +73,11 @@ def likelihood(
             told,
             shape=items.shapes,
             draws=draws,
+            check=check,
             seed=seed,
             progress=lambda done, total: update(done, total, ""),
         )
+    usual = _typicality(model, found, data, label_less, draws, seed) if typical else None
     method = found.method + (f", given the {known}" if told is not None else "")
     bits, error = model.bits_per_dim(found.mean), found.standard_error
     if json:
@@ -81,14 +94,57 @@ def likelihood(
             "method": method,
             "evaluations": found.evaluations,
         }
+        if found.discretisation is not None:
+            record["discretisation"] = float(found.discretisation.mean())
+        if usual is not None:
+            record["unusual"] = float((usual.p <= UNUSUAL).double().mean())
+            each = {"items": [one | {"p": p} for one, p in zip(each["items"], usual.p.tolist(), strict=True)]}
         emit(record | (each if per_item else {}))
         return
     if per_item:
         for i, nats in enumerate(found.nats.tolist()):
-            show(f"item {i}: {nats:.4f} nats, {model.bits_per_dim(nats):.4f} bits per dimension")
+            told = "" if usual is None else f", p = {float(usual.p[i]):.3g}"
+            show(f"item {i}: {nats:.4f} nats, {model.bits_per_dim(nats):.4f} bits per dimension{told}")
     spread = "" if error is None else f" ± {error:.4f}"
     show(f"{found.mean:.4f}{spread} nats per item, {bits:.4f} bits per dimension ({len(items)} items)")
     show(f"method: {method}; {found.evaluations} evaluations per item")
+    if check and found.discretisation is None:
+        say("--check looks at an ODE's steps, and this is a bound, which has none")
+    if found.discretisation is not None:
+        mean, most = float(found.discretisation.mean()), float(found.discretisation.max())
+        show(f"the steps contribute about {mean:.1g} nats per item, {most:.1g} at most")
+    if usual is not None:
+        share = float((usual.p <= UNUSUAL).double().mean())
+        show(
+            f"unusual: {100 * share:.1f} % of the items have p <= {UNUSUAL:g}; {100 * UNUSUAL:g} % would, were they "
+            "like the held-out ones"
+        )
+
+
+UNUSUAL = 0.05
+"""Items that are as far from the usual likelihood as this share of the held-out ones are called unusual."""
+MOST_KNOWN = 500
+"""At most so many held-out items tell what is usual."""
+
+
+def _typicality(
+    model: Model, found: LogLikelihood, data: str | None, label_less: bool, draws: int, seed: int
+) -> Typicality:
+    """How usual what was `found` is among held-out items. BadInput where there are none, or they are DATA itself."""
+    import numpy as np
+
+    from driftback.errors import BadInput
+    from driftback.evaluation.typicality import typicality
+    from driftback.recipes import conditions
+    from driftback.recipes.evaluate import original
+
+    held = original(model.config).held
+    if data is None or held is None:
+        raise BadInput("--typicality compares DATA with the held-out items; give DATA, to a model that held some out")
+    some = held.take(np.arange(min(len(held), MOST_KNOWN)))
+    told = None if label_less else conditions.beside(model.config, some)
+    known = model.log_likelihood(some.x, told, shape=some.shapes, draws=draws, seed=seed + 1)
+    return typicality(found.nats, known.nats)
 
 
 def _same(data: str, source: str) -> bool:

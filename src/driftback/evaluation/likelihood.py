@@ -1,23 +1,25 @@
 """Log-likelihood by the probability-flow ODE, in nats per item of the encoded data.
 
-With y = x / alpha and lambda = log(sigma / alpha) the ODE is dy/dlambda = y - D(x, t), so that log p(y_0) = log p(y_1)
-+ int (d - tr dD/dy) dlambda (Chen et al. 2018, arXiv 1806.07366; Song et al. 2021, arXiv 2011.13456, equation 39). The
-trace is exact, one backward pass per coordinate, up to `EXACT_UP_TO` coordinates; beyond that it is Hutchinson's
-estimate, v^T (dD/dy) v averaged over several Rademacher probes v (Grathwohl et al. 2019, arXiv 1810.01367), which is
-unbiased for log p and has a standard error. The way starts at a small noise level, so the value is the density of the
-data blurred by it.
+With y = x / alpha, l = log(sigma / alpha) and v = s^2 + r^2 the ODE is dy/dl = y - D(x, t), so that log p(y_0) = log
+N(y_1; m, v_1 I) + d/2 log(v_1 / v_0) + int (d s^2 / v - tr dD/dy) dl (Chen et al. 2018, arXiv 1806.07366; Song et al.
+2021, arXiv 2011.13456, equation 39): for Gaussian data the integrand is 0 (`driftback.samplers.whitened`). The trace is
+exact, one backward pass per coordinate, up to `EXACT_UP_TO` coordinates; beyond that it is Hutchinson's estimate, v^T
+(dD/dy) v averaged over several Rademacher probes v (Grathwohl et al. 2019, arXiv 1810.01367), which is unbiased for log
+p and has a standard error. The way starts at a small noise level, so the value is the density of the data blurred by
+it.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 
 import torch
+from scipy import stats
 from torch import Tensor
 
 from driftback.randomness import Rng, as_rng
+from driftback.samplers.whitened import Travelled, Whitened, travelled
 from driftback.scores.denoiser import Denoiser
 from driftback.shapes import sum_event
 
@@ -25,6 +27,12 @@ EXACT_UP_TO = 16
 MOST_PROBED = 1 << 17
 """Probes times coordinates: 8 probes up to 16,384 coordinates, and never under 2, which a standard error needs. The
 error falls with the number of coordinates too, over which a probe averages."""
+TOLERANCE = 1e-5
+"""The error of a step in log p, for each 16 coordinates."""
+
+
+MOST = 256, 64
+"""So many steps of equal length bound the way of points, and of pictures: a network's roughness would ask for more."""
 
 
 def probes_for(d: int) -> int:
@@ -41,11 +49,22 @@ class LogLikelihood:
     method: str
     evaluations: int
     """Evaluations of the denoiser per item."""
+    discretisation: Tensor | None = None
+    """How far the steps' errors move each value, (n,) nats, where it was looked at: what half the tolerance changed."""
+    freedom: int | None = None
+    """The degrees of freedom of `error`: one less than the draws that it was made from; None where it has many."""
+    terms: dict[str, Tensor] | None = None
+    """The parts of a bound, (n,) nats each, under their names."""
 
     @property
     def mean(self) -> float:
         """The mean over the items."""
         return float(self.nats.mean())
+
+    def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
+        """Where each item's value lies with probability `level`, by Student's t: two of (n,)."""
+        reach = stats.norm.ppf((1 + level) / 2) if self.freedom is None else stats.t.ppf((1 + level) / 2, self.freedom)
+        return self.nats - float(reach) * self.error, self.nats + float(reach) * self.error
 
     @property
     def standard_error(self) -> float | None:
@@ -59,58 +78,86 @@ def ode_log_likelihood(
     *,
     spread: float = 1.0,
     low: float = 1e-3,
-    steps: int = 64,
+    tolerance: float = TOLERANCE,
+    most: int | None = None,
     probes: int | None = None,
+    check: bool = False,
     rng: Rng | int | None = None,
 ) -> LogLikelihood:
-    """log p(x0) for `x0` (n, *event), by `steps` steps of the classical Runge-Kutta rule in lambda.
+    """log p(x0) for `x0` (n, *event), by adaptive steps in log r whose error in log p is about `tolerance` each.
 
     `low` is the noise level to start from in units of `spread`, the standard deviation of the data; the far end is
     compared with N(m, (spread^2 + r^2) I), m = D(0) there being the data's mean: left out, it would cost m z / r nats.
-    `probes` >= 2 is the number of Hutchinson's probes (default: `probes_for`).
+    No step is shorter than 1 / `most` of the way (default: `MOST`). `probes` >= 2 is the number of Hutchinson's probes
+    (default: `probes_for`). With `check` the way is gone again at half the tolerance, the value is that one's, and the
+    difference is told.
     """
-    process = denoiser.process
-    top = min(float(process.ratio(1.0)), 200 * spread)
-    grid = torch.linspace(math.log(low * spread), math.log(top), steps + 1, dtype=torch.float64)
     d = math.prod(x0.shape[1:])
     exact = d <= EXACT_UP_TO
     probes = probes or probes_for(d)
     vectors = _basis(x0) if exact else _rademacher(x0, probes, as_rng(rng))
+    most = most or MOST[x0.ndim > 2]
+    rider = _Rider(Whitened(denoiser, spread), vectors, exact)
+    found = _gone(rider, x0, low, tolerance, most)
+    if check:
+        finer = _gone(rider, x0, low, tolerance / 2, 2 * most)
+        apart = (finer.nats - found.nats).abs()
+        found = replace(finer, discretisation=apart, evaluations=found.evaluations + finer.evaluations)
+    return found
 
-    def slope(y: Tensor, clock: Tensor) -> tuple[Tensor, Tensor]:
-        t = process.time_of(clock.exp())
+
+@dataclass(frozen=True)
+class _Rider:
+    """dw/dl with the divergence beside it: one column where it is exact, else one for each probe."""
+
+    flow: Whitened
+    vectors: Tensor
+    exact: bool
+
+    def slope(self, w: Tensor, clock: Tensor) -> tuple[Tensor, Tensor]:
+        y, t, size = self.flow.seen(w, clock)
         with torch.enable_grad():
             y = y.detach().requires_grad_(True)
-            denoised = denoiser.denoised(y * process.alpha(t).to(y.dtype), t)
-            products = [torch.autograd.grad(denoised, y, v, retain_graph=True)[0] * v for v in vectors]
-        traces = torch.stack([sum_event(p).double() for p in products])
-        traces = traces.sum(0, keepdim=True) if exact else traces
-        return (y - denoised).detach(), d - traces
+            denoised = self.flow.denoised(y, t)
+            products = _products(denoised, y, self.vectors)
+        traces = torch.stack([sum_event(p * v).double() for p, v in zip(products, self.vectors, strict=True)], 1)
+        traces = traces.sum(1, keepdim=True) if self.exact else traces
+        d = math.prod(w.shape[1:])
+        gained = (d * self.flow.spread**2 / size**2)[:, None] - traces
+        return self.flow.slope_of(y.detach(), denoised.detach(), size), gained
 
-    y, integral = x0, torch.zeros(1 if exact else probes, len(x0), dtype=torch.float64, device=x0.device)
-    for a, b in pairwise(grid):
-        h = float(b - a)
-        k1, d1 = slope(y, a)
-        k2, d2 = slope(y + h / 2 * k1, (a + b) / 2)
-        k3, d3 = slope(y + h / 2 * k2, (a + b) / 2)
-        k4, d4 = slope(y + h * k3, b)
-        y = y + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-        integral = integral + h / 6 * (d1 + 2 * d2 + 2 * d3 + d4)
-    variance = spread**2 + top**2
+
+def _products(denoised: Tensor, y: Tensor, vectors: Tensor) -> list[Tensor]:
+    """J^T v for each of `vectors` (k, n, *event): at once for points, for pictures one by one, which saves memory."""
+    if y.ndim == 2:
+        return list(torch.autograd.grad(denoised, y, vectors, is_grads_batched=True)[0])
+    return [torch.autograd.grad(denoised, y, v, retain_graph=True)[0] for v in vectors]
+
+
+def _gone(rider: _Rider, x0: Tensor, low: float, tolerance: float, most: int) -> LogLikelihood:
+    flow, d, k = rider.flow, math.prod(x0.shape[1:]), len(rider.vectors)
+    start, end = flow.ends(low)
+    near, far = (flow.spread**2 + math.exp(2 * clock) for clock in (start, end))
+    columns = 1 if rider.exact else k
+    way: Travelled = travelled(
+        rider.slope, x0 / math.sqrt(near), start, end, tolerance=tolerance * max(1.0, d / 16), most=most, widths=columns
+    )
     with torch.no_grad():
-        centre = denoiser.denoised(torch.zeros_like(y), process.time_of(top))
-    end = -sum_event((y - centre).double() ** 2) / (2 * variance) - d / 2 * math.log(2 * math.pi * variance)
-    nats = end + integral.mean(0)
-    error = torch.zeros_like(nats) if exact else integral.std(0) / math.sqrt(probes)
-    name = "probability-flow ODE, exact divergence" if exact else f"probability-flow ODE, Hutchinson, {probes} probes"
-    return LogLikelihood(nats, error, name, 4 * steps * (1 + len(vectors)))
+        t = flow.denoiser.process.time_of(torch.tensor(math.exp(end), dtype=torch.float64))
+        centre = flow.denoiser.denoised(torch.zeros_like(x0), t) / math.sqrt(far)
+    outside = -sum_event((way.w - centre).double() ** 2) / 2 - d / 2 * math.log(2 * math.pi * near)
+    nats = outside + way.q.mean(1)
+    error = torch.zeros_like(nats) if rider.exact else way.q.std(1) / math.sqrt(k)
+    name = "exact divergence" if rider.exact else f"Hutchinson, {k} probes"
+    freedom = None if rider.exact else k - 1
+    return LogLikelihood(nats, error, f"probability-flow ODE, {name}", way.evaluations * (1 + k), freedom=freedom)
 
 
-def _basis(x0: Tensor) -> list[Tensor]:
+def _basis(x0: Tensor) -> Tensor:
     eye = torch.eye(math.prod(x0.shape[1:]), dtype=x0.dtype, device=x0.device)
-    return [e.reshape(1, *x0.shape[1:]).expand_as(x0) for e in eye]
+    return torch.stack([e.reshape(1, *x0.shape[1:]).expand_as(x0) for e in eye])
 
 
-def _rademacher(x0: Tensor, probes: int, rng: Rng) -> list[Tensor]:
+def _rademacher(x0: Tensor, probes: int, rng: Rng) -> Tensor:
     signs = (rng.child("probe", k).uniform(x0.shape, device=x0.device) < 0.5 for k in range(probes))
-    return [1 - 2 * sign.to(x0.dtype) for sign in signs]
+    return torch.stack([1 - 2 * sign.to(x0.dtype) for sign in signs])

@@ -229,6 +229,7 @@ class Model:
         *,
         shape: Shape = None,
         draws: int = 32,
+        check: bool = False,
         seed: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> LogLikelihood:
@@ -242,8 +243,8 @@ class Model:
         the log-density. Columns of whole numbers, or of one value, beside others are dequantised too: then it is a
         lower bound on the logarithm of their probability times the density of the rest. Of pictures in buckets it is
         that of the whole canvas, given the `shape` (n, 2) of each, by default the smallest that it fits into. `method`
-        says which. Raises BadInput for data that the model cannot have made, and NotFinite where the network gives no
-        numbers.
+        says which; with `check`, `discretisation` tells what an ODE's steps contribute. Raises BadInput for data that
+        the model cannot have made, and NotFinite where the network gives no numbers.
         """
         shape = x.shapes if shape is None and isinstance(x, Dataset) else shape
         x, y = shown(self.config, x, y)
@@ -253,8 +254,8 @@ class Model:
             raise BadInput("there are no items to score: give at least one")
         labels = None if y is None else torch.from_numpy(conditions.given_to(self.config, y, len(z)))
         done = buckets.told(self.config, buckets.of_items(self.config, x, shape))
-        options: dict[str, Any] = {"block": self.block, "draws": draws, "rng": rng, "progress": progress}
-        return scored(self.config, self.denoiser, z, labels, done, **options)
+        options: dict[str, Any] = {"block": self.block, "draws": draws, "check": check, "rng": rng}
+        return scored(self.config, self.denoiser, z, labels, done, progress=progress, **options)
 
     def score_samples(self, X: Any, y: Any = None) -> np.ndarray:
         """The log-density of each item of `X` in nats, (n,) float64; of `X` given the classes `y`, where these are

@@ -12,12 +12,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from driftback.errors import BadInput
 from driftback.evaluation.likelihood import LogLikelihood, ode_log_likelihood
 from driftback.randomness import Rng
 from driftback.recipes.assembly import bounded, cells, lowest_ratio, raw_units
 from driftback.recipes.bounds import bound_of
 from driftback.recipes.config import Config
 from driftback.recipes.finite import refuse_not_finite
+from driftback.recipes.methods import METHODS
 from driftback.scores.learned import LearnedDenoiser
 
 
@@ -31,12 +33,15 @@ def scored(
     block: int,
     draws: int,
     rng: Rng,
+    check: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> LogLikelihood:
     """The log-likelihood of encoded items `z` (n, *event) in raw units, given `labels` (n, *row) where they are told,
-    and what was `done` to each, (n, numbers); `block` items at once. Raises NotFinite where the network gives no
-    numbers.
+    and what was `done` to each, (n, numbers); `block` items at once. With `check` an ODE's steps are halved too, to
+    tell what they contribute. Raises NotFinite where the network gives no numbers.
     """
+    if METHODS[config.method].remembers:
+        raise BadInput(f"method {config.method} has no density: its items are points without a width; fit another")
     device, cell = next(denoiser.network.parameters()).device, cells(config)
     low = max(1e-3, lowest_ratio(config) / config.spread)
     denoiser.network.eval()
@@ -51,7 +56,7 @@ def scored(
         else:
             if cell is not None:
                 part = part + cell.to(part) * (key.child("dequantise").uniform(part.shape).to(part) - 0.5)
-            parts.append(ode_log_likelihood(given, part, spread=config.spread, low=low, rng=key))
+            parts.append(ode_log_likelihood(given, part, spread=config.spread, low=low, check=check, rng=key))
         refuse_not_finite(parts[-1].nats, "log-likelihood of item", first)
         if progress:
             progress(min(first + block, len(z)), len(z))
@@ -59,4 +64,7 @@ def scored(
     shift, words = raw_units(config)
     words += "" if done is None else ", of the whole canvas given its bucket"
     nats, error = torch.cat([p.nats for p in parts]).cpu() + shift, torch.cat([p.error for p in parts]).cpu()
-    return LogLikelihood(nats, error, parts[0].method + words, parts[0].evaluations)
+    apart = [p.discretisation.cpu() for p in parts if p.discretisation is not None]
+    steps = torch.cat(apart) if apart else None
+    most = max(p.evaluations for p in parts)
+    return LogLikelihood(nats, error, parts[0].method + words, most, steps, parts[0].freedom)

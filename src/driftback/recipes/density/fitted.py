@@ -22,7 +22,7 @@ from driftback.recipes.assembly import cells, lowest_ratio
 from driftback.recipes.model import Model, load
 
 STEPS = 32
-"""Steps of the ODE for one likelihood."""
+"""The most steps of the ODE for one likelihood."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +41,10 @@ class Fitted:
         return tuple(self.centre.shape)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """The log-density at `x` (n, d), (n,): 128 evaluations of the network and of its derivatives each."""
+        """The log-density at `x` (n, d), (n,): at most some 200 evaluations of the network and its derivatives each."""
         z = ((x - self.centre) * self.scale).float()
         spread = self.model.config.spread
-        found = ode_log_likelihood(self.model.denoiser, z, spread=spread, low=self.low / spread, steps=STEPS)
+        found = ode_log_likelihood(self.model.denoiser, z, spread=spread, low=self.low / spread, most=STEPS)
         return found.nats.to(x.dtype) + float(self.scale.log().sum())
 
     def score(self, x: Tensor) -> Tensor:
