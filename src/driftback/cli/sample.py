@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from driftback.cli import options
+from driftback.cli import options, seen
 from driftback.cli.output import emit, say, show, span
 from driftback.cli.progress import progress
 from driftback.errors import BadInput
@@ -20,6 +20,8 @@ EXAMPLES = (
     "driftback sample runs/digits -n 100 --label 3 --out threes.png",
     "driftback sample runs/moons -n 1000 --seed 7 --out new.csv",
     'driftback sample runs/emoji --prompt "a red heart" -n 16 --guidance 1 --out hearts.png',
+    "driftback sample runs/photos --inpaint a.png --mask m.png -n 16 --out filled.png",
+    "driftback sample runs/houses --given rooms=4 -n 1000 --out of-four-rooms.csv",
 )
 BATCH = "Items in memory at once, rounded up to whole blocks of 1024 points or of at most 64 pictures."
 MOST_COLUMNS = 16
@@ -89,6 +91,15 @@ def sample(
             "guidance, 0.5 with method corrected, else 0."
         ),
     ] = None,
+    inpaint: seen.Inpaint = None,
+    mask: seen.MaskFile = None,
+    known: seen.GivenTexts = None,
+    colourise: seen.Colourise = False,
+    upscale: seen.Upscale = None,
+    deblur: seen.Deblur = None,
+    noise: seen.Noise = None,
+    method: seen.Way = None,
+    particles: seen.Particles = None,
     batch_size: Annotated[int | None, typer.Option(help=BATCH)] = None,
     checkpoint: options.Weights = options.Checkpoint.last,
     ema: options.Ema = None,
@@ -121,29 +132,46 @@ def sample(
         _value(value),
         _in_turn([options.shape(one) for one in shape or ()], n),
     )
+    observed = seen.observation(
+        model.config,
+        inpaint=inpaint,
+        mask=mask,
+        given=known,
+        colourise=colourise,
+        upscale=upscale,
+        deblur=deblur,
+        noise=noise,
+    )
     given = model.given(n, wanted, seed=seed)
     for line in given.said:
         say(f"warning: {line}")
     began = time.perf_counter()
+    asked = Asked(
+        _steps(steps),
+        sampler,
+        tolerance,
+        evaluations,
+        None,
+        guidance,
+        grid,
+        autoguidance,
+        _interval(guidance_interval),
+    )
+    if observed is None and (method is not None or particles is not None):
+        raise BadInput("--method and --particles say how to fill in; say what is known by --inpaint or --given")
+    told: dict[str, Any] = {}
     with progress("drawing", quiet=quiet) as update:
-        drawn = model.draw(
-            n,
-            Asked(
-                _steps(steps),
-                sampler,
-                tolerance,
-                evaluations,
-                None,
-                guidance,
-                grid,
-                autoguidance,
-                _interval(guidance_interval),
-            ),
-            wanted=wanted,
-            seed=seed,
-            batch_size=batch_size,
-            progress=lambda done, total: update(done, total, ""),
-        )
+        if observed is None:
+            drawn = model.draw(
+                n,
+                asked,
+                wanted=wanted,
+                seed=seed,
+                batch_size=batch_size,
+                progress=lambda done, total: update(done, total, ""),
+            )
+        else:
+            drawn, told = seen.filled(model, observed, n, asked, method, particles, wanted, seed, update)
     x, bucket = drawn.x, given.bucket
     shapes = None if bucket is None or prepared.buckets is None else np.array(prepared.buckets.shapes)[bucket]
     seconds = time.perf_counter() - began
@@ -175,10 +203,11 @@ def sample(
         spent = drawn.evaluations
         facts = {"out": str(out), "n": n, "shape": x.shape, "evaluations": spent, "seconds": round(seconds, 3)}
         facts |= {} if shapes is None else {"shapes": shapes.tolist()}
-        emit(facts | {"error": drawn.error, "autoguidance": drawn.autoguidance})
+        emit(facts | {"error": drawn.error, "autoguidance": drawn.autoguidance} | told)
     else:
         near = "" if drawn.error is None else f", error {drawn.error:.2g} standard deviations"
         near += f", autoguidance {drawn.autoguidance:g}" if drawn.autoguidance else ""
+        near += "".join(f", {name.replace('_', ' ')} {value:.4g}" for name, value in told.items())
         show(f"wrote {n} {prepared.kind} to {out} ({drawn.evaluations} evaluations each{near}, {span(seconds)})")
     if shapes is not None and target.suffix.lower() == ".npy":
         say(f"{out} holds whole canvases; an .npz tells the shape of each picture too, and so does --json")

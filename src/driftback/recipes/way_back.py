@@ -160,7 +160,7 @@ class Ways:
     """An under-trained snapshot of the same model, for autoguidance."""
 
     @property
-    def _range(self) -> tuple[float, float]:
+    def ends(self) -> tuple[float, float]:
         """The lowest and the highest ratio of the way."""
         config, spread = self.config, self.config.spread
         _, step, count = encoded_levels(config)
@@ -239,7 +239,7 @@ class Ways:
         if isinstance(asked.sampler, str):
             named = NAMED[asked.sampler]
             if named.adaptive:
-                return named.make(denoiser), adaptive_times(denoiser, low=self._range[0] / process.spread)
+                return named.make(denoiser), adaptive_times(denoiser, low=self.ends[0] / process.spread)
             return named.make(denoiser), self._times(asked)
         if asked.sampler is not None:
             return asked.sampler(denoiser), self._times(asked)
@@ -249,7 +249,7 @@ class Ways:
         return Heun(denoiser, asked.churn or 0.0, 0.04 * spread, 13 * spread, 1.003), self._times(asked)
 
     def _times(self, asked: Asked) -> Tensor:
-        (low, high), process, steps = self._range, self.denoiser.process, self._count(asked)
+        (low, high), process, steps = self.ends, self.denoiser.process, self._count(asked)
         grid = asked.grid or (NAMED[asked.sampler].grid if isinstance(asked.sampler, str) else "karras")
         if grid == "uniform":  # equal steps in t itself end at t = 0, whatever ratio is there
             return uniform(process, steps, start=float(process.time_of(high)))
@@ -274,7 +274,7 @@ class Ways:
     def _solver(self, asked: Asked) -> Solver:
         if asked.push in self.made:
             return self.made[asked.push]
-        low, high = self._range
+        low, high = self.ends
         event, process = self.config.preprocessing.internal_event, self.denoiser.process
         n, rng = WAYS[len(event) > 1], Rng(0).child("solver")
         drawn = conditions.given(self.config, n, conditions.Wanted(), 0)

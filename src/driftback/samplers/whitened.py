@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from driftback.samplers.adaptive import refuse_not_finite
 from driftback.scores.denoiser import Denoiser
 from driftback.shapes import per_item
 
@@ -54,6 +53,7 @@ def travelled(
 
     An item's step is as long as its estimated error allows: `tolerance` in w, root mean square over the event, and in
     each integral; but no shorter than 1 / `most` of the way, where a network's roughness would ask for endless ones.
+    An item that meets what is no number ends as NaN.
     """
     n, way = len(w), end - start
     sign, shortest = math.copysign(1.0, way), abs(way) / most
@@ -77,7 +77,10 @@ def travelled(
         if widths:
             error = torch.maximum(error, _moved(torch.zeros_like(q), stages, OFF, h, 1).abs().amax(1))
         error = error / tolerance
-        refuse_not_finite(error)
+        # What is no number will not become one: such an item has arrived, as NaN, for the caller to tell.
+        lost = ~torch.isfinite(error)
+        there, error = torch.where(lost, end, there), torch.where(lost, 0.0, error)
+        ahead = torch.where(per_item(lost.double(), w) > 0, torch.full_like(ahead, torch.nan), ahead)
         fits = (error <= 1) | (h <= shortest * 1.0001)
         if widths:
             q = torch.where(fits[:, None], _moved(q, stages, A[-1], sign * h, 1), q)

@@ -1,0 +1,90 @@
+"""Twisted sequential Monte Carlo: particles follow a guess of the posterior, and weights make up for what is wrong in
+it.
+
+A particle moves from x_t by the ancestral step of the guessed posterior, and gets the weight w = p(x_s | x_t) h_s(x_s)
+/ (q(x_s | x_t) h_t(x_t)), p being the step without the factor and h_0 the factor itself: whatever the guesses h_t are,
+with enough particles the cloud is drawn from the chain's own law times the factor, and the product of the mean weights
+is its normalising constant, the evidence p(y) of an observation (Wu et al. 2023, arXiv 2306.17775, algorithm 1; Del
+Moral, Doucet and Jasra 2006). Particles are copied when their effective number falls below a half.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from driftback.errors import BadInput
+from driftback.randomness import Rng, as_rng
+from driftback.samplers.frame import Frame
+from driftback.samplers.levels import levels_of
+from driftback.samplers.markov.resampling import systematic
+from driftback.samplers.markov.weights import checked, effective
+from driftback.scores.twist import Twist
+from driftback.shapes import sum_event
+
+
+@dataclass(frozen=True)
+class Twisted:
+    """One cloud, n particles for one factor; one evaluation of the `twist` a step.
+
+    `threshold` in (0, 1] is the share of particles below which the effective number makes them be copied. Frames have
+    `log_weights` whose mean is the evidence so far, and `families`; draw from the last by `resampled`.
+    """
+
+    twist: Twist
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold <= 1:
+            raise BadInput(f"the threshold {self.threshold} is no share of the particles; give 0 to 1, .5 as a rule")
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, times: Tensor, *, rng: Rng | int | None = None) -> Iterator[Frame]:
+        """Yield one frame per entry of `times` (steps + 1,), the first being `x` (n, *event) itself. BadInput where no
+        particle has any weight.
+        """
+        levels, rng, n = levels_of(self.twist.process, times), as_rng(rng), len(x)
+        families, guess = torch.arange(n, device=x.device), self.twist.guess(x, levels[0].t)
+        weights, told = checked(guess.log_factor), guess.log_factor
+        yield Frame(levels[0].t, x, 1, log_weights=weights, families=families)
+        for k, (now, after) in enumerate(pairwise(levels)):
+            if effective(weights) < self.threshold * n:
+                copies = systematic(weights.softmax(0), n, rng=rng.child("copies", k))
+                # A weight stands for what its particle is worth; after copying they all share the mean.
+                weights = torch.full_like(weights, float(weights.logsumexp(0)) - math.log(n))
+                x, families, told = x[copies], families[copies], told[copies]
+                shift, denoised = guess.shift[copies], guess.denoised[copies]
+            else:
+                shift, denoised = guess.shift, guess.denoised
+            rho = (now.alpha * after.sigma / (after.alpha * now.sigma)) ** 2
+            fresh = after.sigma * math.sqrt(1 - rho)
+            kept = after.sigma * math.sqrt(rho) / now.sigma
+            pull = after.alpha - kept * now.alpha
+            x = kept * x + pull * denoised
+            if fresh:
+                noise = rng.child("noise", k).normal(x.shape, dtype=x.dtype, device=x.device)
+                aside = pull * shift
+                x = x + aside + fresh * noise
+                # log p(x_s | x_t) - log q(x_s | x_t) for two Gaussians of deviation `fresh`, `aside` apart.
+                gained = -sum_event((noise * aside).double()) / fresh - sum_event(aside.double() ** 2) / (2 * fresh**2)
+                guess = self.twist.guess(x, after.t)
+                found = guess.log_factor
+            else:
+                # No noise is left: the last step is the chain's own, and the factor is known.
+                found = self.twist.log_factor(x).double()
+                gained = torch.zeros_like(found)
+            weights = checked(weights + gained + found - told)
+            told = found
+            yield Frame(after.t, x, k + 1 + bool(fresh), log_weights=weights, families=families)
+
+
+def resampled(frame: Frame, n: int, *, rng: Rng | int | None = None) -> Tensor:
+    """`n` draws (n, *event) of equal weight from a frame with weights, some of them alike."""
+    if frame.log_weights is None:
+        return frame.x[:n]
+    return frame.x[systematic(frame.log_weights.softmax(0), n, rng=rng)]

@@ -1,0 +1,55 @@
+"""A denoiser times a second density: a classifier's, a reward's, or any log_prob.
+
+Multiplying p by h pulls the way back along grad log h: with h seen at the noisy point itself it is classifier guidance
+(Dhariwal and Nichol 2021, arXiv 2105.05233, section 4; Song et al. 2021, arXiv 2011.13456, appendix I), exact where h
+was learned for noisy points, and Sohl-Dickstein et al. 2015 (arXiv 1503.03585, section 2.5) where h changes little over
+a step's noise; with h seen at D(x_t) it needs nothing learned (Chung et al. 2023, arXiv 2209.14687).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from driftback.errors import BadInput
+from driftback.scores.denoiser import Denoiser
+from driftback.scores.twist import Guess, Twist, tweedie
+
+
+@dataclass(frozen=True, eq=False)
+class Tilted(Twist):
+    """`denoiser` times exp(`scale` `log_density`), a function of points (n, *event) to (n,) nats up to a constant.
+
+    With `noisy` it is asked as log_density(x_t, t), at the noisy point and its time; without, as log_density(D).
+    BadInput where it returns another shape or cannot be differentiated.
+    """
+
+    denoiser: Denoiser
+    log_density: Callable[..., Tensor]
+    scale: float = 1.0
+    noisy: bool = False
+
+    def guess(self, x: Tensor, t: float | Tensor) -> Guess:
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_(True)
+            mean = self.denoiser.denoised(leaf, t)
+            log_h = self.scale * (self.log_density(leaf, t) if self.noisy else self.log_density(mean))
+        if log_h.shape != (len(x),) or not log_h.requires_grad:
+            raise BadInput(
+                f"the second density gives {tuple(log_h.shape)} for {len(x)} points"
+                f"{'' if log_h.requires_grad else ' without a derivative'}; let it give (n,) by torch's functions"
+            )
+        slope = torch.autograd.grad(log_h.sum(), leaf)[0]
+        return Guess(mean.detach(), tweedie(self.process, x, t) * slope, log_h.detach().double())
+
+    def log_factor(self, x0: Tensor) -> Tensor:
+        """log h(x_0), (n,); of a `noisy` one at t = 0."""
+        found = self.log_density(x0, 0.0) if self.noisy else self.log_density(x0)
+        return self.scale * found.double()
+
+    def given(self, label: int | Tensor) -> Tilted:
+        """The same factor on the denoiser of a class."""
+        return Tilted(self.denoiser.given(label), self.log_density, self.scale, self.noisy)

@@ -1,0 +1,159 @@
+"""Filling in with a fitted model: what is seen stays, the rest follows it, and what cannot be is refused in a line."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import driftback as db
+from driftback.errors import BadInput
+from driftback.recipes import seen
+from driftback.recipes.conditions import Wanted
+from driftback.recipes.model import Model
+from driftback.recipes.posterior import METHODS, fill
+
+
+@pytest.fixture(scope="module")
+def line() -> Model:
+    """Two columns, y = 2 x + noise of .5, in units that differ."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(10, 3, 2000)
+    return db.fit(np.stack([x, 2 * x + 0.5 * rng.normal(size=2000)], 1), steps=400, batch=128, seed=0)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Model:
+    """Pictures of 8 x 8 in colour, each of one colour: what is left of it tells the rest."""
+    rng = np.random.default_rng(0)
+    colours = rng.integers(30, 225, (400, 1, 1, 3))
+    x = np.clip(np.broadcast_to(colours, (400, 8, 8, 3)) + rng.integers(-5, 6, (400, 8, 8, 3)), 0, 255)
+    return db.fit(x.astype(np.uint8), steps=150, batch=32, seed=0, method="edm", network="tiny")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_column_follows_another(line: Model, method: str) -> None:
+    """y given x = 13 is N(26, .5^2); without it y is N(20, 6^2)."""
+    known = seen.columns(line.config, {"0": 13.0})
+    found = fill(line, known, 256, method=method, steps=60, seed=1)
+    assert found.x.shape == (256, 2)
+    off, wide = abs(found.x[:, 1].mean() - 26), found.x[:, 1].std()
+    # dps pulls by the misfit's norm, however little that says. The others: up to .9 off, by the network's errors.
+    assert off < (5 if method == "dps" else 1.5)
+    assert wide < 2.5
+    if method != "dps":
+        assert np.allclose(found.x[:, 0], 13.0, atol=0.3)
+    assert (found.effective is not None) == (method == "smc")
+
+
+def test_smc_tells_how_probable_what_is_seen_is(line: Model) -> None:
+    """log p(y) of the encoded column, which is N(0, 1)."""
+    usual = fill(line, seen.columns(line.config, {"0": 10.0}, 0.1), 64, method="smc", particles=512, steps=60)
+    rare = fill(line, seen.columns(line.config, {"0": 19.0}, 0.1), 64, method="smc", particles=512, steps=60)
+    assert usual.log_evidence == pytest.approx(-0.5 * math.log(2 * math.pi), abs=0.4)
+    assert rare.log_evidence < usual.log_evidence - 2
+    assert usual.effective > 50
+
+
+def test_an_impossible_observation_is_told(line: Model) -> None:
+    far = seen.columns(line.config, {"0": 100.0}, 0.001)
+    found = fill(line, far, 8, method="smc", particles=64, steps=30)
+    assert any("weights have collapsed" in line for line in found.said)
+
+
+@pytest.mark.parametrize("method", ["mmps", "repaint"])
+def test_a_hidden_half_is_filled_in(pictures: Model, method: str) -> None:
+    item = np.full((8, 8, 3), (200, 60, 120), np.uint8)
+    hide = np.zeros((8, 8), bool)
+    hide[:, 4:] = True
+    found = fill(pictures, seen.hidden(pictures.config, item, hide), 4, method=method, steps=30, seed=2)
+    assert found.x.dtype == np.uint8
+    known = found.x[:, :, :4].astype(float)
+    assert np.abs(known - item[:, :4]).mean() < 8, "what is seen stays"
+    free = pictures.sample(4, seed=2, steps=30).astype(float)
+    apart = np.abs(found.x[:, :, 4:].astype(float).mean((1, 2)) - item[0, 0]).mean()
+    assert apart < 0.5 * np.abs(free[:, :, 4:].mean((1, 2)) - item[0, 0]).mean(), "what is hidden follows it"
+    other = item.astype(np.int64)
+    other[:, 4:] = 999
+    same = fill(pictures, seen.hidden(pictures.config, other, hide), 4, method=method, steps=30, seed=2)
+    assert (same.x == found.x).all(), "what is hidden is not looked at"
+
+
+def test_pictures_that_are_smaller_grey_or_blurred(pictures: Model) -> None:
+    small = np.full((4, 4, 3), (200, 60, 120), np.uint8)
+    found = fill(pictures, seen.smaller(pictures.config, small, 2), 3, steps=30).x
+    means = found.reshape(3, 4, 2, 4, 2, 3).mean((2, 4))
+    assert np.abs(means - small).mean() < 10
+    luma = np.full((8, 8), 120, np.uint8)
+    coloured = fill(pictures, seen.grey(pictures.config, luma), 3, steps=30).x
+    assert np.abs(coloured @ np.array([0.299, 0.587, 0.114]) - 120).mean() < 20
+    blurred = np.full((8, 8, 3), (200, 60, 120), np.uint8)
+    sharp = fill(pictures, seen.blurred(pictures.config, blurred, 0.7), 3, steps=30).x
+    assert np.abs(sharp.astype(float).mean((1, 2)) - blurred[0, 0]).mean() < 15
+
+
+def test_a_function_of_ones_own(line: Model) -> None:
+    """The sum of the encoded columns."""
+    known = seen.through(line.config, lambda z: z.sum(1, keepdim=True), [2.0], 0.05)
+    x = fill(line, known, 128, steps=40).x
+    z = line.config.preprocessing.encode(x)
+    assert float(z.sum(1).mean()) == pytest.approx(2.0, abs=0.1)
+
+
+def test_items_do_not_depend_on_how_many(line: Model) -> None:
+    known = seen.columns(line.config, {"1": 18.0})
+    assert (fill(line, known, 3, steps=10, seed=4).x == fill(line, known, 6, steps=10, seed=4).x[:3]).all()
+    assert (fill(line, known, 3, steps=10, seed=4).x != fill(line, known, 3, steps=10, seed=5).x).any()
+    many = fill(line, known, 1424, steps=40, seed=4, method="pigdm").x[:, 0]
+    # Independent items have a correlation within .2 in all but one of 10,000 trials; with the same noise it is near 1.
+    assert abs(np.corrcoef(many[1024:], many[:400])[0, 1]) < 0.2, "another block has noise of its own"
+    ways = list[tuple[int, int]]()
+    fill(line, known, 3, steps=10, method="smc", progress=lambda done, total: ways.append((done, total)))
+    assert ways[-1] == (10, 10)
+
+
+def test_what_cannot_be_is_refused(line: Model, pictures: Model) -> None:
+    item, hide = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), bool)
+    cases = [
+        (lambda: seen.hidden(pictures.config, item, hide), "hides nothing"),
+        (lambda: seen.hidden(pictures.config, item, ~hide), "hides everything"),
+        (lambda: seen.hidden(pictures.config, item[:4], hide), "bring it to that"),
+        (lambda: seen.hidden(pictures.config, item, hide[:4]), "agree"),
+        (lambda: seen.columns(line.config, {"2": 1.0}), "no column '2'.*known are 0, 1"),
+        (lambda: seen.columns(line.config, {"0": 1.0, "1": 2.0}), "hides nothing"),
+        (lambda: seen.columns(pictures.config, {"0": 1.0}), "pictures"),
+        (lambda: seen.smaller(pictures.config, item, 2), "bring the picture to 4 x 4"),
+        (lambda: seen.smaller(line.config, item, 2), "draws points"),
+        (lambda: seen.grey(pictures.config, item), "in grey"),
+        (lambda: seen.hidden(pictures.config, item, hide, noise=0.0), "hides nothing"),
+        (lambda: seen.columns(line.config, {"0": 1.0}, 0.0), "above 0"),
+        (lambda: fill(line, seen.columns(line.config, {"0": 1.0}), 3, method="dsp"), "did you mean dps"),
+        (lambda: fill(line, seen.columns(line.config, {"0": 1.0}), 3, particles=9), "belong to smc"),
+        (lambda: fill(line, seen.columns(line.config, {"0": 1.0}), 9, method="smc", particles=3), "at least 9"),
+        (lambda: fill(pictures, seen.columns(line.config, {"0": 1.0}), 3), "the observation is of items"),
+        (lambda: fill(pictures, seen.smaller(pictures.config, item[:4, :4], 2), 1, method="repaint"), "wants a mask"),
+        (lambda: fill(line, seen.columns(line.config, {"0": 1.0}), 3, wanted=Wanted("red")), "no classes"),
+    ]
+    for make, said in cases:
+        with pytest.raises(BadInput, match=said) as error:
+            make()
+        assert "\n" not in str(error.value)
+
+
+def test_channels_first_and_grey_pictures_are_seen_as_others() -> None:
+    rng = np.random.default_rng(0)
+    first = db.fit(rng.integers(0, 256, (60, 3, 8, 8)).astype(np.uint8), steps=1, network="tiny", method="edm")
+    small = seen.smaller(first.config, rng.integers(0, 256, (4, 4, 3)).astype(np.uint8), 2)
+    assert tuple(small.y.shape) == (3, 4, 4)
+    hide = np.zeros((8, 8), bool)
+    hide[0] = True
+    part = seen.hidden(first.config, rng.integers(0, 256, (3, 8, 8)).astype(np.uint8), hide)
+    assert part.numbers == 3 * 56
+    assert part.noise == pytest.approx(0.01 * first.config.spread)
+    assert first.config.spread < 0.8, "which is not 1"
+    grey = db.fit(rng.integers(0, 256, (60, 8, 8)).astype(np.uint8), steps=1, network="tiny", method="edm")
+    with pytest.raises(BadInput, match="grey already"):
+        seen.grey(grey.config, np.zeros((8, 8), np.uint8))
+    assert torch.equal(
+        seen.hidden(grey.config, np.full((8, 8), 255, np.uint8), hide).y, torch.ones(56, dtype=torch.float32)
+    )
