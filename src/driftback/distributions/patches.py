@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from driftback.distributions.recall import Recall
 from driftback.errors import BadInput
 from driftback.randomness import Rng, as_rng
 
@@ -45,9 +46,15 @@ class Patches:
         if size < 1 or size % 2 == 0:
             raise BadInput(f"a patch of {size} pixels a side has no middle; give an odd number")
         n, channels, *sides = y.shape
+        if size // 2 >= max(sides) - 1 and not self.shift:  # every pixel sees the whole picture
+            return Recall(self.pictures.flatten(1)).mean(y.flatten(1), precision).reshape(y.shape)
         size = min(size, 2 * max(sides) - 1)
-        places = sides[0] * sides[1]
-        many = max(1, ENTRIES // max(1, n * places))
+        places, numbers = sides[0] * sides[1], channels * size**2
+        rows = max(1, ENTRIES // (places * numbers))
+        if n > rows:
+            parts = zip(y.split(rows), precision.split(rows), strict=True)
+            return torch.cat([self.mean(some, sharp, size) for some, sharp in parts])
+        many = max(1, ENTRIES // (places * max(n, numbers)))
         # (places, n, numbers of a patch)
         own = F.unfold(y, size, padding=size // 2).permute(2, 0, 1).contiguous()
         of_own, half = (own.double() ** 2).sum(2, keepdim=True), (precision / 2)[None, :, None]
@@ -76,7 +83,7 @@ class Patches:
 
 LEVELS, LOWEST, HIGHEST = 12, 0.02, 20.0
 """Noise levels at which patches have a size of their own: so many, from and to so many deviations of the data."""
-SIZES = (1, 3, 5, 7, 11, 15, 21)
+SIZES = (1, 3, 5, 7, 11, 15)
 """Sides of patches that are tried, as far as the pictures are as large; and whole pictures."""
 
 

@@ -26,6 +26,8 @@ WIDTHS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4)
 """How far the cloud may be smoothed, in deviations of the data."""
 LEFT_OUT, COMPARED = 48, 2_000
 """So many items are left out to choose by, and so many others tried on them."""
+PATCHED = 200_000
+"""Patches, which cost more, are tried on a third of them, and of pictures of so many numbers in all."""
 
 
 class MemorySpec(BaseModel):
@@ -78,8 +80,9 @@ class Memory(nn.Module):
         if self.spec.kind == "smoothed":
             self.width.fill_(self._best_width(out, rest, rng))
         else:
-            patches = Patches(rest, self.spec.shift)
-            self.sizes.copy_(SizedPatches.chosen(patches, out, spread=self.spread, rng=rng).sizes)
+            numbers = rest[0].numel()
+            patches = Patches(rest[: max(50, PATCHED // numbers)], self.spec.shift)
+            self.sizes.copy_(SizedPatches.chosen(patches, out[:16], spread=self.spread, rng=rng).sizes)
 
     def forward(self, shown: Tensor, number: Tensor, told: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         ratio = torch.exp(4 * number)

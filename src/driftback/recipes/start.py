@@ -32,8 +32,8 @@ from driftback.scores.parametrisation import Levels
 from driftback.training.items import Items
 from driftback.training.speed import remembered
 
-MOST_PATCHED = 5_000
-"""Patches of at most so many pictures are remembered: every patch of a picture is compared with all at its place."""
+MOST_PATCHED = 2_000_000
+"""Patches of pictures of so many numbers in all are remembered: each is compared with all others at its place."""
 SHRINK = 20.0
 """The histogram of all classes weighs as much as so many items of a class."""
 
@@ -76,7 +76,7 @@ def closed_form_for(
     Where `role` is what is remembered of the items, how many of them are.
     """
     if role in get_args(Kind):
-        kept = min(items, MOST_PATCHED) if role == "patches" else items
+        kept = min(items, max(200, MOST_PATCHED // numbers)) if role == "patches" else items
         return MemorySpec(kind=cast("Kind", role), items=kept, classes=len(counts))
     most, classes = bearable(numbers, features), len(counts)
     share = min(1.0, most / max(1, items))
