@@ -1,12 +1,14 @@
 """The tree's means against looking at every point: they are off by no more than it says, and it says little."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 
 from driftback.distributions import recall
 from driftback.distributions.recall import Recall
-from driftback.distributions.tree import FEW, Tree
+from driftback.distributions.tree import FEW, SHARE, Tree, _Asked
 from driftback.errors import BadInput
 
 
@@ -24,14 +26,20 @@ def clusters(m: int, d: int) -> np.ndarray:
     return centres[which] + widths[which, None] * rng.normal(size=(m, d))
 
 
+def cloud(m: int, d: int, outlier: float = 0.0) -> np.ndarray:
+    points = np.random.default_rng(0).normal(size=(m, d))
+    points[0] += outlier
+    return points
+
+
 CLOUDS = {
     "spiral": spiral(5000),
     "one number": clusters(4000, 1),
     "clusters": clusters(4000, 2),
     "three numbers": clusters(3000, 3),
-    "six numbers": clusters(2500, 6),
     "copies": np.repeat(clusters(50, 2), 80, axis=0),
     "a grid": np.stack(np.meshgrid(np.arange(60.0), np.arange(60.0)), -1).reshape(-1, 2) / 30,
+    "an outlier": np.concatenate([clusters(3000, 2), [[1e6, 0.0]]]),
     "far from the origin": 1e4 + spiral(3000),
 }
 
@@ -76,6 +84,65 @@ def test_a_gradient_goes_the_whole_way_round() -> None:
     assert float(slope.abs().min()) > 0
 
 
+def dense(y: torch.Tensor, points: torch.Tensor, precision: torch.Tensor) -> torch.Tensor:
+    far = (y[:, None] - points).square().sum(-1)
+    return (-precision[:, None] / 2 * far).softmax(1) @ points
+
+
+@pytest.mark.parametrize("entries", [1 << 22, 700])
+@pytest.mark.parametrize(("ratio", "origin"), [(0.3, 0.0), (1.0, 0.0), (0.3, 1e4)])
+def test_the_streamed_gradient_is_that_of_the_dense_formula(
+    ratio: float, origin: float, entries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recall, "ENTRIES", entries)
+    points = torch.from_numpy(clusters(200, 3))
+    y, precision = asked(points.numpy(), ratio, 9)
+    v = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 9, 3)))
+    y, precision = y.requires_grad_(True), precision.requires_grad_(True)
+    found = Recall(points + origin).mean(y + origin, precision)
+    exact = dense(y, points, precision)
+    assert torch.allclose(found - origin, exact, atol=1e-8)
+    for one in v:
+        ours = torch.autograd.grad(found, (y, precision), one, retain_graph=True)
+        theirs = torch.autograd.grad(exact, (y, precision), one, retain_graph=True)
+        assert all(torch.allclose(a, b, rtol=1e-6, atol=1e-7) for a, b in zip(ours, theirs, strict=True))
+    at_once = torch.autograd.grad(found, y, v, is_grads_batched=True, retain_graph=True)[0]
+    assert torch.allclose(at_once, torch.autograd.grad(exact, y, v, is_grads_batched=True)[0], rtol=1e-6, atol=1e-7)
+
+
+def test_a_gradient_far_away_has_no_slope_from_rounding() -> None:
+    """A point alone has none, and squares of large numbers are no reason for one."""
+    points = torch.tensor([[1e6 / 3, 2e6 / 7]], dtype=torch.float64).expand(50, 2).clone()
+    y = (points[:3] + 0.1).requires_grad_(True)
+    precision = torch.full((3,), 1e4, dtype=torch.float64)
+    v = torch.ones_like(y) / 3
+    (slope,) = torch.autograd.grad(Recall(points).mean(y, precision), y, v)
+    assert float(slope.abs().max()) < 1e-6
+
+
+def test_second_derivatives_are_those_of_the_formula() -> None:
+    points = torch.from_numpy(clusters(60, 2))
+    y, precision = asked(points.numpy(), 0.5, 5)
+    y.requires_grad_(True)
+    assert torch.autograd.gradgradcheck(lambda y: Recall(points).mean(y, precision), y)
+    points.requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda points: Recall(points).mean(y.detach(), precision), points)
+
+
+def test_a_gradient_holds_no_chunk() -> None:
+    points = torch.from_numpy(cloud(3000, 2))
+    y, precision = asked(points.numpy(), 0.5, 200)
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        Recall(points).mean(y.requires_grad_(True), precision).sum()
+    assert sum(kept.values()) < 3 * points.untyped_storage().nbytes()
+
+
 def test_far_away_it_is_the_nearest_point() -> None:
     """Where every weight would be 0 in floating point."""
     points = torch.from_numpy(CLOUDS["spiral"])
@@ -98,6 +165,42 @@ def test_the_tree_cuts_cells_until_they_hold_few() -> None:
     assert sum(int((level.end - level.first)[level.whole].sum()) for level in tree.levels) == len(tree.points)
 
 
+@pytest.mark.parametrize("ratio", [0.1, 0.3, 1.0])
+def test_what_needs_many_cells_is_given_up(ratio: float) -> None:
+    """No query looks at many more cells than pay, and one that is not given up has its bound."""
+    points = cloud(20_000, 3)
+    tree, seen, (y, precision) = Tree(points), np.zeros(60), asked(points, ratio)
+    summed = _Asked.summed
+
+    def counted(self: _Asked, level: object, query: np.ndarray, node: np.ndarray) -> tuple:
+        nonlocal seen
+        seen = seen + np.bincount(query, minlength=60)
+        return summed(self, level, query, node)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Asked, "summed", counted)
+        mean, bound, left = tree.mean(y.numpy(), precision.numpy(), 1e-3)
+    assert seen.max() <= len(points) / SHARE + 1
+    assert left.any() or ratio == 0.1
+    assert not left.all() or ratio > 0.1
+    off = np.linalg.norm(mean - Recall(torch.from_numpy(points)).mean(y, precision).numpy(), axis=1)
+    assert (off <= bound + 1e-9)[~left].all()
+
+
+@pytest.mark.parametrize("outlier", [0.0, 1e12])
+@pytest.mark.parametrize("d", [2, 3])
+def test_memory_is_bounded(d: int, outlier: float) -> None:
+    """An outlier puts all others into one cell, which is not cut."""
+    for m in (5_000, 40_000):
+        points = cloud(m, d, outlier)
+        tree, (y, precision) = Tree(points), asked(points, 0.5, 1024)
+        tracemalloc.start()
+        tree.mean(y.numpy(), precision.numpy(), 1e-3)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 64 * 2**20
+
+
 def test_points_that_are_all_one() -> None:
     points = torch.full((3000, 2), 0.7, dtype=torch.float64)
     y, precision = torch.zeros(3, 2, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
@@ -106,7 +209,7 @@ def test_points_that_are_all_one() -> None:
 
 def test_few_points_and_many_numbers_need_no_tree() -> None:
     assert Recall(torch.zeros(100, 2), 1e-3)._tree is None
-    assert Recall(torch.zeros(3000, 7), 1e-3)._tree is None
+    assert Recall(torch.zeros(3000, 4), 1e-3)._tree is None
     assert Recall(torch.zeros(3000, 2))._tree is None
 
 

@@ -6,7 +6,9 @@ from torch import Tensor
 
 from driftback.distributions.patches import LEVELS, Patches, SizedPatches, noise_levels
 from driftback.distributions.recall import Recall
+from driftback.distributions.smoothing import smoothed
 from driftback.errors import BadInput
+from driftback.networks.memory import Memory, MemorySpec
 from driftback.processes import SCHEDULES, Diffusion
 from driftback.samplers.frame import last
 from driftback.samplers.grids import karras
@@ -61,6 +63,17 @@ def test_a_patch_as_large_as_the_picture_remembers_pictures() -> None:
     whole = Recall(PICTURES.flatten(1)).mean(Y.flatten(1), PRECISION).reshape(Y.shape)
     assert torch.allclose(Patches(PICTURES).mean(Y, PRECISION, 9), whole, atol=1e-9)
     assert torch.allclose(Patches(PICTURES).mean(Y, PRECISION, 99), whole, atol=1e-9)
+
+
+@pytest.mark.parametrize("ratio", [1e-3, 0.01, 0.05])
+def test_single_precision_tells_near_duplicates_apart(ratio: float) -> None:
+    """Exponents are in float64 whatever the pictures are: they are differences of squares that are large."""
+    x = (normal(1, 1, 16, 16) + ratio * 0.5 * normal(40, 1, 16, 16, seed=1)).float()
+    y = (x[:8].double() + ratio * normal(8, 1, 16, 16, seed=2)).float()
+    precision = torch.full((8,), ratio**-2, dtype=torch.float64)
+    exact = Patches(x.double()).mean(y.double(), precision, 11)
+    off = Patches(x).mean(y, precision, 11).double() - exact
+    assert float(off.abs().max()) < 1e-4 * ratio + 5e-7
 
 
 def test_each_noise_level_has_a_size() -> None:
@@ -120,6 +133,34 @@ def test_smoothing_is_a_mean_over_points_near_by() -> None:
     assert torch.allclose(
         smooth.given(1).denoised(x, 0.4), SmoothedDenoiser(cloud.given(1), 0.7, 4000).denoised(x, 0.4)
     )
+
+
+@pytest.mark.parametrize("draws", [1, 2, 7, 8])
+def test_opposite_points_leave_what_is_linear(draws: int) -> None:
+    x, seen = normal(5, 3), []
+
+    def linear(near: Tensor) -> Tensor:
+        seen.append(near - x)
+        return 2 * near - 1
+
+    out = smoothed(linear, x, 0.3, draws)
+    assert len(seen) == draws
+    pairs = draws // 2
+    assert torch.allclose(torch.stack(seen[draws - pairs :]), -torch.stack(seen[:pairs])) if pairs else True
+    single = seen[pairs] if draws % 2 else torch.zeros_like(x)
+    assert torch.allclose(out, 2 * (x + single / draws) - 1)
+
+
+@pytest.mark.parametrize("draws", [2, 5])
+def test_a_model_smooths_as_the_denoiser_does(draws: int) -> None:
+    """One rule, for an odd number of draws too."""
+    points, y = normal(30, 2).float(), normal(4, 2, seed=3).float()
+    memory = Memory(MemorySpec(kind="smoothed", items=30, draws=draws), (2,), 1.0)
+    memory.points.copy_(points)
+    memory.width.fill_(0.4)
+    process = Diffusion(SCHEDULES["edm"](), (2,))
+    expected = SmoothedDenoiser(RecordedDenoiser(process, points), 0.4, draws).denoised(y, 0.5 / 80)
+    assert torch.allclose(memory.mean(y, torch.full((4,), 0.5), None), expected, atol=1e-6)
 
 
 def test_what_cannot_be_is_refused() -> None:

@@ -1,10 +1,13 @@
 """The recorded cloud's denoiser is the exact one with components of no width, also where numbers get hard."""
 
+import math
+
 import pytest
 import torch
 
 from driftback.distributions import Mixture, recall
 from driftback.errors import BadInput
+from driftback.evaluation.likelihood import ode_log_likelihood
 from driftback.processes import SCHEDULES, Diffusion
 from driftback.scores.exact import ExactDenoiser
 from driftback.scores.recorded import RecordedDenoiser
@@ -52,6 +55,17 @@ def test_its_own_gradient_is_right():
     """The derivative of E[x_0 | x_t] in x_t, which exact likelihoods need."""
     denoiser = RecordedDenoiser(Diffusion(SCHEDULES["vp"](), (D,)), POINTS[:5])
     assert torch.autograd.gradcheck(lambda x: denoiser.denoised(x, 0.3), normal(3, 1, D).requires_grad_())
+
+
+def test_its_likelihood_is_exact():
+    """Its gradients are taken for all numbers at once, which a gradient of one's own must allow."""
+    points = normal(30, 4, 2)
+    denoiser, x = RecordedDenoiser(Diffusion(SCHEDULES["edm"](), (2,)), points), points[:6] + 0.3 * normal(6, 5, 2)
+    found = ode_log_likelihood(denoiser, x, spread=1.0, low=0.3)
+    far = torch.cdist(x, points) ** 2 / (2 * 0.3**2)
+    exact = (-far).logsumexp(1) - math.log(30 * 2 * math.pi * 0.3**2)
+    assert "exact" in found.method
+    assert torch.allclose(found.nats, exact, atol=0.02)
 
 
 def test_chunks_change_nothing(monkeypatch):

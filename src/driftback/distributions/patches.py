@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from driftback.distributions.recall import Recall
+from driftback.distributions.recall import Recall, squares
 from driftback.errors import BadInput
 from driftback.randomness import Rng, as_rng
 
@@ -56,14 +56,11 @@ class Patches:
             return torch.cat([self.mean(some, sharp, size) for some, sharp in parts])
         many = max(1, ENTRIES // (places * max(n, numbers)))
         # (places, n, numbers of a patch)
-        own = F.unfold(y, size, padding=size // 2).permute(2, 0, 1).contiguous()
-        of_own, half = (own.double() ** 2).sum(2, keepdim=True), (precision / 2)[None, :, None]
+        own, half = _cut(y, size).permute(2, 0, 1).contiguous(), (precision / 2)[None, :, None]
         top = torch.full((places, n, 1), -torch.inf, dtype=torch.float64, device=y.device)
         total, mean = torch.zeros_like(top), torch.zeros(places, n, channels, dtype=torch.float64, device=y.device)
         for x in self._moved(many, y):
-            other = F.unfold(x, size, padding=size // 2).permute(2, 1, 0)
-            squares = of_own + (other.double() ** 2).sum(1, keepdim=True) - 2 * torch.bmm(own, other).double()
-            exponent = -half * squares.clamp_(min=0)
+            exponent = -half * squares(own, _cut(x, size).permute(2, 0, 1).contiguous(), float(half.max()))
             new_top = torch.maximum(top, exponent.amax(2, keepdim=True))
             weights, shrink = (exponent - new_top).exp_(), (top - new_top).exp()
             middle = x.flatten(2).permute(2, 0, 1).double()
@@ -79,6 +76,13 @@ class Patches:
             for up in range(2 * s + 1):
                 for left in range(2 * s + 1):
                     yield wider[:, :, up : up + high, left : left + wide]
+
+
+def _cut(x: Tensor, size: int) -> Tensor:
+    """The patches about all pixels of `x` (n, c, h, w), (n, numbers, places) float64: rounded to float32, a product of
+    large patches has an error that a small r makes large.
+    """
+    return F.unfold(x.double(), size, padding=size // 2)
 
 
 LEVELS, LOWEST, HIGHEST = 12, 0.02, 20.0

@@ -2,13 +2,16 @@
 
 sum_i softmax_i(-|y - x_i|^2 / (2 r^2)) x_i over all points (Karras et al. 2022, arXiv 2206.00364, appendix B.3). In a
 few dimensions a tree leaves out what does not count, within a tolerance, and says by how much it may be off
-(`driftback.distributions.tree`); else every point is looked at, chunk by chunk, in memory that does not grow.
+(`driftback.distributions.tree`); else every point is looked at, chunk by chunk, in memory that does not grow. So is its
+gradient, J^T v = sum_i w_i (v . (x_i - mean)) (x_i - mean) / r^2.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +29,7 @@ DIGITS = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Recall:
-    """`points` (m, d), asked for their mean after noise. With a `tolerance` > 0, in at most six dimensions, it may be
+    """`points` (m, d), asked for their mean after noise. With a `tolerance` > 0, in at most three dimensions, it may be
     off by about that share of the noise's deviation r; 0 looks at every point. BadInput for no points.
     """
 
@@ -58,37 +61,98 @@ class Recall:
         if self._tree is None or not plain:
             return _everywhere(y, self.points.to(y.device), precision), torch.zeros_like(precision)
         sharp = precision.detach().numpy()
-        mean, bound = self._tree.mean(y.detach().double().numpy(), sharp, self.tolerance)
-        return torch.from_numpy(mean).to(y.dtype), torch.from_numpy(bound * sharp**0.5)
+        found, bound, left = self._tree.mean(y.detach().double().numpy(), sharp, self.tolerance)
+        mean, rows = torch.from_numpy(found).to(y.dtype), torch.from_numpy(left)
+        mean[rows] = _everywhere(y[rows], self.points, precision[rows])
+        return mean, torch.from_numpy(bound * sharp**0.5).masked_fill(rows, 0.0)
 
 
 def _everywhere(y: Tensor, points: Tensor, precision: Tensor) -> Tensor:
-    width = max(1, min(len(points), ENTRIES // max(1, points.shape[1])))
-    rows = max(1, ENTRIES // max(width, points.shape[1], 1))
-    parts = [_streamed(*chunk, points, width) for chunk in zip(y.split(rows), precision.split(rows), strict=True)]
-    return torch.cat(parts) if parts else torch.zeros_like(y)
+    if len(y) == 0:
+        return torch.zeros_like(y)
+    if points.requires_grad:
+        return _streamed(y, precision, points)
+    return _Mean.apply(y, precision, points)
 
 
-def _streamed(y: Tensor, precision: Tensor, points: Tensor, width: int) -> Tensor:
+def _streamed(y: Tensor, precision: Tensor, points: Tensor) -> Tensor:
+    return torch.cat([_summed(some, sharp, points)[0] for some, sharp in _rows(points, y, precision)]).to(y.dtype)
+
+
+class _Mean(torch.autograd.Function):
+    """`_streamed`, whose gradient streams again: recorded operation by operation it would hold every chunk."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, precision: Tensor, points: Tensor) -> Tensor:
+        parts = [_summed(some, sharp, points) for some, sharp in _rows(points, y, precision)]
+        mean, top, total = (torch.cat(part) for part in zip(*parts, strict=True))
+        ctx.save_for_backward(y, precision, points, mean, top, total)
+        return mean.to(y.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        y, precision, points, *sums = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            # A second derivative is wanted: it is left to torch, and holds every chunk.
+            wanted = [part for part in (y, precision) if part.requires_grad]
+            slopes = iter(torch.autograd.grad(_streamed(y, precision, points), wanted, gradients, create_graph=True))
+            of_y, of_precision = (next(slopes) if part.requires_grad else None for part in (y, precision))
+            return of_y, of_precision, None
+        return *_pulled(gradients[0], y, precision, points, *sums), None
+
+
+def _rows(points: Tensor, *parts: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """So many rows of `parts` at a time that with a chunk of points they have `ENTRIES`."""
+    rows = max(1, ENTRIES // max(_width(points), points.shape[1], 1))
+    return zip(*(part.split(rows, -2 if part.ndim > 1 else 0) for part in parts), strict=True)
+
+
+def _width(points: Tensor) -> int:
+    return max(1, min(len(points), ENTRIES // max(1, points.shape[1])))
+
+
+def _summed(y: Tensor, precision: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The mean (n, d), the largest exponent (n, 1) and the sum of weights relative to it (n, 1)."""
     # A softmax over chunks of points: sums are relative to the largest exponent so far (Milakov and Gimelshein 2018).
     top = y.new_full((len(y), 1), -torch.inf, dtype=torch.float64)
     total, mean = torch.zeros_like(top), y.new_zeros(y.shape, dtype=torch.float64)
     wide, half = y.double(), precision[:, None] / 2
-    for chunk in points.split(width):
+    for chunk in points.split(_width(points)):
         chunk = chunk.double()
-        exponent = -half * _squares(wide, chunk, float(half.max()))
+        exponent = -half * squares(wide, chunk, float(half.max()))
         new_top = torch.maximum(top, exponent.amax(1, keepdim=True))
         weights, shrink = (exponent - new_top).exp_(), (top - new_top).exp()
         total = total * shrink + weights.sum(1, keepdim=True)
         mean = mean * shrink + weights @ chunk
         top = new_top
-    return (mean / total).to(y.dtype)
+    return mean / total, top, total
 
 
-def _squares(y: Tensor, points: Tensor, sharpest: float) -> Tensor:
-    """|y - x|^2, (n, m): by the expanded square where its digits suffice, by differences where the noise is tiny."""
-    of_y, of_points = (y**2).sum(1, keepdim=True), (points**2).sum(1)
+def _pulled(v: Tensor, y: Tensor, precision: Tensor, points: Tensor, *sums: Tensor) -> tuple[Tensor, Tensor]:
+    """What `v` (..., n, d) makes of the slopes of the mean in `y` (n, d) and in `precision` (n,)."""
+    of_y, of_precision = [], []
+    for some, wide, sharp, mean, top, total in _rows(points, v.double(), y.double(), precision, *sums):
+        half, middle = sharp[:, None] / 2, (some * mean).sum(-1, keepdim=True)
+        moved, across, straight = torch.zeros_like(some), torch.zeros_like(middle), torch.zeros_like(middle)
+        for chunk in points.split(_width(points)):
+            chunk = chunk.double()
+            far = squares(wide, chunk, float(half.max()))
+            weighted = (-half * far - top).exp_().div_(total) * (some @ chunk.T - middle)
+            moved, across = moved + weighted @ chunk, across + weighted.sum(-1, keepdim=True)
+            straight = straight - (weighted * far).sum(-1, keepdim=True) / 2
+        # `across` is 0 but for rounding, which far from the origin counts.
+        of_y.append(sharp[:, None] * (moved - across * mean))
+        of_precision.append(straight[..., 0])
+    return torch.cat(of_y, -2).to(y.dtype), torch.cat(of_precision, -1).to(precision.dtype)
+
+
+def squares(y: Tensor, points: Tensor, sharpest: float) -> Tensor:
+    """|y - x|^2 for `y` (..., n, d) and `points` (..., m, d), (..., n, m): by the expanded square where its digits
+    suffice at a precision of 2 `sharpest`, by differences where the noise is tiny. Both float64.
+    """
+    of_y, of_points = (y**2).sum(-1, keepdim=True), (points**2).sum(-1)[..., None, :]
     largest = float(of_y.detach().max() + of_points.detach().max())
     if 4 * torch.finfo(torch.float64).eps * largest * sharpest < DIGITS:
-        return torch.addmm(of_y + of_points, y, points.T, alpha=-2).clamp_(min=0)
+        product = torch.addmm if y.ndim == 2 else torch.baddbmm
+        return product(of_y + of_points, y, points.mT, alpha=-2).clamp_(min=0)
     return torch.cdist(y, points, compute_mode="donot_use_mm_for_euclid_dist") ** 2

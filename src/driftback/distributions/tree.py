@@ -18,10 +18,17 @@ from scipy.spatial import cKDTree
 
 FEW = 8
 """A cell of so few points is not cut further: they are summed one by one."""
-DIMENSIONS = 6
+DIMENSIONS = 3
 """In more dimensions a cell has too many neighbours for a tree to pay."""
-PAIRS = 1 << 21
-"""About so many queries times nodes are looked at together: some hundred MiB."""
+BLOCK = 512
+"""So many queries are begun together."""
+PAIRS = 1 << 16
+"""About so many queries times nodes, or points, are looked at together: some 30 MiB."""
+SHARE, MOST = 40, 1 << 19
+"""A query that needs more nodes than 1 / 40 of the points, half the cost of looking at them all, or so many, is given
+up."""
+CELLS = 64
+"""No cell with more than 1 / 64 of the points stands for them."""
 FARTHEST = 600.0
 """Exponents are cut here, far beyond what can count and before they overflow."""
 
@@ -31,8 +38,8 @@ Index = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class _Level:
-    """The cells of one size: first and end of their points, mean (k, d), M (k, d, d), radius about the mean, and which
-    cells of the next level are theirs; `whole` where they are not cut.
+    """The cells of one size: first and end of their points, mean (k, d), M (k, d, d), radius about the mean, mean of
+    |u|^3 (`third`), and which cells of the next level are theirs; `whole` where they are not cut.
     """
 
     first: Index
@@ -40,6 +47,7 @@ class _Level:
     centre: Array
     moment: Array
     radius: Array
+    third: Array
     whole: NDArray[np.bool_]
     below: Index
     below_end: Index
@@ -87,61 +95,106 @@ class Tree:
         centre = np.add.reduceat(x, at) / count[:, None]
         u = x - np.repeat(centre, count, axis=0)
         moment = np.stack([np.add.reduceat(u * u[:, [k]], at) / count[:, None] for k in range(x.shape[1])], 1)
-        radius = np.sqrt(np.maximum.reduceat((u**2).sum(1), at))
+        square = (u**2).sum(1)
+        radius, third = np.sqrt(np.maximum.reduceat(square, at)), np.add.reduceat(square**1.5, at) / count
         start, stop = np.searchsorted(below, first), np.searchsorted(below, end)
-        return _Level(first, end, centre, moment, radius, start == stop, start, stop)
+        return _Level(first, end, centre, moment, radius, third, start == stop, start, stop)
 
-    def mean(self, y: Array, precision: Array, tolerance: float) -> tuple[Array, Array]:
+    def mean(self, y: Array, precision: Array, tolerance: float) -> tuple[Array, Array, NDArray[np.bool_]]:
         """The mean of the points, weighted by exp(-|y - x|^2 precision / 2), for each of `y` (n, d) with its
-        `precision` (n,) > 0: (n, d), and a bound (n,) on how far it is off, of about `tolerance` / sqrt(precision).
+        `precision` (n,) > 0: (n, d); a bound (n,) on how far it is off, of about `tolerance` / sqrt(precision); and
+        which of `y` were given up, (n,), whose mean and bound say nothing: to look at every point is quicker.
         """
-        found = [self._block(y[rows], precision[rows], tolerance) for rows in _blocks(len(y))]
-        return np.concatenate([mean for mean, _ in found]), np.concatenate([bound for _, bound in found])
+        parts = [slice(first, first + BLOCK) for first in range(0, len(y), BLOCK)]
+        found = [self._block(y[rows], precision[rows], tolerance) for rows in parts]
+        if not found:
+            return y, precision, np.zeros(0, np.bool_)
+        mean, bound, left = zip(*found, strict=True)
+        return np.concatenate(mean), np.concatenate(bound), np.concatenate(left)
 
-    def _block(self, y: Array, p: Array, tolerance: float) -> tuple[Array, Array]:
+    def _block(self, y: Array, p: Array, tolerance: float) -> tuple[Array, Array, NDArray[np.bool_]]:
         n, m = len(y), len(self.points)
-        sums = _Sums(n, y.shape[1])
-        near, width = self.neighbours.query(y)[0], p**-0.5
-        top = p * near**2 / 2  # minus the largest exponent
-        query, node = np.arange(n), np.zeros(n, np.int64)
-        for level in self.levels:
-            if not len(query):
-                break
-            e, count = y[query] - level.centre[node], (level.end - level.first)[node]
-            far, radius, sharp = np.sqrt((e**2).sum(1)), level.radius[node], p[query]
+        asked = _Asked(y, p, self.neighbours.query(y)[0], tolerance, m)
+        spent, budget = np.zeros(n), min(m / SHARE, MOST)
+        # Depth first, some queries at a time: what waits has not been unfolded into nodes.
+        waiting: list[tuple[int, Index, Index, Index]] = [
+            (0, np.arange(n), np.zeros(n, np.int64), np.ones(n, np.int64))
+        ]
+        while waiting:
+            depth, query, start, stop = waiting.pop()
+            cut = _first(query, stop - start)
+            if cut < len(query):
+                waiting.append((depth, query[cut:], start[cut:], stop[cut:]))
+            query, start, stop = query[:cut], start[:cut], stop[:cut]
+            level, query, node = self.levels[depth], np.repeat(query, stop - start), _ranges(start, stop)
+            query, node = asked.summed(level, query, node)
+            single = level.whole[node]
+            first, end = level.first[node], level.end[node]
+            start, stop = level.below[node], level.below_end[node]
+            # A point alone costs about half of what a node costs.
+            spent += np.bincount(query, np.where(single, (end - first) / 2, stop - start), n)
+            kept = spent[query] <= budget
+            one, on = single & kept, ~single & kept
+            self._each(asked, query[one], first[one], end[one])
+            if on.any():
+                waiting.append((depth + 1, query[on], start[on], stop[on]))
+        return *asked.sums.result(y), spent > budget
 
-            def weight(distance: Array, sharp: Array = sharp, query: Index = query) -> Array:
-                return np.exp(np.clip(top[query] - sharp * distance**2 / 2, -FARTHEST, FARTHEST))
+    def _each(self, asked: _Asked, query: Index, first: Index, end: Index) -> None:
+        while len(query):
+            chunk = max(1, int(np.searchsorted(np.cumsum(end - first), PAIRS, side="right")))
+            some, start, stop = query[:chunk], first[:chunk], end[:chunk]
+            rows, points = np.repeat(some, stop - start), _ranges(start, stop)
+            u, p = self.points[points] - asked.y[rows], asked.p
+            weights = np.exp(np.clip(asked.top[rows] - p[rows] * (u**2).sum(1) / 2, -FARTHEST, FARTHEST))
+            asked.sums.add(rows, weights, u * weights[:, None])
+            query, first, end = query[chunk:], first[chunk:], end[chunk:]
 
-            least = np.bincount(query, count * weight(far + radius), n) + sums.total - sums.missed
-            allowed = tolerance * np.maximum(least, 1.0)[query] / m
-            # What is far away, or little, is left out, and counted as an error.
-            most = weight(np.maximum(far - radius, 0.0))
-            reach = (far + radius + near[query] + width[query]) / width[query]
-            out = most * reach <= allowed / 2
-            sums.miss(query[out], (count * most)[out], (count * most * (far + radius))[out])
-            # |p e.u| <= b and p |u|^2 / 2 <= g: what the terms beyond the second can be, times W.
-            b, g, own = sharp * far * radius, sharp * radius**2 / 2, weight(far)
-            a = b + g
-            beyond = np.exp(np.clip(top[query] - sharp * far**2 / 2 + a, -FARTHEST, FARTHEST))
-            of_sum = beyond * a**3 / 6 + own * (g**2 / 2 + b * g)
-            of_mean = radius * (beyond * a**2 / 2 + own * g)
-            error = (of_sum * (far + near[query] + width[query]) + of_mean) / width[query]
-            good = ~out & (error <= allowed / 2)
-            sums.expand(query[good], e[good], (count * own)[good], level.moment[node[good]], sharp[good])
-            sums.miss(query[good], (count * of_sum)[good], (count * (of_sum * far + of_mean))[good])
-            single = ~out & ~good & level.whole[node]
-            self._each(sums, y, p, top, query[single], level.first[node[single]], level.end[node[single]])
-            rest = ~out & ~good & ~single
-            start, stop = level.below[node[rest]], level.below_end[node[rest]]
-            query, node = np.repeat(query[rest], stop - start), _ranges(start, stop)
-        return sums.result(y)
 
-    def _each(self, sums: _Sums, y: Array, p: Array, top: Array, query: Index, first: Index, end: Index) -> None:
-        rows, points = np.repeat(query, end - first), _ranges(first, end)
-        u = self.points[points] - y[rows]
-        weights = np.exp(np.clip(top[rows] - p[rows] * (u**2).sum(1) / 2, -FARTHEST, FARTHEST))
-        sums.add(rows, weights, u * weights[:, None])
+class _Asked:
+    """Queries `y` (n, d) of precisions `p` (n,), the distances `near` (n,) of their nearest points of `m`, how much of
+    all weights they may be off by, and their sums so far.
+    """
+
+    def __init__(self, y: Array, p: Array, near: Array, tolerance: float, m: int) -> None:
+        self.y, self.p, self.near, self.width = y, p, near, p**-0.5
+        self.top = p * near**2 / 2  # minus the largest exponent
+        self.sums, self.tolerance, self.m = _Sums(*y.shape), tolerance, m
+
+    def summed(self, level: _Level, query: Index, node: Index) -> tuple[Index, Index]:
+        """Add what nodes say for all of their points; give back those that are too wide for that."""
+        n, sums = len(self.y), self.sums
+        e, count = self.y[query] - level.centre[node], (level.end - level.first)[node]
+        far, radius = np.sqrt((e**2).sum(1)), level.radius[node]
+        surely = self._weight(query, far + radius)
+        least = np.bincount(query, count * surely, n) + sums.total - sums.missed
+        # A point may be off by a share of the mean weight, or of its own: together, of all weights.
+        allowed = self.tolerance * np.maximum(np.maximum(least, 1.0)[query] / self.m, surely)
+        # What is far away, or little, is left out, and counted as an error; it is one in full, unlike what is expanded.
+        most = self._weight(query, np.maximum(far - radius, 0.0))
+        reach = (far + radius + self.near[query] + self.width[query]) / self.width[query]
+        out = most * reach <= allowed / 8
+        sums.miss(query[out], (count * most)[out], (count * most * (far + radius))[out])
+        rest = np.flatnonzero(~out)
+        query, node, e = query[rest], node[rest], e[rest]
+        count, far, radius = count[rest], far[rest], radius[rest]
+        allowed, p, third = allowed[rest], self.p[query], level.third[node]
+        # With |p e.u + p |u|^2 / 2| <= s |u|: what the terms beyond the second can be, all of them of order |u|^3.
+        s, own = p * (far + radius / 2), self._weight(query, far)
+        beyond = np.exp(np.clip(self.top[query] - p * far**2 / 2 + s * radius, -FARTHEST, FARTHEST))
+        with np.errstate(over="ignore"):  # of a cell that is too wide by far
+            of_sum = third * (beyond * s**3 / 6 + own * p**2 * (radius / 8 + far / 2))
+            of_mean = third * (beyond * s**2 / 2 + own * p / 2)
+            error = (of_sum * (far + self.near[query] + self.width[query]) + of_mean) / self.width[query]
+        # Errors of many cells cancel, of few they need not: beside a score near 0 they would show.
+        good = (error <= allowed / 2) & (count * CELLS <= self.m)
+        count, of_sum, of_mean, mine = count[good], of_sum[good], of_mean[good], query[good]
+        sums.expand(mine, e[good], count * own[good], level.moment[node[good]], p[good])
+        sums.miss(mine, count * of_sum, count * (of_sum * far[good] + of_mean))
+        return query[~good], node[~good]
+
+    def _weight(self, query: Index, distance: Array) -> Array:
+        return np.exp(np.clip(self.top[query] - self.p[query] * distance**2 / 2, -FARTHEST, FARTHEST))
 
 
 class _Sums:
@@ -169,7 +222,7 @@ class _Sums:
         self.add(query, total, weights[:, None] * p[:, None] * across - total[:, None] * e)
 
     def result(self, y: Array) -> tuple[Array, Array]:
-        moved = self.moved / self.total[:, None]
+        moved = self.moved / np.maximum(self.total, 1e-300)[:, None]
         sure = np.maximum(self.total - self.missed, 1e-300)
         return y + moved, (self.missed_moved + np.sqrt((moved**2).sum(1)) * self.missed) / sure
 
@@ -181,6 +234,10 @@ def _ranges(start: Index, stop: Index) -> Index:
     return np.repeat(start - before, count) + np.arange(count.sum())
 
 
-def _blocks(n: int) -> list[slice]:
-    size = max(1, PAIRS // 4096)
-    return [slice(first, first + size) for first in range(0, n, size)]
+def _first(query: Index, count: Index) -> int:
+    """How many of the pairs of sorted queries and so many nodes are those of the first queries, of about `PAIRS`."""
+    total = np.cumsum(count)
+    if total[-1] <= PAIRS:
+        return len(query)
+    full = query[np.searchsorted(total, PAIRS)]
+    return int(np.searchsorted(query, full)) or int(np.searchsorted(query, full, side="right"))

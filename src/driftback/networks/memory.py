@@ -9,6 +9,7 @@ patch to take at which noise level, is what errs least on a few items that are l
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from driftback.distributions.patches import LEVELS, Patches, SizedPatches, noise_levels
 from driftback.distributions.recall import Recall
+from driftback.distributions.smoothing import smoothed
 from driftback.randomness import Rng
 
 Kind = Literal["recorded", "smoothed", "patches"]
@@ -116,8 +118,8 @@ class Memory(nn.Module):
             return SizedPatches(Patches(points, self.spec.shift), self.sizes, self.spread).mean(y, precision)
         recall = self._recall(label, points)
         if self.spec.kind == "recorded" or float(self.width) == 0:
-            return recall.mean(y.flatten(1), precision).reshape(y.shape)
-        return smoothed(recall, y, precision, float(self.width), self.spec.draws)
+            return _asked(recall, precision)(y)
+        return smoothed(_asked(recall, precision), y, float(self.width), self.spec.draws)
 
     def _recall(self, label: int | None, points: Tensor) -> Recall:
         # Weights that are read again, or moved, are others: the tree is made anew.
@@ -134,19 +136,14 @@ class Memory(nn.Module):
             y = out + ratio * rng.child("noise", k).normal(out.shape, dtype=out.dtype)
             precision = torch.full((len(y),), ratio**-2, dtype=torch.float64)
             for width in WIDTHS:
-                mean = smoothed(recall, y, precision, width * self.spread, self.spec.draws)
+                mean = smoothed(_asked(recall, precision), y, width * self.spread, self.spec.draws)
                 total[width] += math.log(float((mean - out).square().mean()) + 1e-12)
         return self.spread * min(total, key=total.__getitem__)
 
 
-def smoothed(recall: Recall, y: Tensor, precision: Tensor, width: float, draws: int) -> Tensor:
-    """The mean of what `recall` says at `draws` points about each of `y` (n, *event), `width` away a coordinate."""
-    half = Rng(0).child("smooth").normal(((draws + 1) // 2, *y.shape[1:]), dtype=y.dtype, device=y.device)
-    steps = torch.cat([half, -half])[:draws]
-    total = torch.zeros_like(y)
-    for step in steps:
-        total += recall.mean((y + width * step).flatten(1), precision).reshape(y.shape)
-    return total / draws
+def _asked(recall: Recall, precision: Tensor) -> Callable[[Tensor], Tensor]:
+    """What `recall` says of items (n, *event) at `precision` (n,)."""
+    return lambda y: recall.mean(y.flatten(1), precision).reshape(y.shape)
 
 
 class Nothing(nn.Module):

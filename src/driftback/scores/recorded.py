@@ -23,7 +23,7 @@ class RecordedDenoiser(Denoiser):
     """E[x_0 | x_t] of the cloud `points` (m, *event) with optional `labels` (m,); memory does not grow with m times n.
 
     `asked`, () or (n,), is the class conditioned on (see `given`). With a `tolerance` > 0 the predicted noise may be
-    off by about so much in points of at most six numbers, which makes a million of them quick; `bound` tells by how
+    off by about so much in points of at most three numbers, which makes a million of them quick; `bound` tells by how
     much.
     """
 

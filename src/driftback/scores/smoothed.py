@@ -11,12 +11,11 @@ import math
 from dataclasses import dataclass, replace
 from typing import Self
 
-import torch
 from torch import Tensor
 
+from driftback.distributions.smoothing import smoothed
 from driftback.errors import BadInput
 from driftback.processes.diffusion import Diffusion
-from driftback.randomness import Rng
 from driftback.scores.denoiser import Denoiser
 from driftback.shapes import as_time, per_item
 
@@ -24,7 +23,7 @@ from driftback.shapes import as_time, per_item
 @dataclass(frozen=True, eq=False)
 class SmoothedDenoiser(Denoiser):
     """`denoiser` at `draws` >= 1 points about y = x / alpha, `width` >= 0 in the units of the data; costs as many
-    evaluations. The same points for every item and time, from `seed`, in pairs of opposite ones where `draws` is even.
+    evaluations. The same points for every item and time, from `seed`, in pairs of opposite ones.
     """
 
     denoiser: Denoiser
@@ -43,15 +42,7 @@ class SmoothedDenoiser(Denoiser):
 
     def denoised(self, x: Tensor, t: float | Tensor) -> Tensor:
         scale = per_item(self.process.alpha(as_time(t, x)) * self.width, x)
-        total = torch.zeros_like(x)
-        for e in self._noise(x):
-            total += self.denoiser.denoised(x + scale * e, t)
-        return total / self.draws
-
-    def _noise(self, x: Tensor) -> Tensor:
-        half = self.draws // 2 if self.draws % 2 == 0 else self.draws
-        e = Rng(self.seed).child("smooth").normal((half, *x.shape[1:]), dtype=x.dtype, device=x.device)
-        return torch.cat([e, -e]) if self.draws % 2 == 0 else e
+        return smoothed(lambda near: self.denoiser.denoised(near, t), x, scale, self.draws, self.seed)
 
     def given(self, label: int | Tensor) -> Self:
         return replace(self, denoiser=self.denoiser.given(label))
