@@ -55,3 +55,35 @@ def test_held_out_items_are_not_compared_with_themselves(cli, run: Path) -> None
     result = cli("likelihood", run / "run", "--typicality", "--quiet")
     assert result.code == 2
     assert "give DATA" in result.error
+
+
+def test_bounds_by_name(cli, run: Path, digits: Path) -> None:
+    result = cli("likelihood", run / "run", run / "near.npy", "--bound", "ddpm", "--steps", 30, "--json", "--quiet")
+    assert result.code == 0, result.err
+    assert set(result.json["terms"]) == {"L_T", "L_t", "L_0"}
+    assert abs(sum(result.json["terms"].values()) + result.json["nats"]) < 1e-6
+    said = cli("likelihood", run / "run", run / "near.npy", "--bound", "entropy", "--steps", 30, "--quiet")
+    assert "Sohl-Dickstein's K, 30 steps" in said.out
+    assert "nats: steps" in said.out
+    refused = cli("likelihood", digits, "--bound", "entropy", "--quiet")
+    assert refused.code == 2
+    assert "take continuous or ddpm" in refused.error
+
+
+def test_unlabelled_items_are_compared_with_unlabelled_ones(cli, tmp_path: Path) -> None:
+    """Ten classes on a ring: log p(x) lies log 10 below log p(x | class), and is no sign of anything."""
+    rng = np.random.default_rng(0)
+
+    def ring(n: int) -> tuple[np.ndarray, np.ndarray]:
+        y = rng.integers(0, 10, n)
+        angle = 2 * np.pi * y / 10
+        return 3 * np.stack([np.cos(angle), np.sin(angle)], 1) + 0.1 * rng.normal(size=(n, 2)), y
+
+    x, y = ring(600)
+    np.savez(tmp_path / "train.npz", x=x, y=y)
+    np.save(tmp_path / "fresh.npy", ring(60)[0])
+    words = ("--method", "edm", "--steps", 300, "--held-out", 0.2, "--quiet")
+    assert cli("fit", tmp_path / "train.npz", "--label", "y", *words, "--out", tmp_path / "run").code == 0
+    found = cli("likelihood", tmp_path / "run", tmp_path / "fresh.npy", "--typicality", "--json", "--quiet")
+    assert found.code == 0, found.err
+    assert found.json["unusual"] < 0.3

@@ -13,7 +13,7 @@ from driftback.evaluation import discrete_bound as room
 from driftback.evaluation.discrete_bound import discrete_bound
 from driftback.evaluation.entropy_bound import entropy_bound
 from driftback.evaluation.typicality import typicality
-from driftback.processes import VP, Diffusion, DiscreteChain, linear_betas
+from driftback.processes import VE, VP, Diffusion, DiscreteChain, linear_betas
 from driftback.samplers.grids import uniform
 from driftback.samplers.levels import levels_of
 from driftback.scores.denoiser import Denoiser
@@ -98,6 +98,35 @@ def test_some_of_the_steps_stand_for_all() -> None:
     assert 0.5 < float(told.square().mean().sqrt() / spread.square().mean().sqrt()) < 2
 
 
+def test_the_mean_errs_by_as_much_as_it_says() -> None:
+    """Of eight draws, shifted for each item: with one shift for all the mean erred four times as much."""
+    denoiser, times = chain(400)
+    found = [discrete_bound(denoiser, X[:500], times, draws=8, rng=k) for k in range(30)]
+    spread = torch.stack([one.nats.mean() for one in found]).std()
+    assert float(spread) < 1.5 * float(found[0].error.square().mean().sqrt()) / math.sqrt(500) + 0.01
+
+
+def test_a_process_that_begins_with_noise_is_read_off_there() -> None:
+    process = Diffusion(VE(0.02, 100.0), (2,), 1.2)
+    times = torch.linspace(1, 0, 801, dtype=torch.float64)
+    denoiser, truth = ExactDenoiser(process, TARGET), float(TARGET.log_prob(X).mean())
+    for bound in (discrete_bound, entropy_bound):
+        found = bound(denoiser, X, times, rng=0)
+        error = float((found.nats - TARGET.log_prob(X)).std()) / math.sqrt(len(X))
+        assert truth - 0.1 < found.mean < truth + 4 * error + 0.01
+
+
+def test_sohl_dicksteins_bound_is_told_of_the_data_themselves() -> None:
+    """N(0, 9) and a first step that shrinks by a twentieth: without log alpha_1 it lies above the truth."""
+    wide = Mixture(torch.ones(1), torch.zeros(1, 1), torch.full((1, 1, 1), 9.0))
+    schedule = DiscreteChain(torch.cat([torch.tensor([0.1]), torch.full((400,), 0.02)]).double())
+    x = wide.sample(4000, rng=0)
+    found = entropy_bound(ExactDenoiser(Diffusion(schedule, (1,), 3.0), wide), x, schedule.times, rng=0)
+    truth = -0.5 * math.log(2 * math.pi * math.e * 9)
+    assert found.mean < truth + 0.005
+    assert found.mean - 0.5 * math.log(0.9) > truth + 0.03
+
+
 def test_the_discrete_decoder_is_a_law_of_levels() -> None:
     """Its probabilities sum to 1, also far from the mean and where the noise is tiny."""
     levels = torch.linspace(-1, 1, 9, dtype=torch.float64)
@@ -151,7 +180,7 @@ def test_sohl_dicksteins_bound_is_one_on_the_entropy() -> None:
 
 def test_chains_that_are_none_are_refused() -> None:
     denoiser, _ = chain(10)
-    with pytest.raises(BadInput, match="no noise is left"):
+    with pytest.raises(BadInput, match="the last one to t = 0"):
         discrete_bound(denoiser, X, uniform(denoiser.process, 4, end=0.1))
     with pytest.raises(BadInput, match="two steps"):
         discrete_bound(denoiser, X, torch.tensor([1.0, 0.0], dtype=torch.float64))

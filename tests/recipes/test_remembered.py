@@ -10,6 +10,7 @@ import driftback as db
 from driftback.errors import BadInput
 from driftback.networks.memory import Memory
 from driftback.recipes.methods import METHODS
+from driftback.recipes.prepare import prepare
 
 REMEMBER = [name for name, method in METHODS.items() if method.remembers]
 
@@ -81,7 +82,7 @@ def test_classes_are_remembered_apart() -> None:
     assert (model.sample(30, label=1, seed=1) > 10).all()
 
 
-def test_a_million_points_in_a_plane_are_quick_enough_to_test() -> None:
+def test_what_a_model_of_many_points_says_is_the_formula_within_a_tolerance() -> None:
     model = db.fit("two-moons", n=20_000, method="recorded", seed=0)
     known = model.denoiser.network.closed_form
     assert isinstance(known, Memory)
@@ -105,6 +106,14 @@ def test_a_million_points_in_a_plane_are_quick_enough_to_test() -> None:
 def test_what_belongs_to_a_training_is_refused(options: dict, said: str) -> None:
     with pytest.raises(BadInput, match=said):
         db.fit(stripes(120), **options)
+
+
+def test_no_training_is_judged(tmp_path: Path) -> None:
+    job = prepare(stripes(120), method="smoothed", held_out=0.2, seed=0, out=tmp_path / "run")
+    for _ in job.run():
+        pass
+    said = "nothing was trained: 96 items are remembered; driftback evaluate tells copies of them"
+    assert job.finish()[1].verdict == said
 
 
 def test_what_remembers_has_no_density() -> None:

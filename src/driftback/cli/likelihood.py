@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,7 +26,16 @@ def likelihood(
         bool, typer.Option("--label-less", help="log p(x) even where classes are known, not log p(x | class).")
     ] = False,
     per_item: Annotated[bool, typer.Option("--per-item", help="Every item, not only the mean.")] = False,
-    draws: Annotated[int, typer.Option(min=2, help="Random draws per item, for the bound on few-level data.")] = 32,
+    bound: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="ode, continuous (VDM's), ddpm or entropy (the first paper's K). Default: what suits."
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=2, help="The steps of the chain of ddpm and entropy. Default: 1000.")
+    ] = None,
+    draws: Annotated[int, typer.Option(min=2, help="Random draws per item, for a bound.")] = 32,
     check: Annotated[
         bool, typer.Option("--check", help="Of a density, tell also what the solver's steps contribute.")
     ] = False,
@@ -55,6 +64,8 @@ def likelihood(
     from driftback.recipes.model import load
 
     model = load(run, device=device, checkpoint=checkpoint.value, ema=ema)
+    if typical and data is None:
+        raise BadInput(COMPARED)
     reading = options.reading(size, channels, columns, label, n, aspect=aspect, caption=caption, numbers=numbers)
     items = original(model.config).held if data is None else like(model.config, data, **reading)
     if items is None:
@@ -72,12 +83,15 @@ def likelihood(
             items.x,
             told,
             shape=items.shapes,
+            bound=bound,
+            steps=steps,
             draws=draws,
             check=check,
             seed=seed,
             progress=lambda done, total: update(done, total, ""),
         )
-    usual = _typicality(model, found, data, label_less, draws, seed) if typical else None
+    how: dict[str, Any] = {"bound": bound, "steps": steps, "draws": draws, "seed": seed + 1}
+    usual = _typicality(model, found, told is None, how) if typical else None
     method = found.method + (f", given the {known}" if told is not None else "")
     bits, error = model.bits_per_dim(found.mean), found.standard_error
     if json:
@@ -87,13 +101,15 @@ def likelihood(
                 for nats, error in zip(found.nats.tolist(), found.error.tolist(), strict=True)
             ]
         }
-        record = {
+        record: dict[str, Any] = {
             "nats": found.mean,
             "bits_per_dim": bits,
             "standard_error": error,
             "method": method,
             "evaluations": found.evaluations,
         }
+        if found.terms is not None:
+            record["terms"] = {name: float(term.mean()) for name, term in found.terms.items()}
         if found.discretisation is not None:
             record["discretisation"] = float(found.discretisation.mean())
         if usual is not None:
@@ -108,6 +124,8 @@ def likelihood(
     spread = "" if error is None else f" ± {error:.4f}"
     show(f"{found.mean:.4f}{spread} nats per item, {bits:.4f} bits per dimension ({len(items)} items)")
     show(f"method: {method}; {found.evaluations} evaluations per item")
+    if found.terms is not None:
+        show("nats: " + ", ".join(f"{name} {float(term.mean()):.4f}" for name, term in found.terms.items()))
     if check and found.discretisation is None:
         say("--check looks at an ODE's steps, and this is a bound, which has none")
     if found.discretisation is not None:
@@ -123,14 +141,15 @@ def likelihood(
 
 UNUSUAL = 0.05
 """Items that are as far from the usual likelihood as this share of the held-out ones are called unusual."""
+COMPARED = "--typicality compares DATA with the held-out items; give DATA, to a model that held some out"
 MOST_KNOWN = 500
 """At most so many held-out items tell what is usual."""
 
 
-def _typicality(
-    model: Model, found: LogLikelihood, data: str | None, label_less: bool, draws: int, seed: int
-) -> Typicality:
-    """How usual what was `found` is among held-out items. BadInput where there are none, or they are DATA itself."""
+def _typicality(model: Model, found: LogLikelihood, label_less: bool, how: dict[str, Any]) -> Typicality:
+    """How usual what was `found` is among held-out items, with their labels only where DATA has its own. BadInput where
+    there are none.
+    """
     import numpy as np
 
     from driftback.errors import BadInput
@@ -139,11 +158,11 @@ def _typicality(
     from driftback.recipes.evaluate import original
 
     held = original(model.config).held
-    if data is None or held is None:
-        raise BadInput("--typicality compares DATA with the held-out items; give DATA, to a model that held some out")
+    if held is None:
+        raise BadInput(COMPARED)
     some = held.take(np.arange(min(len(held), MOST_KNOWN)))
     told = None if label_less else conditions.beside(model.config, some)
-    known = model.log_likelihood(some.x, told, shape=some.shapes, draws=draws, seed=seed + 1)
+    known = model.log_likelihood(some.x, told, shape=some.shapes, **how)
     return typicality(found.nats, known.nats)
 
 

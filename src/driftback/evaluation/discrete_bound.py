@@ -10,6 +10,8 @@ outer ones being open (section 3.3); of other data a density's.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,9 +21,11 @@ from driftback.evaluation.bound import stratified_error
 from driftback.evaluation.likelihood import LogLikelihood
 from driftback.randomness import Rng, as_rng
 from driftback.samplers.exponential import Level
-from driftback.samplers.levels import levels_of
+from driftback.samplers.levels import closed, levels_of
 from driftback.scores.denoiser import Denoiser
-from driftback.shapes import sum_event
+from driftback.shapes import per_item, sum_event
+
+GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @torch.no_grad()
@@ -41,42 +45,90 @@ def discrete_bound(
     the log of V between beta~ (0) and beta (1), DDPM's two choices: the first is right where x_0 is all but known, as
     on levels, the second where the density is smooth over a step (default: by `levels`). Every L_(t-1) is drawn once,
     at T evaluations; with `draws` >= 2 only so many of them, stratified. `error` is the standard error of the draws,
-    `terms` the three terms. BadInput where the chain does not end at t = 0 without noise.
+    `terms` the three terms. Where the process has noise at t = 0, x_0 is read off there. BadInput where the chain does
+    not end at t = 0.
     """
-    chain, rng, d = levels_of(denoiser.process, times), as_rng(rng), math.prod(x0.shape[1:])
-    if len(chain) < 3 or chain[-1].sigma > 0:
-        raise BadInput("a chain's bound wants two steps at least, the last one to t = 0, where no noise is left")
-    if draws is not None and draws < 2:
-        raise BadInput(f"{draws} draws have no standard error; give at least 2, or None for every step")
-    steps, share = len(chain) - 2, (1.0 if levels is None else 0.0) if share is None else share
-    first = chain[0]
+    chain, rng = closed(levels_of(denoiser.process, times)), as_rng(rng)
+    share = (1.0 if levels is None else 0.0) if share is None else share
+    first, d = chain[0], math.prod(x0.shape[1:])
+    way = chained(denoiser, x0, chain, share, draws, rng)
     variance = (first.alpha * denoiser.process.spread) ** 2 + first.sigma**2
     ratio = first.sigma**2 / variance
     prior = (sum_event(x0.double() ** 2) * first.alpha**2 / variance + d * (ratio - 1 - math.log(ratio))) / 2
+    read = _read(denoiser, x0, chain[-2], levels, rng.child("read"))
+    parts = {"L_T": prior, "L_t": way.total, "L_0": read}
+    nats = -(prior + way.total + read)
+    return LogLikelihood(nats, way.error, f"DDPM's bound, {way.words}", way.evaluations + 1, terms=parts)
+
+
+@dataclass(frozen=True)
+class Chained:
+    """sum_t L_(t-1) in nats, (n,), its standard `error`, the `evaluations` that it took, and the chain in `words`."""
+
+    total: Tensor
+    error: Tensor
+    evaluations: int
+    words: str
+
+
+def chained(
+    denoiser: Denoiser, x0: Tensor, chain: Sequence[Level], share: float, draws: int | None, rng: Rng
+) -> Chained:
+    """The steps of `chain` but the last, which is read off: see `discrete_bound`. BadInput as there."""
+    if len(chain) < 3 or chain[-1].sigma > 0:
+        raise BadInput("a chain's bound wants two steps at least, the last one to t = 0; give such times")
+    if draws is not None and draws < 2:
+        raise BadInput(f"{draws} draws have no standard error; give at least 2, or None for every step")
+    steps = len(chain) - 2
     count = steps if draws is None else min(draws, steps)
-    luck, terms = rng.child("step").uniform((count,), dtype=torch.float64), []
+    # A shift for each item, a golden section on from that of the one before: with one for all, the mean over items
+    # would err as a single item does, and this way together they meet every step about equally often.
+    luck = (rng.child("step").uniform((1,), dtype=torch.float64) + GOLDEN * torch.arange(len(x0))) % 1
+    share_of, terms = _shares(chain), []
     for j in range(count):
-        k = j if count == steps else int((j + float(luck[j])) * steps / count)
-        terms.append(_term(denoiser, x0, chain[k], chain[k + 1], share, rng.child("noise", k)))
+        if count == steps:
+            k, weight = torch.full((len(x0),), j), torch.tensor(float(steps))
+        else:
+            k = torch.searchsorted(share_of.cumsum(0), (j + luck) / count, right=True).clamp(max=steps - 1)
+            weight = 1 / share_of[k]
+        term = _term(denoiser, x0, chain, k.to(x0.device), share, rng.child("noise", j))
+        terms.append(weight.to(term) * term)
     drawn = torch.stack(terms)
-    total = steps * drawn.mean(0)
-    error = steps * stratified_error(drawn) if count > 1 else torch.full_like(total, math.nan)
-    last = chain[-2]
-    read = _read(denoiser, x0, last, levels, rng.child("read"))
-    name = f"DDPM's bound, {steps + 1} steps" + ("" if count == steps else f", {count} of them drawn")
-    parts = {"L_T": prior, "L_t": total, "L_0": read}
-    return LogLikelihood(-(prior + total + read), error, name, count + 1, terms=parts)
+    total = drawn.mean(0)
+    error = stratified_error(drawn) if count > 1 else torch.full_like(total, math.nan)
+    words = f"{steps + 1} steps" + ("" if count == steps else f", {count} of them drawn")
+    return Chained(total, error, count, words)
 
 
-def _term(denoiser: Denoiser, x0: Tensor, now: Level, after: Level, share: float, rng: Rng) -> Tensor:
-    """L_s by one draw of x_t, (n,)."""
+def _shares(chain: Sequence[Level]) -> Tensor:
+    """How often each step that is not read off is drawn, (steps,): mostly by its stretch of log r, over which L_s is
+    about even; in equal steps of t nearly all of it is in the last few.
+    """
+    clocks = torch.tensor([one.ratio for one in chain[:-1]], dtype=torch.float64).clamp(max=1e6).log()
+    stretches = -clocks.diff()
+    return 0.9 * stretches / stretches.sum() + 0.1 / len(stretches)
+
+
+def _term(denoiser: Denoiser, x0: Tensor, chain: Sequence[Level], k: Tensor, share: float, rng: Rng) -> Tensor:
+    """L_s of the step that begins at number `k` (n,) of the chain, by one draw of x_t, (n,)."""
+
+    def known(values: Iterable[float], k: Tensor) -> Tensor:
+        return torch.tensor(list(values), dtype=torch.float64, device=x0.device)[k]
+
+    t, alpha, sigma = (known((getattr(one, name) for one in chain), k) for name in ("t", "alpha", "sigma"))
+    ratio, lower, below = (
+        sigma / alpha,
+        known((one.sigma for one in chain), k + 1),
+        known((o.ratio for o in chain), k + 1),
+    )
     noise = rng.normal(x0.shape, dtype=x0.dtype, device=x0.device)
-    missed = sum_event((x0 - denoiser.denoised(now.alpha * x0 + now.sigma * noise, now.t)).double() ** 2)
+    x = per_item(alpha, x0) * x0 + per_item(sigma, x0) * noise
+    missed = sum_event((x0 - denoiser.denoised(x, t)).double() ** 2)
     # KL of two Gaussians with variances beta~ and V, whose means are apart by a multiple of x_0 - D.
     d = math.prod(x0.shape[1:])
-    log_wider = share * math.log(now.sigma**2 / after.sigma**2)
-    apart = (after.ratio**-2 - now.ratio**-2) * missed
-    return (apart * math.exp(-log_wider) + d * (math.exp(-log_wider) - 1 + log_wider)) / 2
+    log_wider = share * (2 * sigma.log() - 2 * lower.log())
+    apart = (below**-2 - ratio**-2) * missed
+    return (apart * torch.exp(-log_wider) + d * (torch.exp(-log_wider) - 1 + log_wider)) / 2
 
 
 def _read(denoiser: Denoiser, x0: Tensor, last: Level, levels: Tensor | None, rng: Rng) -> Tensor:

@@ -12,29 +12,36 @@ import math
 import torch
 from torch import Tensor
 
-from driftback.evaluation.discrete_bound import discrete_bound
+from driftback.evaluation.discrete_bound import chained
 from driftback.evaluation.likelihood import LogLikelihood
-from driftback.randomness import Rng
-from driftback.samplers.levels import levels_of
+from driftback.randomness import Rng, as_rng
+from driftback.samplers.levels import closed, levels_of
 from driftback.scores.denoiser import Denoiser
 
 
 @torch.no_grad()
 def entropy_bound(
-    denoiser: Denoiser, x0: Tensor, times: Tensor, *, share: float | None = None, rng: Rng | int | None = None
+    denoiser: Denoiser,
+    x0: Tensor,
+    times: Tensor,
+    *,
+    share: float | None = None,
+    draws: int | None = None,
+    rng: Rng | int | None = None,
 ) -> LogLikelihood:
     """K in nats, as its contribution of each of `x0` (n, *event), for the chain at `times` (T + 1,): its mean is a
-    bound on the mean log-density of the data that `x0` are draws of. BadInput as `discrete_bound`.
+    bound on the mean log-density of the data that `x0` are draws of, if these have the deviation `process.spread`. For
+    the rest see `driftback.evaluation.discrete_bound`.
     """
-    found = discrete_bound(denoiser, x0, times, share=share, rng=rng)
-    chain, d = levels_of(denoiser.process, times), math.prod(x0.shape[1:])
+    chain, d = closed(levels_of(denoiser.process, times)), math.prod(x0.shape[1:])
+    way = chained(denoiser, x0, chain, 1.0 if share is None else share, draws, as_rng(rng))
     first, last = chain[0], chain[-2]
     simple = math.sqrt((first.alpha * denoiser.process.spread) ** 2 + first.sigma**2)
 
     def entropy(deviation: float) -> float:
         return d / 2 * math.log(2 * math.pi * math.e * deviation**2)
 
-    ends = entropy(first.sigma) - entropy(last.sigma) - entropy(simple)
-    terms = {"steps": (found.terms or {})["L_t"], "entropies": torch.full_like(found.nats, ends)}
-    name = f"Sohl-Dickstein's K, {len(chain) - 1} steps"
-    return LogLikelihood(ends - terms["steps"], found.error, name, found.evaluations - 1, terms=terms)
+    # x_1 is alpha_1 x_0 and noise: its density is told in the units of x_0, which the paper leaves out.
+    ends = entropy(first.sigma) - entropy(last.sigma) - entropy(simple) + d * math.log(last.alpha)
+    terms = {"steps": way.total, "entropies": torch.full_like(way.total, ends)}
+    return LogLikelihood(ends - way.total, way.error, f"Sohl-Dickstein's K, {way.words}", way.evaluations, terms=terms)

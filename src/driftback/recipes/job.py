@@ -24,7 +24,7 @@ from driftback.errors import BadInput, NotFinite, TrainingStopped
 from driftback.files import write_tensors
 from driftback.pictures.preview import on_white, preview
 from driftback.randomness import Rng
-from driftback.recipes import buckets, conditions
+from driftback.recipes import buckets, conditions, remembered
 from driftback.recipes import folder as folders
 from driftback.recipes.assembly import bounded, cells, training_times
 from driftback.recipes.budget import MEASUREMENTS
@@ -88,7 +88,9 @@ class Job:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict on the measurements so far."""
+        """The verdict on the measurements so far; of a method that trains nothing, that it does not."""
+        if METHODS[self.config.method].remembers:
+            return remembered.verdict(self.config.items)
         history = [Measurement.from_json(record) for record in self.state.history]
         return verdict(history, ended=self.state.step >= self.config.plan.steps)
 

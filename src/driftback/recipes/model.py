@@ -25,6 +25,7 @@ from driftback.randomness import Rng, as_rng
 from driftback.recipes import buckets, conditions
 from driftback.recipes import config as configs
 from driftback.recipes import folder as folders
+from driftback.recipes.bounds import How
 from driftback.recipes.buckets import Shape
 from driftback.recipes.classes import Label
 from driftback.recipes.conditions import Given, Prompt, Value, Wanted
@@ -228,6 +229,8 @@ class Model:
         y: Any = None,
         *,
         shape: Shape = None,
+        bound: str | None = None,
+        steps: int | None = None,
         draws: int = 32,
         check: bool = False,
         seed: int = 0,
@@ -236,15 +239,12 @@ class Model:
         """log p(x), or log p(x | y) with labels, captions or numbers, as the model knows them, in nats per item (n,),
         in raw units.
 
-        A data frame's columns are taken by the names that the model was fitted on, and its label column, where it has
-        one, is `y`; other columns are left out.
+        A data frame's columns are taken by name; its label column, where it has one, is `y`.
         For data on levels (`levels`, `spikes`, `vdm`) it is a lower bound on the log-probability; for other discrete
-        data one too, by uniform dequantisation (Theis et al. 2016, arXiv 1511.01844, section 3.1); for continuous data
-        the log-density. Columns of whole numbers, or of one value, beside others are dequantised too: then it is a
-        lower bound on the logarithm of their probability times the density of the rest. Of pictures in buckets it is
-        that of the whole canvas, given the `shape` (n, 2) of each, by default the smallest that it fits into. `method`
-        says which; with `check`, `discretisation` tells what an ODE's steps contribute. Raises BadInput for data that
-        the model cannot have made, and NotFinite where the network gives no numbers.
+        data, and columns of whole numbers, one too, by uniform dequantisation (Theis et al. 2016, arXiv 1511.01844,
+        section 3.1); for continuous data the log-density. Of pictures in buckets it is that of the whole canvas, given
+        the `shape` (n, 2) of each, by default the smallest that it fits into. For `bound`, `steps`, `draws` and `check`
+        see `bounds.How`. BadInput for data that the model cannot have made, NotFinite where the network gives none.
         """
         shape = x.shapes if shape is None and isinstance(x, Dataset) else shape
         x, y = shown(self.config, x, y)
@@ -254,8 +254,8 @@ class Model:
             raise BadInput("there are no items to score: give at least one")
         labels = None if y is None else torch.from_numpy(conditions.given_to(self.config, y, len(z)))
         done = buckets.told(self.config, buckets.of_items(self.config, x, shape))
-        options: dict[str, Any] = {"block": self.block, "draws": draws, "check": check, "rng": rng}
-        return scored(self.config, self.denoiser, z, labels, done, progress=progress, **options)
+        how = How(bound, steps, draws, check)
+        return scored(self.config, self.denoiser, z, labels, done, how, block=self.block, rng=rng, progress=progress)
 
     def score_samples(self, X: Any, y: Any = None) -> np.ndarray:
         """The log-density of each item of `X` in nats, (n,) float64; of `X` given the classes `y`, where these are

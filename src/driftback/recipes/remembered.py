@@ -13,12 +13,18 @@ from driftback.networks.ladder import Asked, Ladder
 from driftback.networks.presets import NetworkSpec
 from driftback.recipes.budget import Judging
 from driftback.recipes.methods import METHODS
+from driftback.training.health import Verdict
 
 NONE = NetworkSpec(kind="none", widths=(1,), depth=1, conditioning=2)
 """No network."""
 BATCH = 16
 LOOKED_AT = Judging(measured=64, previews=1, judged=64)
 """What is looked at: each look asks every item that is remembered."""
+
+
+def verdict(items: int) -> Verdict:
+    """What is said in the place of how a training went, of so many `items`."""
+    return Verdict(f"nothing was trained: {items:,} items are remembered; driftback evaluate tells copies of them")
 
 
 def instead(name: str, condition: Any, asked: dict[str, Any]) -> Asked | None:

@@ -12,14 +12,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from driftback.errors import BadInput
-from driftback.evaluation.likelihood import LogLikelihood, ode_log_likelihood
+from driftback.evaluation.likelihood import LogLikelihood
 from driftback.randomness import Rng
-from driftback.recipes.assembly import bounded, cells, lowest_ratio, raw_units
-from driftback.recipes.bounds import bound_of
+from driftback.recipes import bounds
+from driftback.recipes.assembly import cells, raw_units
+from driftback.recipes.bounds import How
 from driftback.recipes.config import Config
 from driftback.recipes.finite import refuse_not_finite
-from driftback.recipes.methods import METHODS
 from driftback.scores.learned import LearnedDenoiser
 
 
@@ -29,21 +28,18 @@ def scored(
     z: Tensor,
     labels: Tensor | None,
     done: Tensor | None,
+    how: How,
     *,
     block: int,
-    draws: int,
     rng: Rng,
-    check: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> LogLikelihood:
     """The log-likelihood of encoded items `z` (n, *event) in raw units, given `labels` (n, *row) where they are told,
-    and what was `done` to each, (n, numbers); `block` items at once. With `check` an ODE's steps are halved too, to
-    tell what they contribute. Raises NotFinite where the network gives no numbers.
+    and what was `done` to each, (n, numbers); `block` items at once. Raises BadInput for a bound that the model does
+    not have, and NotFinite where the network gives no numbers.
     """
-    if METHODS[config.method].remembers:
-        raise BadInput(f"method {config.method} has no density: its items are points without a width; fit another")
+    how.settled(config)
     device, cell = next(denoiser.network.parameters()).device, cells(config)
-    low = max(1e-3, lowest_ratio(config) / config.spread)
     denoiser.network.eval()
     parts = []
     for first in range(0, len(z), block):
@@ -51,12 +47,9 @@ def scored(
         part, key = z[some].to(device), rng.item(first)
         given = denoiser if labels is None else denoiser.given(labels[some].to(device))
         given = given if done is None else replace(given, augmented=done[some].to(device))
-        if bounded(config):
-            parts.append(bound_of(config, given, part, draws=draws, rng=key))
-        else:
-            if cell is not None:
-                part = part + cell.to(part) * (key.child("dequantise").uniform(part.shape).to(part) - 0.5)
-            parts.append(ode_log_likelihood(given, part, spread=config.spread, low=low, check=check, rng=key))
+        if cell is not None:
+            part = part + cell.to(part) * (key.child("dequantise").uniform(part.shape).to(part) - 0.5)
+        parts.append(bounds.told(how, config, given, part, key))
         refuse_not_finite(parts[-1].nats, "log-likelihood of item", first)
         if progress:
             progress(min(first + block, len(z)), len(z))
@@ -67,4 +60,10 @@ def scored(
     apart = [p.discretisation.cpu() for p in parts if p.discretisation is not None]
     steps = torch.cat(apart) if apart else None
     most = max(p.evaluations for p in parts)
-    return LogLikelihood(nats, error, parts[0].method + words, most, steps, parts[0].freedom)
+    # What the units add stands where the data's own noise does: in the last term, with the sign that it has there.
+    own = {"L_0": -shift, "entropies": shift}
+    terms = {
+        name: torch.cat([p.terms[name] for p in parts if p.terms]).cpu() + own.get(name, 0.0)
+        for name in parts[0].terms or {}
+    }
+    return LogLikelihood(nats, error, parts[0].method + words, most, steps, parts[0].freedom, terms or None)

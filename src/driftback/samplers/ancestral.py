@@ -7,7 +7,6 @@ and 16). eta = 1 is DDPM (Ho et al. 2020, arXiv 2006.11239, equations 6 and 7), 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,7 +17,7 @@ from torch import Tensor
 from driftback.errors import BadInput
 from driftback.randomness import Rng, as_rng
 from driftback.samplers.frame import Frame
-from driftback.samplers.levels import levels_of, step_noise
+from driftback.samplers.levels import bridge, levels_of, step_noise
 from driftback.scores.denoiser import Denoiser
 
 
@@ -40,10 +39,8 @@ class Ancestral:
         noises = step_noise(levels, x, as_rng(rng))
         yield Frame(levels[0].t, x)
         for k, (now, after) in enumerate(pairwise(levels)):
-            rho = (now.alpha * after.sigma / (after.alpha * now.sigma)) ** 2
-            fresh = self.eta * after.sigma * math.sqrt(1 - rho)
-            kept = after.sigma * math.sqrt(1 - self.eta**2 * (1 - rho)) / now.sigma
-            x = kept * x + (after.alpha - kept * now.alpha) * self.denoiser.denoised(x, now.t)
-            if fresh:
-                x = torch.add(x, next(noises), alpha=fresh)
+            step = bridge(now, after, self.eta)
+            x = step.kept * x + step.pull * self.denoiser.denoised(x, now.t)
+            if step.fresh:
+                x = torch.add(x, next(noises), alpha=step.fresh)
             yield Frame(after.t, x, k + 1)

@@ -20,7 +20,7 @@ from driftback.distributions.observation import Observation
 from driftback.errors import BadInput
 from driftback.randomness import Rng, as_rng
 from driftback.samplers.frame import Frame
-from driftback.samplers.levels import levels_of, step_noise
+from driftback.samplers.levels import bridge, levels_of, step_noise
 from driftback.scores.denoiser import Denoiser
 from driftback.shapes import sum_event
 
@@ -49,9 +49,8 @@ class DPS:
                 mean = self.denoiser.denoised(leaf, now.t)
                 squares = sum_event(self.observation.missed(self.observation.operator(mean)) ** 2)
                 slope = torch.autograd.grad((squares + 1e-12).sqrt().sum(), leaf)[0]
-            rho = (now.alpha * after.sigma / (after.alpha * now.sigma)) ** 2
-            kept = after.sigma * math.sqrt(rho) / now.sigma
-            x = kept * x + (after.alpha - kept * now.alpha) * mean.detach()
-            x = torch.add(x, next(noises), alpha=after.sigma * math.sqrt(1 - rho))
+            step = bridge(now, after)
+            x = step.kept * x + step.pull * mean.detach()
+            x = torch.add(x, next(noises), alpha=step.fresh)
             unit = math.hypot(now.alpha, now.sigma) * math.hypot(after.alpha, after.sigma)
             yield Frame(after.t, x := x - self.scale * unit * slope, k + 1)

@@ -7,8 +7,10 @@ is the clock in which the reverse SDE itself is a Brownian motion with drift D (
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -31,6 +33,29 @@ def level_at(process: Diffusion, ratio: float) -> Level:
     """The level at which sigma / alpha is `ratio`, cut to t <= 1."""
     t = process.time_of(ratio).clamp(max=1.0)
     return Level(float(t), float(process.alpha(t)), float(process.sigma(t)))
+
+
+def closed(levels: tuple[Level, ...]) -> tuple[Level, ...]:
+    """`levels`, and one more without noise where the last one has some at t = 0: its step leads to D (Tweedie)."""
+    end = levels[-1]
+    return (*levels, Level(0.0, 1.0, 0.0)) if end.t == 0 and end.sigma > 0 else levels
+
+
+class Bridge(NamedTuple):
+    """x_s = `kept` x_t + `pull` D + `fresh` z: over the bridge between where we are and the guess D of x_0."""
+
+    kept: float
+    pull: float
+    fresh: float
+
+
+def bridge(now: Level, after: Level, eta: float = 1.0) -> Bridge:
+    """That of a step from `now` to `after` with a share `eta` in [0, 1] of fresh noise (Song et al. 2021, arXiv
+    2010.02502, equations 12 and 16; 1 is DDPM's, 0 DDIM's).
+    """
+    rho = (now.alpha * after.sigma / (after.alpha * now.sigma)) ** 2
+    kept = after.sigma * math.sqrt(1 - eta**2 * (1 - rho)) / now.sigma
+    return Bridge(kept, after.alpha - kept * now.alpha, eta * after.sigma * math.sqrt(1 - rho))
 
 
 def step_noise(levels: Sequence[Level], x: Tensor, rng: Rng) -> Iterator[Tensor]:

@@ -20,7 +20,7 @@ from driftback.errors import BadInput
 from driftback.randomness import Rng, as_rng
 from driftback.samplers.exponential import Level
 from driftback.samplers.frame import Frame
-from driftback.samplers.levels import levels_of
+from driftback.samplers.levels import bridge, levels_of
 from driftback.scores.denoiser import Denoiser
 
 
@@ -60,11 +60,10 @@ class Repaint:
             yield from kept
 
     def _step(self, x: Tensor, now: Level, after: Level, rng: Rng) -> Tensor:
-        rho = (now.alpha * after.sigma / (after.alpha * now.sigma)) ** 2
-        kept = after.sigma * math.sqrt(rho) / now.sigma
+        step = bridge(now, after)
         noise = rng.normal(x.shape, dtype=x.dtype, device=x.device)
-        drawn = kept * x + (after.alpha - kept * now.alpha) * self.denoiser.denoised(x, now.t)
-        drawn = torch.add(drawn, noise, alpha=after.sigma * math.sqrt(1 - rho))
+        drawn = step.kept * x + step.pull * self.denoiser.denoised(x, now.t)
+        drawn = torch.add(drawn, noise, alpha=step.fresh)
         fresh = rng.child("seen").normal(x.shape, dtype=x.dtype, device=x.device)
         seen = self.mask.seen.to(x.device)
         drawn[:, seen] = after.alpha * self.y.to(x) + after.sigma * fresh[:, seen]

@@ -21,16 +21,16 @@ from torch import Tensor
 from driftback.errors import BadInput
 from driftback.randomness import Rng, as_rng
 from driftback.samplers.frame import Frame
-from driftback.samplers.levels import levels_of
+from driftback.samplers.levels import bridge, closed, levels_of
 from driftback.samplers.markov.resampling import systematic
 from driftback.samplers.markov.weights import checked, effective
-from driftback.scores.twist import Twist
+from driftback.scores.twist import Guess, Twist
 from driftback.shapes import sum_event
 
 
 @dataclass(frozen=True)
 class Twisted:
-    """One cloud, n particles for one factor; one evaluation of the `twist` a step.
+    """One cloud, n particles for one factor; one evaluation of the `twist` a step, `block` particles at once.
 
     `threshold` in (0, 1] is the share of particles below which the effective number makes them be copied. Frames have
     `log_weights` whose mean is the evidence so far, and `families`; draw from the last by `resampled`.
@@ -38,6 +38,7 @@ class Twisted:
 
     twist: Twist
     threshold: float = 0.5
+    block: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold <= 1:
@@ -45,11 +46,11 @@ class Twisted:
 
     @torch.no_grad()
     def __call__(self, x: Tensor, times: Tensor, *, rng: Rng | int | None = None) -> Iterator[Frame]:
-        """Yield one frame per entry of `times` (steps + 1,), the first being `x` (n, *event) itself. BadInput where no
-        particle has any weight.
+        """Yield one frame per entry of `times` (steps + 1,), the first being `x` (n, *event) itself, and one more,
+        denoised, where the process has noise at t = 0. BadInput where no particle has any weight.
         """
-        levels, rng, n = levels_of(self.twist.process, times), as_rng(rng), len(x)
-        families, guess = torch.arange(n, device=x.device), self.twist.guess(x, levels[0].t)
+        levels, rng, n = closed(levels_of(self.twist.process, times)), as_rng(rng), len(x)
+        families, guess = torch.arange(n, device=x.device), self._guess(x, levels[0].t)
         weights, told = checked(guess.log_factor), guess.log_factor
         yield Frame(levels[0].t, x, 1, log_weights=weights, families=families)
         for k, (now, after) in enumerate(pairwise(levels)):
@@ -61,10 +62,7 @@ class Twisted:
                 shift, denoised = guess.shift[copies], guess.denoised[copies]
             else:
                 shift, denoised = guess.shift, guess.denoised
-            rho = (now.alpha * after.sigma / (after.alpha * now.sigma)) ** 2
-            fresh = after.sigma * math.sqrt(1 - rho)
-            kept = after.sigma * math.sqrt(rho) / now.sigma
-            pull = after.alpha - kept * now.alpha
+            kept, pull, fresh = bridge(now, after)
             x = kept * x + pull * denoised
             if fresh:
                 noise = rng.child("noise", k).normal(x.shape, dtype=x.dtype, device=x.device)
@@ -72,7 +70,7 @@ class Twisted:
                 x = x + aside + fresh * noise
                 # log p(x_s | x_t) - log q(x_s | x_t) for two Gaussians of deviation `fresh`, `aside` apart.
                 gained = -sum_event((noise * aside).double()) / fresh - sum_event(aside.double() ** 2) / (2 * fresh**2)
-                guess = self.twist.guess(x, after.t)
+                guess = self._guess(x, after.t)
                 found = guess.log_factor
             else:
                 # No noise is left: the last step is the chain's own, and the factor is known.
@@ -81,6 +79,14 @@ class Twisted:
             weights = checked(weights + gained + found - told)
             told = found
             yield Frame(after.t, x, k + 1 + bool(fresh), log_weights=weights, families=families)
+
+    def _guess(self, x: Tensor, t: float) -> Guess:
+        parts = [self.twist.guess(part, t) for part in x.split(self.block or len(x))]
+        return Guess(
+            torch.cat([part.denoised for part in parts]),
+            torch.cat([part.shift for part in parts]),
+            torch.cat([part.log_factor for part in parts]),
+        )
 
 
 def resampled(frame: Frame, n: int, *, rng: Rng | int | None = None) -> Tensor:
