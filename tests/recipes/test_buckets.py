@@ -19,10 +19,13 @@ from driftback.networks.presets import NetworkSpec
 from driftback.randomness import Rng
 from driftback.recipes import buckets, evaluate, solver
 from driftback.recipes import job as jobs
+from driftback.recipes import seen as seen_of
 from driftback.recipes.assembly import training_times
 from driftback.recipes.conditions import Wanted
 from driftback.recipes.diagnose import diagnose
+from driftback.recipes.latents import Latents
 from driftback.recipes.model import Model
+from driftback.recipes.posterior import fill
 from driftback.recipes.prepare import prepare
 from driftback.recipes.way_back import Asked
 from driftback.training.batch import batch_of
@@ -248,6 +251,48 @@ def test_a_likelihood_is_that_of_the_canvas_given_the_bucket(model: Model, photo
     full[1] = 255
     with pytest.raises(db.BadInput, match="item 1 is in no bucket"):
         model.log_likelihood(full, draws=2)
+
+
+def test_latents_are_those_given_the_bucket(model: Model, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items, told = load_data(photos, **READING).take(np.array([0, 20, 40])), []
+    x, forward = items.x, type(model.denoiser.network).forward
+
+    def spied(self, *args, augmented=None, **options):
+        told.append(augmented)
+        return forward(self, *args, augmented=augmented, **options)
+
+    monkeypatch.setattr(type(model.denoiser.network), "forward", spied)
+    ways = Latents(model, tolerance=0.03)
+    latents = ways.encode(x)
+    ways.encode(items)
+    back = ways.decode(latents, shape=items.shapes)
+    ways.error(x, shape=items.shapes)
+    wanted = buckets.told(model.config, items.bucket)
+    assert len(told) > 8
+    assert all(torch.equal(one, wanted) for one in told)
+    for one, shape in zip(back, SHAPES, strict=True):
+        assert not one[outside(shape)].any(), "the ground is one value, as of samples"
+    told.clear()
+    way = ways.between(x[0], x[0], 3)
+    assert not way[:, outside(SHAPES[0])].any()
+    assert all(torch.equal(one, wanted[:1].expand(len(one), -1)) for one in told)
+    with pytest.raises(db.BadInput, match="does not tell its bucket; give shape, of 12x20, 16x16, 20x12"):
+        ways.decode(latents)
+    with pytest.raises(db.BadInput, match="one item is 12x20 and the other 16x16"):
+        ways.between(x[0], x[1], 3)
+
+
+@pytest.mark.parametrize("method", ["mmps", "smc"])
+def test_what_is_filled_in_is_painted_outside_of_its_bucket(model: Model, photos: Path, method: str) -> None:
+    item, hide = load_data(photos, **READING).x[0], np.zeros((20, 20), bool)
+    hide[:, 10:] = True
+    known = seen_of.hidden(model.config, item, hide)
+    how = {"particles": 8} if method == "smc" else {}
+    each = fill(model, known, 4, method=method, steps=2, wanted=Wanted(shape=[SHAPES[0], SHAPES[2]] * 2), **how).x
+    for one, shape in zip(each, [SHAPES[0], SHAPES[2]] * 2, strict=True):
+        assert not one[outside(shape)].any()
+    alike = fill(model, known, 2, method=method, steps=2, wanted=Wanted(shape=SHAPES[0]), **how).x
+    assert not alike[:, outside(SHAPES[0])].any()
 
 
 def test_samples_are_judged_in_the_shapes_of_the_held_out_items(model: Model) -> None:

@@ -13,6 +13,7 @@ import driftback as db
 from driftback.distributions import Gaussian
 from driftback.distributions.target import Problem, Truth
 from driftback.errors import BadInput, DriftbackError
+from driftback.networks.presets import NetworkSpec
 from driftback.recipes.density import run as module
 from driftback.recipes.density.methods import METHODS
 from driftback.recipes.density.populations import POPULATIONS
@@ -637,12 +638,13 @@ def test_a_run_that_is_stopped_in_its_warm_up_begins_anew(tmp_path: Path) -> Non
 
 def test_a_fitted_model_is_a_target(tmp_path: Path) -> None:
     """The likelihood that the chains follow is the model's own, and its points are like the model's samples."""
-    model = db.fit("two-gaussians", n=500, steps=30, seed=0, out=tmp_path / "run")
+    small = NetworkSpec(kind="mlp", widths=(16,), depth=1)
+    model = db.fit("two-gaussians", n=500, steps=30, seed=0, out=tmp_path / "run", network=small)
     from driftback.recipes.density.fitted import fitted_problem
 
     problem = fitted_problem(tmp_path / "run")
     x = torch.from_numpy(model.sample(20, seed=1)).double()
     np.testing.assert_allclose(problem.log_prob(x).numpy(), model.score_samples(x.numpy()), atol=0.02)
-    found = db.draw(str(tmp_path / "run"), 8, chains=4, warmup=20, depth=2)
+    found = db.draw(str(tmp_path / "run"), 4, chains=4, warmup=8, depth=2)
     assert found.names == problem.names
     assert np.isfinite(found.x).all()

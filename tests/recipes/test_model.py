@@ -16,6 +16,7 @@ import driftback as db
 from driftback.arguments import told
 from driftback.data.loading import load as load_data
 from driftback.evaluation.metric import UNKNOWN
+from driftback.networks.presets import NetworkSpec
 from driftback.recipes import scoring as recipe
 from driftback.recipes.evaluate import evaluate, original, real_items
 from driftback.recipes.methods import METHODS
@@ -211,7 +212,7 @@ class TestWholeColumns:
         return np.stack([coin, rng.normal(2 * coin, 1.0), np.full(n, 7.0)], 1)
 
     def test_their_probability_is_bounded_from_below(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        model, x = db.fit(self.draw(2000, 0), steps=300, batch=256, seed=0), self.draw(300, 1)
+        model, x = db.fit(self.draw(2000, 0), steps=300, batch=256, seed=0), self.draw(100, 1)
         truth = float(np.log(0.5) + stats.norm.logpdf(x[:, 1] - 2 * x[:, 0]).mean())
         found = model.log_likelihood(x)
         # Measured: .34 below, and .06 after 1,500 steps without the third column.
@@ -236,8 +237,8 @@ class TestWholeColumns:
 
 def people() -> pd.DataFrame:
     r = np.random.default_rng(0)
-    numbers = {"height": r.normal(170, 10, 200), "weight": r.normal(70, 9, 200), "kids": r.integers(0, 4, 200)}
-    return pd.DataFrame(numbers | {"colour": np.where(r.random(200) < 0.5, "red", "blue")})
+    numbers = {"height": r.normal(170, 10, 60), "weight": r.normal(70, 9, 60), "kids": r.integers(0, 4, 60)}
+    return pd.DataFrame(numbers | {"colour": np.where(r.random(60) < 0.5, "red", "blue")})
 
 
 def test_a_data_frame_is_taken_by_its_names() -> None:
@@ -253,7 +254,7 @@ def test_a_data_frame_is_taken_by_its_names() -> None:
     assert np.all(model.score_samples(numbers[:, ::-1].copy()) < found - 100)
     with pytest.raises(db.BadInput, match="lacks the column 'kids'"):
         model.score_samples(frame.drop(columns="kids"))
-    with pytest.raises(db.BadInput, match="1 of the 200 rows have missing values"):
+    with pytest.raises(db.BadInput, match="1 of the 60 rows have missing values"):
         model.score_samples(frame.assign(kids=frame["kids"].astype(float).where(frame.index > 0)))
 
 
@@ -312,7 +313,7 @@ def test_what_is_not_known_is_not_judged() -> None:
 
 
 def test_best_checkpoint_and_history(run: Path) -> None:
-    job = prepare("two-moons", out=run, n=300, steps=24)
+    job = prepare("two-moons", out=run, n=300, steps=24, network=NetworkSpec(kind="mlp", widths=(16,), depth=1))
     for now in job.run():
         assert now.step == now.steps or "ended" not in now.verdict
     model, summary = job.finish()

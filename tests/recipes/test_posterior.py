@@ -7,11 +7,13 @@ import pytest
 import torch
 
 import driftback as db
+from driftback.distributions.observation import Observation
 from driftback.errors import BadInput
+from driftback.recipes import posterior as recipe
 from driftback.recipes import seen
 from driftback.recipes.conditions import Wanted
 from driftback.recipes.model import Model
-from driftback.recipes.posterior import METHODS, fill
+from driftback.recipes.posterior import METHODS, fill, usual
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,34 @@ def test_a_column_follows_another(line: Model, method: str) -> None:
     assert (found.effective is not None) == (method == "smc")
 
 
+@pytest.fixture(scope="module")
+def kinds() -> Model:
+    """Two columns in two classes: around (-3, -3) and (3, 3), half of the items each."""
+    rng = np.random.default_rng(0)
+    y = np.arange(2000) % 2
+    x = 0.5 * rng.normal(size=(2000, 2)) + 6 * y[:, None] - 3
+    return db.fit(x, np.where(y, "up", "down"), steps=300, batch=128, seed=0)
+
+
+@pytest.mark.parametrize("method", ["smc", "mmps"])
+def test_what_is_seen_tells_the_class(kinds: Model, method: str) -> None:
+    """Of no class that was asked for, but of the one that x = 3 goes with; and of those that were, item by item."""
+    known = seen.columns(kinds.config, {"0": 3.0}, 0.1)
+    free = fill(kinds, known, 100, method=method, steps=60, seed=1).x
+    assert (free[:, 1] > 1.5).mean() > 0.9
+    wide = seen.columns(kinds.config, {"0": 0.0}, 3.0)
+    asked = fill(kinds, wide, 40, method=method, steps=60, seed=1, wanted=Wanted(["up", "down"] * 20)).x
+    assert (asked[::2, 1] > 1).all()
+    assert (asked[1::2, 1] < -1).all()
+
+
+def test_the_default_is_by_kind(line: Model, pictures: Model) -> None:
+    assert usual(line.config) == "smc"
+    assert usual(pictures.config) == "mmps"
+    known = seen.columns(line.config, {"0": 13.0})
+    assert fill(line, known, 5, steps=10).effective is not None
+
+
 def test_smc_tells_how_probable_what_is_seen_is(line: Model) -> None:
     """log p(y) of the encoded column, which is N(0, 1)."""
     usual = fill(line, seen.columns(line.config, {"0": 10.0}, 0.1), 64, method="smc", particles=512, steps=60)
@@ -56,9 +86,60 @@ def test_smc_tells_how_probable_what_is_seen_is(line: Model) -> None:
 
 
 def test_an_impossible_observation_is_told(line: Model) -> None:
-    far = seen.columns(line.config, {"0": 100.0}, 0.001)
-    found = fill(line, far, 8, method="smc", particles=64, steps=30)
-    assert any("weights have collapsed" in line for line in found.said)
+    """By weights that collapse on the way, whatever copies make of them at the end, and by draws like no item."""
+    far = seen.columns(line.config, {"0": 100.0})
+    cloud, alone = fill(line, far, 8, particles=256, steps=30), fill(line, far, 8, method="pigdm", steps=30)
+    assert any("weights have collapsed" in said for said in cloud.said)
+    assert min(cloud.reach, alone.reach) > 5
+    hurried = fill(line, seen.columns(line.config, {"0": 13.0}, 0.001), 8, method="dps", steps=5)
+    assert hurried.misfit > 3
+    assert any("the draws miss what was seen by" in said for said in hurried.said)
+    usual = fill(line, seen.columns(line.config, {"0": 13.0}, 0.1), 200, steps=60)
+    assert usual.said == ()
+    assert usual.misfit == pytest.approx(1.0, abs=0.25)
+
+
+def test_the_fewest_particles_that_counted_are_told(line: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies make the last weights even again: what counts is where they were fewest."""
+    sizes = iter([500.0, 3.0, *[900.0] * 100])
+    monkeypatch.setattr(recipe, "effective", lambda weights: next(sizes))
+    found = fill(line, seen.columns(line.config, {"0": 13.0}), 5, steps=10)
+    assert found.effective == 3.0
+    assert "3.0 of 1024 particles counted where they were fewest" in found.said[-1]
+
+
+@pytest.mark.parametrize("name", ["ddpm", "flow", "vdm", "score-sde-ve"])
+def test_networks_that_are_rough_at_much_noise_fill_in_too(name: str) -> None:
+    """sigma^2 / alpha multiplies the errors of their derivative: taken as exact, columns end millions off."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(10, 3, 2000)
+    model = db.fit(np.stack([x, 2 * x + 0.5 * rng.normal(size=2000)], 1), steps=400, batch=128, seed=0, method=name)
+    known = seen.columns(model.config, {"0": 13.0})
+    for way in ("mmps", "pigdm", "smc"):
+        found = fill(model, known, 128, method=way, steps=60, seed=1).x
+        assert abs(found[:, 1].mean() - 26) < 1.5, way
+        assert found[:, 1].std() < 2.5, way
+        assert np.abs(found[:, 0] - 13).mean() < 0.3, way
+
+
+def test_any_shape_of_what_is_seen(line: Model) -> None:
+    """One number of an item, whole numbers, and what cannot be: many at once, nothing, and what rounds."""
+    one = seen.through(line.config, lambda z: z.sum(1), 2.0, 0.1)
+    assert fill(line, one, 20, method="mmps", steps=30).misfit < 3
+    whole = Observation(lambda z: z[:, :1], torch.tensor([1]), 0.1, (2,))
+    assert fill(line, whole, 20, method="smc", steps=30).misfit < 3
+    many = Observation(lambda z: z[:, :1], torch.zeros(20, 1), 0.1, (2,))
+    with pytest.raises(BadInput, match=r"one observation at a time: y is \(20, 1\), and of an item \(1,\) is seen"):
+        fill(line, many, 20)
+    for operator, y, said in (
+        (lambda z: z[:, :1].round(), [1.0], "derivative is 0"),
+        (lambda z: z[:, :0], [], "sees nothing"),
+        (lambda z: 0 * z[:, :1], [1.0], "derivative is 0"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            Observation(operator, torch.tensor(y), 0.1, (2,))
+    bent = Observation(lambda z: z[:, :1].clamp(-5, 5), torch.tensor([1.0]), 0.1, (2,))
+    assert not bent.linear, "straight for items that are near alone"
 
 
 @pytest.mark.parametrize("method", ["mmps", "repaint"])
@@ -95,15 +176,18 @@ def test_pictures_that_are_smaller_grey_or_blurred(pictures: Model) -> None:
 def test_a_function_of_ones_own(line: Model) -> None:
     """The sum of the encoded columns."""
     known = seen.through(line.config, lambda z: z.sum(1, keepdim=True), [2.0], 0.05)
-    x = fill(line, known, 128, steps=40).x
+    x = fill(line, known, 128, steps=40, method="mmps").x
     z = line.config.preprocessing.encode(x)
     assert float(z.sum(1).mean()) == pytest.approx(2.0, abs=0.1)
 
 
 def test_items_do_not_depend_on_how_many(line: Model) -> None:
     known = seen.columns(line.config, {"1": 18.0})
-    assert (fill(line, known, 3, steps=10, seed=4).x == fill(line, known, 6, steps=10, seed=4).x[:3]).all()
-    assert (fill(line, known, 3, steps=10, seed=4).x != fill(line, known, 3, steps=10, seed=5).x).any()
+    few, more, other = (
+        fill(line, known, n, steps=10, seed=seed, method="mmps").x for n, seed in ((3, 4), (6, 4), (3, 5))
+    )
+    assert (few == more[:3]).all()
+    assert (few != other).any()
     many = fill(line, known, 1424, steps=40, seed=4, method="pigdm").x[:, 0]
     # Independent items have a correlation within .2 in all but one of 10,000 trials; with the same noise it is near 1.
     assert abs(np.corrcoef(many[1024:], many[:400])[0, 1]) < 0.2, "another block has noise of its own"
@@ -120,7 +204,7 @@ def test_what_cannot_be_is_refused(line: Model, pictures: Model) -> None:
         (lambda: seen.hidden(pictures.config, item[:4], hide), "bring it to that"),
         (lambda: seen.hidden(pictures.config, item, hide[:4]), "agree"),
         (lambda: seen.columns(line.config, {"2": 1.0}), "no column '2'.*known are 0, 1"),
-        (lambda: seen.columns(line.config, {"0": 1.0, "1": 2.0}), "hides nothing"),
+        (lambda: seen.columns(line.config, {"0": 1.0, "1": 2.0}), "all columns are given"),
         (lambda: seen.columns(pictures.config, {"0": 1.0}), "pictures"),
         (lambda: seen.smaller(pictures.config, item, 2), "bring the picture to 4 x 4"),
         (lambda: seen.smaller(line.config, item, 2), "draws points"),
@@ -128,7 +212,7 @@ def test_what_cannot_be_is_refused(line: Model, pictures: Model) -> None:
         (lambda: seen.hidden(pictures.config, item, hide, noise=0.0), "hides nothing"),
         (lambda: seen.columns(line.config, {"0": 1.0}, 0.0), "above 0"),
         (lambda: fill(line, seen.columns(line.config, {"0": 1.0}), 3, method="dsp"), "did you mean dps"),
-        (lambda: fill(line, seen.columns(line.config, {"0": 1.0}), 3, particles=9), "belong to smc"),
+        (lambda: fill(line, seen.columns(line.config, {"0": 1.0}), 3, method="mmps", particles=9), "belong to smc"),
         (lambda: fill(line, seen.columns(line.config, {"0": 1.0}), 9, method="smc", particles=3), "at least 9"),
         (lambda: fill(pictures, seen.columns(line.config, {"0": 1.0}), 3), "the observation is of items"),
         (lambda: fill(pictures, seen.smaller(pictures.config, item[:4, :4], 2), 1, method="repaint"), "wants a mask"),

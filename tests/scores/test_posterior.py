@@ -93,6 +93,28 @@ def test_near_the_end_every_way_is_exact(process) -> None:
     assert torch.allclose(jacobian, truth.denoised(x, t), atol=2e-3)
 
 
+def test_beyond_some_noise_the_gaussians_derivative_is_taken(process) -> None:
+    """Times of one item each on both sides of it; of N(0, spread^2 I) the two derivatives are the same."""
+
+    class Rough(Denoiser):
+        """The exact denoiser of `ROUND`, with a wave too small to see whose slope is not."""
+
+        def __init__(self) -> None:
+            self.process, self.exact = process, ExactDenoiser(process, ROUND)
+
+        def denoised(self, x: Tensor, t: float | Tensor) -> Tensor:
+            return self.exact.denoised(x, t) + 1e-4 * (1e4 * x).sin()
+
+    t = process.time_of(torch.tensor([0.1, 0.5, 0.9, 3.0], dtype=torch.float64))
+    x = at(process, ROUND, 0.5)[:4]
+    for covariance in (Jacobian(), Isotropic()):
+        exact = Posterior(ExactDenoiser(process, ROUND), SEEN, covariance)
+        near = Posterior(Rough(), SEEN, covariance, until=1.0)
+        same = torch.isclose(near.denoised(x, t), exact.denoised(x, t), atol=1e-3).all(1)
+        assert same.tolist() == [False, False, True, True], "r over .7 is beyond"
+        assert torch.isclose(near.denoised(x[3:], t[3]), exact.denoised(x[3:], t[3]), atol=1e-3).all()
+
+
 class Crooked(Denoiser):
     """A network's Jacobian is no covariance: not symmetric, with negative values."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -132,7 +133,7 @@ def sample(
         _value(value),
         _in_turn([options.shape(one) for one in shape or ()], n),
     )
-    observed = seen.observation(
+    observed, bound = seen.observation(
         model.config,
         inpaint=inpaint,
         mask=mask,
@@ -142,6 +143,7 @@ def sample(
         deblur=deblur,
         noise=noise,
     )
+    wanted = seen.shaped(wanted, bound, n)
     given = model.given(n, wanted, seed=seed)
     for line in given.said:
         say(f"warning: {line}")
@@ -157,8 +159,8 @@ def sample(
         autoguidance,
         _interval(guidance_interval),
     )
-    if observed is None and (method is not None or particles is not None):
-        raise BadInput("--method and --particles say how to fill in; say what is known by --inpaint or --given")
+    if observed is None:
+        seen.refuse_alone(method, particles)
     told: dict[str, Any] = {}
     with progress("drawing", quiet=quiet) as update:
         if observed is None:
@@ -171,7 +173,20 @@ def sample(
                 progress=lambda done, total: update(done, total, ""),
             )
         else:
-            drawn, told = seen.filled(model, observed, n, asked, method, particles, wanted, seed, update)
+            drawn, told = seen.filled(
+                model,
+                observed,
+                n,
+                asked,
+                method,
+                particles,
+                wanted,
+                seed,
+                update,
+                batch_size=batch_size,
+                noise=noise,
+            )
+            given = given if wanted.told else replace(given, words=None, columns={})
     x, bucket = drawn.x, given.bucket
     shapes = None if bucket is None or prepared.buckets is None else np.array(prepared.buckets.shapes)[bucket]
     seconds = time.perf_counter() - began

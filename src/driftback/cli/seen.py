@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from driftback.errors import BadInput
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from driftback.data.buckets import Size
     from driftback.distributions.observation import Observation
     from driftback.recipes.conditions import Wanted
     from driftback.recipes.config import Config
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from driftback.recipes.way_back import Asked, Drawn
 
 PANEL = "What is known of it"
+EXACT = {"repaint": "puts what is known in its place as if it were exact", "dps": "steps down the misfit alone"}
+"""Methods that do not ask how exact what is known is, and what they do."""
 Inpaint = Annotated[
     Path | None,
     typer.Option(metavar="PICTURE", help="Fill in the part of this picture that --mask hides.", rich_help_panel=PANEL),
@@ -57,12 +61,16 @@ Way = Annotated[
     str | None,
     typer.Option(
         "--method",
-        help="How to fill in: mmps (default), pigdm, smc (weighted particles), repaint or dps.",
+        help="How to fill in: smc (the default of rows), mmps (that of pictures), pigdm, repaint or dps.",
         rich_help_panel=PANEL,
     ),
 ]
 Particles = Annotated[
-    int | None, typer.Option(help="The particles of smc. Default: 256, and no fewer than -n.", rich_help_panel=PANEL)
+    int | None,
+    typer.Option(
+        help="The particles of smc, no fewer than -n. Default: 4 for each row, 1,024 at least; of pictures 256.",
+        rich_help_panel=PANEL,
+    ),
 ]
 
 
@@ -76,35 +84,62 @@ def observation(
     upscale: int | None,
     deblur: float | None,
     noise: float | None,
-) -> Observation | None:
-    """What was seen, None where nothing is said of it. BadInput where the options do not go together."""
+) -> tuple[Observation | None, Size | None]:
+    """What was seen, None where nothing is said of it, and the bucket that it belongs to, None for a model without.
+    BadInput where the options do not go together.
+    """
     from driftback.recipes import seen
 
-    done = [name for name, asked in (("--colourise", colourise), ("--upscale", upscale), ("--deblur", deblur)) if asked]
+    said = {"--colourise": colourise or None, "--upscale": upscale, "--deblur": deblur}
+    done = [name for name, asked in said.items() if asked is not None]
     sure = seen.NOISE if noise is None else noise
     if (inpaint is None) != (mask is None):
         raise BadInput("--inpaint and --mask belong together: the picture, and which part of it is to be filled in")
     if inpaint is not None and mask is not None:
         if given or done:
             raise BadInput(f"--inpaint says what is known; leave {(done or ['--given'])[0]} out")
-        hide = seen.read_mask(config, mask.expanduser())
-        return seen.hidden(config, seen.read(config, inpaint.expanduser()), hide, sure)
+        item, hide, doubt = seen.read_masked(config, inpaint.expanduser(), mask.expanduser())
+        if doubt is not None:
+            say(f"warning: {doubt}")
+        return seen.hidden(config, item, hide, sure), seen.shape_of(config, item)
     if not given:
         if done:
             raise BadInput(f"{done[0]} says what was done to a picture; give it with --given PICTURE")
         if noise is not None:
             raise BadInput("--noise belongs to something that is known; give --inpaint or --given too")
-        return None
+        return None, None
     if not done:
-        return seen.columns(config, _columns(given), sure)
+        return seen.columns(config, _columns(given), sure), None
     if len(done) > 1 or len(given) > 1:
         raise BadInput(f"one picture and one of {', '.join(done)} at a time")
     path = Path(given[0]).expanduser()
-    if upscale:
-        return seen.smaller(config, seen.read(config, path, seen.divided(config, upscale)), upscale, sure)
-    if deblur:
-        return seen.blurred(config, seen.read(config, path), deblur, sure)
-    return seen.grey(config, seen.read(config, path, channels=1), sure)
+    factor = 1 if upscale is None else upscale
+    if upscale is not None and upscale < 2:
+        raise BadInput(f"--upscale {upscale} makes no picture larger; give a factor of 2 or more")
+    x = seen.read(config, path, factor, 1 if colourise else None)
+    shape = seen.shape_of(config, x, factor)
+    if upscale is not None:
+        return seen.smaller(config, x, upscale, sure), shape
+    if deblur is not None:
+        return seen.blurred(config, x, deblur, sure), shape
+    return seen.grey(config, x, sure), shape
+
+
+def shaped(wanted: Wanted, shape: Size | None, n: int) -> Wanted:
+    """What is `wanted` of items of which a picture of `shape` was seen: that shape. BadInput where it is another."""
+    import numpy as np
+
+    if shape is None:
+        return wanted
+    if wanted.shape is not None and (np.asarray(wanted.shape) != shape).any():
+        raise BadInput(f"what was seen belongs to a picture of {shape[0]}x{shape[1]}; leave --shape out")
+    return replace(wanted, shape=[shape] * n)
+
+
+def refuse_alone(method: str | None, particles: int | None) -> None:
+    """BadInput for options that say how to fill in, where nothing is known."""
+    if method is not None or particles is not None:
+        raise BadInput("--method and --particles say how to fill in; say what is known by --inpaint or --given")
 
 
 def filled(
@@ -117,41 +152,53 @@ def filled(
     wanted: Wanted,
     seed: int,
     update: Callable[[int, int, str], None],
+    *,
+    batch_size: int | None = None,
+    noise: float | None = None,
 ) -> tuple[Drawn, dict[str, Any]]:
     """Items after an observation, and what `smc` tells of its particles."""
-    from driftback.recipes.posterior import STEPS, fill
+    from driftback.recipes.posterior import fill
     from driftback.recipes.way_back import Asked, Drawn
 
     if asked != Asked(asked.steps):
         raise BadInput("what is known fixes the way back but for --steps and --method; leave the other options out")
+    if batch_size is not None:
+        raise BadInput("what is known is filled in by whole blocks, whatever --batch-size; leave it out")
+    if noise is not None and method in EXACT:
+        say(f"{method} {EXACT[method]}, so that --noise changes nothing")
     found = fill(
         model,
         observed,
         n,
-        method=method or "mmps",
+        method=method,
         wanted=wanted,
-        steps=asked.steps if isinstance(asked.steps, int) else STEPS,
+        steps=asked.steps if isinstance(asked.steps, int) else None,
         particles=particles,
         seed=seed,
         progress=lambda done, total: update(done, total, ""),
     )
     for line in found.said:
         say(f"warning: {line}")
-    told = {"effective": found.effective, "log_evidence": found.log_evidence}
-    return Drawn(found.x, found.evaluations, None), {name: v for name, v in told.items() if v is not None}
+    told = {"misfit": found.misfit, "effective": found.effective, "log_evidence": found.log_evidence}
+    return Drawn(found.x, found.evaluations, None, found.reach), {name: v for name, v in told.items() if v is not None}
 
 
 def _columns(texts: list[str]) -> dict[str, float]:
     values: dict[str, float] = {}
     for text in texts:
-        name, equals, number = text.rpartition("=")
-        try:
-            if not equals or not name or name.strip() in values:
-                raise ValueError
-            values[name.strip()] = float(number)
-        except ValueError:
+        name, equals, number = (part.strip() for part in text.rpartition("="))
+        if not equals or not name:
             raise BadInput(
                 f"--given is COLUMN=X, once for each column, not {text}; of a picture say what was done to it "
                 "(--colourise, --upscale or --deblur)"
+            )
+        if name in values:
+            raise BadInput(f"--given says what {name} is twice; give each column once")
+        try:
+            values[name] = float(number)
+        except ValueError:
+            raise BadInput(
+                f"--given {name}=X wants a number, not '{number}'; classes, sentences and numbers that a model is "
+                "asked by go to --label, --prompt and --value"
             ) from None
     return values

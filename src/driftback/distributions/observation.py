@@ -41,6 +41,8 @@ class Observation:
             raise BadInput(
                 f"the noise of an observation is {self.noise:g}; give a deviation above 0, small where y is exact"
             )
+        if not self.y.is_floating_point():
+            object.__setattr__(self, "y", self.y.float())
         x = Rng(0).child("probe").normal((2, *self.event), dtype=self.y.dtype).requires_grad_(True)
         seen = self._tried(x)
         if seen.ndim < 1 or len(seen) != 2:
@@ -50,11 +52,19 @@ class Observation:
                 f"the observation has the shape {tuple(self.y.shape)}, and the operator makes "
                 f"{tuple(seen.shape[1:])} of an item of {self.event}; they have to agree"
             )
+        if not self.y.numel():
+            raise BadInput("the operator sees nothing of an item; let it return one number at least")
         if not bool(torch.isfinite(self.y).all()):
             raise BadInput("the observation holds values that are not finite; hide them by a mask")
         if not seen.requires_grad:
             raise BadInput("the operator cannot be differentiated; let it use torch's functions on its argument alone")
-        slope = torch.autograd.grad(seen[0].sum(), x, allow_unused=True)[0]
+        mixed = Rng(0).child("mixed").normal(seen.shape, dtype=seen.dtype)[0].to(seen.device)
+        slope = torch.autograd.grad((seen[0] * mixed).sum(), x, allow_unused=True)[0]
+        if slope is not None and not bool((slope[0] != 0).any()):
+            raise BadInput(
+                "the operator's derivative is 0: it rounds, or does not look at the item; let it be smooth, and round "
+                "afterwards what was seen"
+            )
         if slope is None or not bool(torch.isfinite(slope).all()):
             raise BadInput("the operator's derivative is missing or not finite; let it be smooth on items of the data")
         if bool((slope[1] != 0).any()):
@@ -84,8 +94,11 @@ class Observation:
 
     @cached_property
     def linear(self) -> bool:
-        """Whether A(x) = A'(0) x + A(0), judged by two random items."""
-        x = Rng(0).child("linear").normal((2, *self.event), dtype=self.y.dtype)
+        """Whether A(x) = A'(0) x + A(0), judged by two random items, and by two that are ten times as far out."""
+        return all(self._straight(scale) for scale in (1.0, 10.0))
+
+    def _straight(self, scale: float) -> bool:
+        x = scale * Rng(0).child("linear").normal((2, *self.event), dtype=self.y.dtype)
         zero, both = torch.zeros_like(x[:1]), self.operator(torch.cat([x, x.sum(0, keepdim=True)]))
         parts = both[0] + both[1] - self.operator(zero)[0]
         return bool(torch.allclose(parts, both[2], rtol=1e-4, atol=1e-4 * float(both.abs().max() + 1e-30)))

@@ -76,6 +76,11 @@ class Wanted:
     shape: Shape = None
     missing: bool = False
 
+    @property
+    def told(self) -> bool:
+        """Whether a class, a caption or a number is asked for."""
+        return any(one is not None for one in (self.label, self.prompt, self.value))
+
 
 @dataclass(frozen=True, eq=False)
 class Given:

@@ -7,7 +7,7 @@ about N(0, I) for draws of the model, and every latent an item; `driftback.sampl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,12 @@ import torch
 from torch import Tensor
 
 from driftback.arguments import whole
+from driftback.data.buckets import named
+from driftback.data.dataset import Dataset
 from driftback.errors import BadInput
-from driftback.recipes import conditions
+from driftback.recipes import buckets, conditions
 from driftback.recipes.assembly import lowest_ratio
+from driftback.recipes.buckets import Shape
 from driftback.recipes.finite import refuse_not_finite
 from driftback.recipes.model import Model
 from driftback.recipes.shown import shown
@@ -34,43 +37,65 @@ class Latents:
     model: Model
     tolerance: float = TOLERANCE
 
-    def encode(self, x: Any, y: Any = None) -> np.ndarray:
+    def encode(self, x: Any, y: Any = None, shape: Shape = None) -> np.ndarray:
         """The latents (n, *internal event) float32 of items `x` (n, *event), given their classes, captions or numbers
-        `y` where these are told. BadInput for data that the model cannot have made.
+        `y` where these are told. Of pictures in buckets they are those given the `shape` (n, 2) of each, by default the
+        smallest that it fits into. BadInput for data that the model cannot have made.
         """
-        x, y = shown(self.model.config, x, y)
-        z = self.model.config.preprocessing.encode(x)
-        return self._all(z, None if y is None else conditions.given_to(self.model.config, y, len(z)), back=False)
+        return self._all(*self._known(x, y, shape), back=False)
 
-    def decode(self, latents: Any, y: Any = None) -> np.ndarray:
-        """The items (n, *event) of `latents` (n, *internal event), in the units, layout and dtype of the data."""
-        z, event = torch.as_tensor(np.asarray(latents, np.float32)), self.model.config.preprocessing.internal_event
+    def decode(self, latents: Any, y: Any = None, shape: Shape = None) -> np.ndarray:
+        """The items (n, *event) of `latents` (n, *internal event), in the units, layout and dtype of the data. Pictures
+        in buckets have the `shape` (height, width), one for all or one each: BadInput where it is not told.
+        """
+        config = self.model.config
+        z, event = torch.as_tensor(np.asarray(latents, np.float32)), config.preprocessing.internal_event
         if tuple(z.shape[1:]) != event:
             wanted = ", ".join(map(str, event))
             raise BadInput(f"latents of this model have the shape (n, {wanted}), not {tuple(z.shape)}")
-        told = None if y is None else conditions.given_to(self.model.config, y, len(z))
-        return self.model.config.preprocessing.decode(torch.from_numpy(self._all(z, told, back=True)))
+        bucket = buckets.asked(config, shape, len(z))
+        if bucket is None and config.preprocessing.buckets is not None:
+            raise BadInput(f"a latent does not tell its bucket; give shape, of {', '.join(buckets.by_name(config))}")
+        told = None if y is None else conditions.given_to(config, y, len(z))
+        return config.preprocessing.decode(torch.from_numpy(self._all(z, told, bucket, back=True)), bucket)
 
-    def error(self, x: Any, y: Any = None) -> np.ndarray:
+    def error(self, x: Any, y: Any = None, shape: Shape = None) -> np.ndarray:
         """How far items come back from where they were, (n,): the root mean square in standard deviations of the data,
         before they are rounded to the data's levels.
         """
-        latents = torch.from_numpy(self.encode(x, y))
-        x, y = shown(self.model.config, x, y)
-        z = self.model.config.preprocessing.encode(x)
-        told = None if y is None else conditions.given_to(self.model.config, y, len(z))
-        off = torch.from_numpy(self._all(latents, told, back=True)) - z
+        z, told, bucket = self._known(x, y, shape)
+        latents = torch.from_numpy(self._all(z, told, bucket, back=False))
+        off = torch.from_numpy(self._all(latents, told, bucket, back=True)) - z
         return (off.flatten(1).square().mean(1).sqrt() / self.model.config.spread).numpy()
 
-    def between(self, a: Any, b: Any, n: int = 8, y: Any = None) -> np.ndarray:
-        """`n` >= 2 items from `a` to `b`, each (*event), along the circle through their latents: (n, *event)."""
-        ends = self.encode(np.stack([np.asarray(a), np.asarray(b)]), None if y is None else [y, y])
+    def between(self, a: Any, b: Any, n: int = 8, y: Any = None, shape: Shape = None) -> np.ndarray:
+        """`n` >= 2 items from `a` to `b`, each (*event), along the circle through their latents: (n, *event). BadInput
+        for pictures of two buckets: there is no shape between them.
+        """
+        z, told, bucket = self._known(np.stack([np.asarray(a), np.asarray(b)]), None if y is None else [y, y], shape)
+        known = self.model.config.preprocessing.buckets
+        if bucket is not None and known is not None:
+            first, last = (known.shapes[k] for k in bucket)
+            if first != last:
+                raise BadInput(f"one item is {named(first)} and the other {named(last)}; take two of one shape")
+            shape = first
+        ends = self._all(z, told, bucket, back=False)
         shares = torch.linspace(0, 1, whole(n, "n", 2))
         way = interpolated(torch.from_numpy(ends[0]), torch.from_numpy(ends[1]), shares)
-        return self.decode(way.numpy(), None if y is None else [y] * n)
+        return self.decode(way.numpy(), None if y is None else [y] * n, shape)
 
-    def _all(self, z: Tensor, told: np.ndarray | None, *, back: bool) -> np.ndarray:
+    def _known(self, x: Any, y: Any, shape: Shape) -> tuple[Tensor, np.ndarray | None, np.ndarray | None]:
+        """Items, encoded, with the rows of what is told of them and their buckets, None for none."""
+        config = self.model.config
+        shape = x.shapes if shape is None and isinstance(x, Dataset) else shape
+        x, y = shown(config, x, y)
+        z = config.preprocessing.encode(x)
+        told = None if y is None else conditions.given_to(config, y, len(z))
+        return z, told, buckets.of_items(config, x, shape)
+
+    def _all(self, z: Tensor, told: np.ndarray | None, bucket: np.ndarray | None, *, back: bool) -> np.ndarray:
         model, config, out = self.model, self.model.config, []
+        done = buckets.told(config, bucket, model.device)
         model.denoiser.network.eval()
         low = max(1e-3, lowest_ratio(config) / config.spread)
         for first in range(0, len(z), model.block):
@@ -78,6 +103,8 @@ class Latents:
             denoiser = model.denoiser
             if told is not None:
                 denoiser = denoiser.given(torch.from_numpy(told[some]).to(model.device))
+            if done is not None:
+                denoiser = replace(denoiser, augmented=done[some])
             flow = Whitened(denoiser, config.spread)
             way = flow.decoded if back else flow.encoded
             found: Travelled = way(part, low=low, tolerance=self.tolerance)

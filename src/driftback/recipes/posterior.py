@@ -1,14 +1,17 @@
 """Draws of a fitted model after an observation, without training anew: what is not seen is filled in, many times.
 
-The ways, by name: `mmps` and `pigdm` follow a denoiser that knows of the observation (`driftback.scores.posterior`),
-`smc` weighs and copies many particles that do (`driftback.samplers.twisted`), `repaint` puts what is seen in its place
-at every step, and `dps` steps down the misfit. How near each comes to exact posteriors: docs/posteriors.md.
+The ways, by name: `smc` weighs and copies many particles (`driftback.samplers.twisted`) that follow a denoiser which
+knows of the observation (`driftback.scores.posterior`), `mmps` and `pigdm` follow it alone, `repaint` puts what is seen
+in its place at every step, and `dps` steps down the misfit. How near each comes to exact posteriors:
+docs/posteriors.md. Where no class, caption or number is asked for, the model is asked without any: what is seen tells
+more of it than the shares of the training data do.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -22,6 +25,7 @@ from driftback.errors import BadInput
 from driftback.randomness import Rng
 from driftback.recipes import conditions
 from driftback.recipes.conditions import Wanted
+from driftback.recipes.config import Config
 from driftback.recipes.finite import refuse_not_finite
 from driftback.recipes.model import Model
 from driftback.samplers.ancestral import Ancestral
@@ -35,21 +39,32 @@ from driftback.scores.denoiser import Denoiser
 from driftback.scores.posterior import Isotropic, Jacobian, Posterior
 
 Name = Literal["mmps", "pigdm", "smc", "repaint", "dps"]
-STEPS = 100
-PARTICLES = 256
-"""The fewest particles of one cloud where nothing is said."""
-FEW = 0.02
-"""Where fewer than this share of the particles count at the end, the weights have collapsed."""
+STEPS, CLOUD_STEPS = 100, 200
+"""On the way back where nothing is said, by `smc` of rows the second: its steps are as wide as its law is off."""
+PARTICLES, CLOUD, EACH, MOST = 256, 1024, 4, 16_384
+"""The fewest particles of one cloud where nothing is said, of pictures and of rows; of rows so many for each draw, at
+most so many in all, where the draws are no more."""
+UNTIL = 2.0
+"""Up to this noise, in deviations of the data, the derivative of a network is believed (measured on five)."""
+FEW, FAMILIES = 0.02, 10
+"""Where a smaller share of the particles counts somewhere, or all descend from fewer, the weights have collapsed."""
+AMISS = 3.0
+"""Draws that miss what was seen by so many of its deviations are told."""
 
 
 @dataclass(frozen=True, eq=False)
 class Filled:
-    """Items `x` (n, *event) in the units of the data, the `evaluations` that each took, and, of `smc`, the `effective`
-    number of its particles at the end and the log-evidence log p(y) in nats, of the encoded observation.
+    """Items `x` (n, *event) in the units of the data, the `evaluations` that each took, their `misfit`, and, of `smc`,
+    the `effective` number of its particles, the least along the way, and the log-evidence log p(y) in nats, of the
+    encoded observation.
     """
 
     x: np.ndarray
     evaluations: int
+    misfit: float
+    """How far they miss what was seen, the root mean square in units of its noise: about 1 where it is possible."""
+    reach: float
+    """The root mean square of the encoded items in deviations of the data: far from 1 they are like no item."""
     effective: float | None = None
     log_evidence: float | None = None
     said: tuple[str, ...] = ()
@@ -63,8 +78,8 @@ def _repaint(denoiser: Denoiser, seen: Observation) -> Sampler:
 
 
 WAYS: dict[str, Callable[[Denoiser, Observation], Sampler]] = {
-    "mmps": lambda denoiser, seen: Ancestral(Posterior(denoiser, seen, Jacobian())),
-    "pigdm": lambda denoiser, seen: Ancestral(Posterior(denoiser, seen, Isotropic())),
+    "mmps": lambda denoiser, seen: Ancestral(Posterior(denoiser, seen, Jacobian(), until=UNTIL)),
+    "pigdm": lambda denoiser, seen: Ancestral(Posterior(denoiser, seen, Isotropic(), until=UNTIL)),
     "repaint": _repaint,
     "dps": lambda denoiser, seen: DPS(denoiser, seen),
 }
@@ -72,14 +87,19 @@ WAYS: dict[str, Callable[[Denoiser, Observation], Sampler]] = {
 METHODS = (*WAYS, "smc")
 
 
+def usual(config: Config) -> str:
+    """The method where nothing is said: `smc` for rows, whose particles cost little, `mmps` for pictures."""
+    return "smc" if len(config.preprocessing.internal_event) == 1 else "mmps"
+
+
 def fill(
     model: Model,
     seen: Observation,
     n: int,
     *,
-    method: str = "mmps",
+    method: str | None = None,
     wanted: Wanted | None = None,
-    steps: int = STEPS,
+    steps: int | None = None,
     particles: int | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -87,25 +107,31 @@ def fill(
     """Draw `n` items of `model` given what was `seen` (`driftback.recipes.seen` makes it), and what is `wanted` of
     class, caption or number.
 
-    `steps` on the way back; `particles` >= n are the cloud of `smc` (default: 256, at least n). Item i of a seed is the
-    same for every `n`, but with `smc`. Raises BadInput for what cannot be drawn, NotFinite where the network gives no
+    `method` is one of `METHODS` (default: `usual`), `steps` are those of the way back (default: 100; 200 by `smc` of
+    rows); `particles` are those of each cloud of `smc`, one cloud for all items of which the same is wanted, and no
+    fewer than these (default: 256 of pictures; of rows 4 for each draw, 1,024 to 16,384). Item i of a seed is the same
+    for every `n`, but with `smc`. Raises BadInput for what cannot be drawn, NotFinite where the network gives no
     numbers.
     """
-    n, steps = whole(n, "n", 1), whole(steps, "steps", 2)
+    n, method, rows = whole(n, "n", 1), method or usual(model.config), len(seen.event) == 1
     if method not in METHODS:
         raise BadInput(f"there is no method '{method}' to fill in by{near(method, METHODS)}")
     if seen.event != model.config.preprocessing.internal_event:
         raise BadInput(f"the observation is of items {seen.event}, not {model.config.preprocessing.internal_event}")
+    if seen.y.shape != seen.seen:
+        raise BadInput(f"one observation at a time: y is {tuple(seen.y.shape)}, and of an item {seen.seen} is seen")
     if particles is not None and method != "smc":
         raise BadInput("particles belong to smc; leave them out, or fill in by --method smc")
+    steps = whole((CLOUD_STEPS if method == "smc" and rows else STEPS) if steps is None else steps, "steps", 2)
     model.denoiser.network.eval()
-    given = model.given(n, wanted or Wanted(), seed=seed)
+    given, wanted = model.given(n, wanted, seed=seed), wanted or Wanted()
+    given = given if wanted.told else replace(given, rows=None)
     low, high = model.ways.ends
-    grid = GRIDS["karras"](model.denoiser.process, steps, low=low, high=high)
+    grid = GRIDS["log-snr" if method == "smc" and rows else "karras"](model.denoiser.process, steps, low=low, high=high)
     rng = Rng(seed).child("posterior")
     if method == "smc":
-        return _cloud(model, seen, n, given, grid, whole(particles or max(n, PARTICLES), "particles", n), rng, progress)
-    out, spent, block = [], 0, model.block
+        return _clouds(model, seen, n, given, grid, particles, rng, progress)
+    out, spent, block, squares = [], 0, model.block, np.zeros(2)
     for first in range(0, n, block):
         count = min(block, n - first)
         denoiser = _told(model, given, first + np.arange(block) % count)
@@ -113,11 +139,28 @@ def fill(
         way = WAYS[method](denoiser, seen)
         frame = last(denoised_end(denoiser, way(start.to(model.device), grid, rng=rng.item(first))))
         refuse_not_finite(frame.x[:count], "sample", first)
-        out.append(model.config.preprocessing.decode(frame.x[:count]))
-        spent = max(spent, frame.evaluations)
+        bucket = None if given.bucket is None else given.bucket[first : first + count]
+        out.append(model.config.preprocessing.decode(frame.x[:count], bucket))
+        spent, squares = max(spent, frame.evaluations), squares + count * _squares(model, seen, frame.x[:count])
         if progress:
             progress(first + count, n)
-    return Filled(np.concatenate(out), spent)
+    misfit, reach = np.sqrt(squares / n).tolist()
+    return Filled(np.concatenate(out), spent, misfit, reach, said=_said(misfit))
+
+
+def _squares(model: Model, seen: Observation, x: Tensor) -> np.ndarray:
+    """The mean squares of y - A x in units of the noise, and of encoded items `x` in those of the data, (2,)."""
+    missed = (seen.missed(seen.operator(x)).double() / seen.noise).square().mean()
+    return np.array([float(missed), float(x.double().square().mean()) / model.config.spread**2])
+
+
+def _said(misfit: float) -> tuple[str, ...]:
+    if misfit < AMISS:
+        return ()
+    return (
+        f"the draws miss what was seen by {misfit:.3g} times its noise: it is improbable under the model, or the steps "
+        "are too few; give a larger --noise or more --steps",
+    )
 
 
 def _told(model: Model, given: conditions.Given, rows: np.ndarray) -> Denoiser:
@@ -126,38 +169,88 @@ def _told(model: Model, given: conditions.Given, rows: np.ndarray) -> Denoiser:
     return ways.denoiser if told is None else ways.denoiser.given(told)
 
 
-def _cloud(
+def _clouds(
     model: Model,
     seen: Observation,
     n: int,
     given: conditions.Given,
     grid: Tensor,
-    particles: int,
+    particles: int | None,
     rng: Rng,
     progress: Callable[[int, int], None] | None,
 ) -> Filled:
-    rows = np.zeros(particles, np.int64)  # one cloud has one condition
-    sampler = Twisted(Posterior(_told(model, given, rows), seen, Isotropic()))
+    """A cloud for all items of each condition: particles of different ones have no weights in common."""
+    alike, steps = _alike(given, n), len(grid) - 1
+    clouds, x = [], None
+    for k, items in enumerate(alike):
+
+        def further(done: int, k: int = k) -> None:
+            if progress:
+                progress(k * steps + done, len(alike) * steps)
+
+        wide = particles or _usual_particles(len(items), seen)
+        key = rng if len(alike) == 1 else rng.child("cloud", k)
+        denoiser = _told(model, given, items[:1])
+        bucket = None if given.bucket is None else given.bucket[items]
+        wide = whole(wide, "particles", len(items))
+        one = _cloud(model, denoiser, seen, len(items), grid, wide, key, further, bucket)
+        x = np.empty((n, *one.x.shape[1:]), one.x.dtype) if x is None else x
+        x[items] = one.x
+        clouds.append(one)
+    if x is None or len(clouds) == 1:
+        return clouds[0]
+    least = min(one.effective or 0.0 for one in clouds)
+    said = tuple(dict.fromkeys(line for one in clouds for line in one.said))
+    misfit, reach = (
+        math.sqrt(sum(len(one.x) * getattr(one, name) ** 2 for one in clouds) / n) for name in ("misfit", "reach")
+    )
+    return Filled(x, max(one.evaluations for one in clouds), misfit, reach, least, None, said)
+
+
+def _alike(given: conditions.Given, n: int) -> list[np.ndarray]:
+    """The numbers of the items that are drawn on the same, for each that there is."""
+    told = [one.reshape(n, -1).astype(float) for one in (given.rows, given.bucket) if one is not None]
+    if not told:
+        return [np.arange(n)]
+    kinds = np.unique(np.concatenate(told, 1), axis=0, return_inverse=True)[1].reshape(-1)
+    return [np.flatnonzero(kinds == k) for k in range(kinds.max() + 1)]
+
+
+def _usual_particles(n: int, seen: Observation) -> int:
+    return max(n, min(max(CLOUD, EACH * n), MOST) if len(seen.event) == 1 else PARTICLES)
+
+
+def _cloud(
+    model: Model,
+    denoiser: Denoiser,
+    seen: Observation,
+    n: int,
+    grid: Tensor,
+    particles: int,
+    rng: Rng,
+    further: Callable[[int], None],
+    bucket: np.ndarray | None,
+) -> Filled:
+    covariance = Jacobian() if len(seen.event) == 1 else Isotropic()
+    sampler = Twisted(Posterior(denoiser, seen, covariance, until=UNTIL), block=model.block)
     start = model.denoiser.process.simple_at(float(grid[0])).sample(particles, rng=rng.child("start"))
     way = sampler(start.to(model.device), grid, rng=rng)
-    frame = next(way)
+    frame, size = next(way), float(particles)
     for k, later in enumerate(way):
         frame = later
-        if progress:
-            progress(k + 1, len(grid) - 1)
-    weights = torch.zeros(particles) if frame.log_weights is None else frame.log_weights
-    size = effective(weights)
+        weights = torch.zeros(particles) if frame.log_weights is None else frame.log_weights
+        size = min(size, effective(weights))
+        further(k + 1)
     x = resampled(frame, n, rng=rng.child("drawn"))
     refuse_not_finite(x, "sample", 0)
-    said: tuple[str, ...] = ()
-    if size < max(2.0, FEW * particles):
-        said = (
-            f"the weights have collapsed: {size:.1f} of {particles} particles count, so the draws are nearly one; "
-            "the observation is improbable under the model, or its noise too small: give a larger --noise or more "
-            "particles",
-        )
     log_z = float(torch.logsumexp(weights, 0)) - float(np.log(particles))
     families = 0 if frame.families is None else len(frame.families.unique())
-    if families and families < 10 and not said:
-        said = (f"all draws descend from {families} first particles, and are alike; give more particles",)
-    return Filled(model.config.preprocessing.decode(x), frame.evaluations, size, log_z, said)
+    misfit, reach = np.sqrt(_squares(model, seen, x)).tolist()
+    said = _said(misfit)
+    if size < max(2.0, FEW * particles) or families < min(FAMILIES, particles):
+        said += (
+            f"the weights have collapsed: {size:.1f} of {particles} particles counted where they were fewest, and all "
+            f"draws descend from {families}, so that they are nearly one; the observation is improbable under the "
+            "model, or its noise too small: give a larger --noise or more particles",
+        )
+    return Filled(model.config.preprocessing.decode(x, bucket), frame.evaluations, misfit, reach, size, log_z, said)

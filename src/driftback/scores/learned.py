@@ -73,7 +73,7 @@ class LearnedDenoiser(Denoiser):
         shown = self.parametrisation.shown(x, alpha, sigma)
         if self.augmented is None:
             return self.network(shown, number, label, vector)
-        return self.network(shown, number, label, vector, augmented=self.augmented)
+        return self.network(shown, number, label, vector, augmented=self.augmented.expand(len(x), -1))
 
     def _vector(self, label: Tensor) -> Tensor | None:
         """What the encoder says of `label` (n, *row): kept where the weights do not change."""
