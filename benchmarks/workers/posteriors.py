@@ -1,8 +1,9 @@
-"""Posterior samplers of driftback and azula on problems whose posterior is known, under one Python.
+"""Posterior samplers of driftback, azula and deepinv on problems whose posterior is known, under one Python.
 
 A mixture of Gaussians seen through a matrix of some rank with noise has a mixture as its posterior. All samplers get
 the same exact denoiser, in float64, and as many draws; each is judged by its sliced distance to exact draws, in units
-of what exact draws have among themselves.
+of what exact draws have among themselves. The rivals meet data of deviation 1, which their formulas assume. Ranks of
+truths among draws tell whether these are calibrated.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from driftback.distributions import Mixture
 from driftback.distributions.observation import Observation
 from driftback.distributions.observed import observed
 from driftback.distributions.operators import Matrix
+from driftback.evaluation.ranks import ranks
 from driftback.processes import EDM, VP, Diffusion
 from driftback.randomness import Rng
 from driftback.samplers.ancestral import Ancestral
@@ -32,7 +34,7 @@ from driftback.samplers.heun import Heun
 from driftback.samplers.multistep import Multistep
 from driftback.samplers.twisted import Twisted, resampled
 from driftback.scores.exact import ExactDenoiser
-from driftback.scores.posterior import Isotropic, Jacobian, Posterior
+from driftback.scores.posterior import EXPLICIT, Isotropic, Jacobian, Posterior
 from workers import mixtures
 
 DRAWS, TRUE, DIRECTIONS = 1000, 20_000, 200
@@ -41,6 +43,8 @@ NOISE = 0.1
 """A fifth of the data's deviation."""
 FLOORS = 20
 """Sets of exact draws that tell the floor."""
+TRUTHS, BATCHES, ASKED = 40, 5, 8
+"""Truths that are ranked at once among DRAWS / TRUTHS draws each, how often, and in how many directions."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,29 @@ class Problem:
         }
 
 
+@dataclass(frozen=True)
+class Joint(Problem):
+    """`TRUTHS` draws of the prior, each seen by itself, and `DRAWS` / `TRUTHS` draws asked for after each, those of one
+    truth together. `batch` tells such sets apart.
+    """
+
+    batch: int = 0
+
+    @cached_property
+    def truths(self) -> Tensor:
+        return self.prior.sample(TRUTHS, rng=Rng(self.seed).child("truths", self.batch))
+
+    @cached_property
+    def ys(self) -> Tensor:
+        noise = Rng(self.seed).child("ys", self.batch).normal((TRUTHS, self.rank), dtype=torch.float64)
+        return self.truths @ self.matrix.T + NOISE * noise
+
+    @cached_property
+    def seen(self) -> Observation:
+        y = self.ys.repeat_interleave(DRAWS // TRUTHS, 0)
+        return Observation(Matrix(self.matrix), y, NOISE, (self.dimension,))
+
+
 def edm(problem: Problem) -> ExactDenoiser:
     """The exact denoiser on alpha = 1."""
     return ExactDenoiser(Diffusion(EDM(80.0), (problem.dimension,), mixtures.SPREAD), problem.prior)
@@ -134,17 +161,23 @@ Draw = Callable[[Problem, dict, Rng], tuple[Tensor, float]]
 """Draws (n, d), and evaluations of the denoiser with backward passes counted as one each."""
 
 
+def passes(problem: Problem, covariance: object, setting: dict) -> int:
+    """One evaluation, one backward pass, and those that A V A^T takes."""
+    if not isinstance(covariance, Jacobian):
+        return 2
+    return 2 + (problem.rank if problem.rank <= EXPLICIT else setting["solves"])
+
+
 def follow(covariance: object, sampler: str) -> Draw:
     """driftback's denoisers after an observation, by one of its samplers."""
 
     def draw(problem: Problem, setting: dict, rng: Rng) -> tuple[Tensor, float]:
         denoiser = edm(problem)
         times = karras(denoiser.process, setting["steps"], low=0.002, high=80.0)
-        twist = Posterior(denoiser, problem.seen, covariance, setting.get("solves", 4))
+        twist = Posterior(denoiser, problem.seen, covariance, setting.get("solves", 4), setting.get("until", math.inf))
         way = {"ancestral": Ancestral, "sde": lambda d: Multistep(d, 2, noise=1.0, correct=True), "heun": Heun}[sampler]
         x = last(way(twist)(start(problem, times, denoiser, rng), times, rng=rng)).x
-        passes = 2 + (min(setting.get("solves", 4), problem.rank) if isinstance(covariance, Jacobian) else 0)
-        return x, setting["steps"] * passes * (2 if sampler in ("heun", "sde") else 1)
+        return x, setting["steps"] * passes(problem, covariance, setting) * (2 if sampler in ("heun", "sde") else 1)
 
     return draw
 
@@ -153,11 +186,11 @@ def smc(covariance: object) -> Draw:
     def draw(problem: Problem, setting: dict, rng: Rng) -> tuple[Tensor, float]:
         denoiser = edm(problem)
         times = log_snr(denoiser.process, setting["steps"], low=0.005, high=80.0)
-        twist = Posterior(denoiser, problem.seen, covariance, setting.get("solves", 4))
+        twist = Posterior(denoiser, problem.seen, covariance, setting.get("solves", 4), setting.get("until", math.inf))
         x = denoiser.process.simple_at(float(times[0])).sample(setting["particles"], rng=rng.child("start")).double()
         frame = last(Twisted(twist)(x, times, rng=rng))
-        passes = 2 + (min(setting.get("solves", 4), problem.rank) if isinstance(covariance, Jacobian) else 0)
-        return resampled(frame, DRAWS, rng=rng.child("drawn")), setting["steps"] * passes * setting["particles"] / DRAWS
+        spent = setting["steps"] * passes(problem, covariance, setting) * setting["particles"] / DRAWS
+        return resampled(frame, DRAWS, rng=rng.child("drawn")), spent
 
     return draw
 
@@ -170,25 +203,76 @@ def dps(problem: Problem, setting: dict, rng: Rng) -> tuple[Tensor, float]:
     return denoiser.denoised(x, 1e-3), 2 * setting["steps"]
 
 
+UNIT = mixtures.SPREAD
+"""The data's deviation, by which rivals' data are divided."""
 STEPS = (50, 200)
 OURS: dict[str, tuple[Draw, list[dict]]] = {
     "mmps, ancestral": (
         follow(Jacobian(), "ancestral"),
-        [{"steps": s, "solves": c} for s in STEPS for c in (1, 4, 16)],
+        [{"steps": s, "solves": c} for s in STEPS for c in (4, 16)] + [{"steps": 200, "solves": 16, "until": 2.0}],
     ),
-    "mmps, sde": (follow(Jacobian(), "sde"), [{"steps": s, "solves": 4} for s in STEPS]),
-    "mmps, heun": (follow(Jacobian(), "heun"), [{"steps": s, "solves": 4} for s in (25, 100)]),
+    "mmps, sde": (follow(Jacobian(), "sde"), [{"steps": s, "solves": 16} for s in STEPS]),
+    "mmps, heun": (follow(Jacobian(), "heun"), [{"steps": s, "solves": 16} for s in (25, 100)]),
     "pigdm, ancestral": (follow(Isotropic(), "ancestral"), [{"steps": s, "solves": 16} for s in STEPS]),
     "smc, isotropic": (
         smc(Isotropic()),
-        [{"steps": s, "particles": p, "solves": 16} for s in STEPS for p in (1000, 4000)],
+        [{"steps": s, "particles": p, "solves": 16} for s, p in ((50, 1000), (200, 4000))],
     ),
     "smc, jacobian": (
         smc(Jacobian()),
-        [{"steps": s, "particles": p, "solves": 8} for s in STEPS for p in (1000, 4000)],
+        [{"steps": s, "particles": p, "solves": 16} for s, p in ((50, 1000), (200, 1000))]
+        + [{"steps": 200, "particles": 4000, "solves": 16, "until": 2.0}],
     ),
-    "dps": (dps, [{"steps": s, "zeta": z} for s in (200, 1000) for z in (0.03, 0.1, 0.3, 1.0)]),
+    "dps": (
+        dps,
+        [{"steps": 200, "zeta": z} for z in (0.1, 0.3)] + [{"steps": 1000, "zeta": z} for z in (0.03, 0.1, 0.3)],
+    ),
 }
+
+
+def smc_each(problem: Joint, setting: dict, rng: Rng) -> tuple[Tensor, float]:
+    """A cloud for each of the truths, and some of its particles."""
+    denoiser, out = edm(problem), []
+    times = log_snr(denoiser.process, setting["steps"], low=0.005, high=80.0)
+    for i, y in enumerate(problem.ys):
+        key = rng.child("truth", i)
+        seen = Observation(Matrix(problem.matrix), y, NOISE, (problem.dimension,))
+        x = denoiser.process.simple_at(float(times[0])).sample(setting["particles"], rng=key.child("start")).double()
+        frame = last(Twisted(Posterior(denoiser, seen, Jacobian(), 16, 2.0))(x, times, rng=key))
+        out.append(resampled(frame, DRAWS // TRUTHS, rng=key.child("drawn")))
+    return torch.cat(out), setting["steps"] * setting["particles"]
+
+
+def exactly(problem: Joint, setting: dict, rng: Rng) -> tuple[Tensor, float]:
+    """Draws of the posteriors themselves."""
+    laws = (observed(problem.prior, problem.matrix, y, NOISE) for y in problem.ys)
+    return torch.cat([law.sample(DRAWS // TRUTHS, rng=rng.child("truth", i)) for i, law in enumerate(laws)]), 0
+
+
+CALIBRATED: dict[str, tuple[Draw, dict]] = {
+    "exact": (exactly, {}),
+    "smc": (smc_each, {"steps": 100, "particles": 256}),
+    "mmps": (follow(Jacobian(), "ancestral"), {"steps": 200, "solves": 16}),
+    "pigdm": (follow(Isotropic(), "ancestral"), {"steps": 200, "solves": 16}),
+    "dps": (dps, {"steps": 1000, "zeta": 0.1}),
+}
+
+
+def calibration(dimension: int, rank: int) -> list[dict]:
+    """Whether draws of each method say the truth as often as they claim, in random directions."""
+    lines = []
+    for name, (draw, setting) in CALIBRATED.items():
+        truths, drawn = [], []
+        for batch in range(BATCHES):
+            problem = Joint(dimension, rank, 0, batch)
+            x, _ = draw(problem, setting, Rng(batch).child(name))
+            u = problem.directions[:ASKED].T
+            truths.append(problem.truths @ u)
+            drawn.append((x.double() @ u).reshape(TRUTHS, DRAWS // TRUTHS, ASKED))
+        found = ranks(torch.cat(truths).numpy(), torch.cat(drawn).numpy(), rng=0)
+        told = {"p": found.p, "lean": found.lean, "excess": found.excess, "covered": found.covered()}
+        lines.append({"d": dimension, "rank": rank, "method": name, "setting": setting} | told)
+    return lines
 
 
 def azulas() -> dict[str, tuple[Draw, list[dict]]]:
@@ -209,8 +293,8 @@ def azulas() -> dict[str, tuple[Draw, list[dict]]]:
             self.prior, self.schedule = problem.prior, VPSchedule()
 
         def forward(self, x_t: Tensor, t: Tensor, **_: object) -> DiracPosterior:
-            alpha, sigma = self.schedule(t)
-            return DiracPosterior(mean=self.prior.denoised(x_t, alpha.flatten()[0], sigma.flatten()[0]))
+            alpha, sigma = (each.flatten()[0] for each in self.schedule(t))
+            return DiracPosterior(mean=self.prior.denoised(UNIT * x_t, alpha, UNIT * sigma) / UNIT)
 
     def run(
         make: Callable[[Problem, Denoiser, dict], Callable[[Tensor], Tensor]], passes: Callable[[dict], int]
@@ -219,7 +303,7 @@ def azulas() -> dict[str, tuple[Draw, list[dict]]]:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(rng.generator().integers(1 << 31))
                 x = torch.randn(DRAWS, problem.dimension, dtype=torch.float64)
-                return make(problem, Given(problem), setting)(x), setting["steps"] * passes(setting)
+                return UNIT * make(problem, Given(problem), setting)(x), setting["steps"] * passes(setting)
 
         return draw
 
@@ -227,25 +311,25 @@ def azulas() -> dict[str, tuple[Draw, list[dict]]]:
         return lambda x: x @ problem.matrix.T
 
     def mmps(problem: Problem, given: Denoiser, setting: dict) -> Callable[[Tensor], Tensor]:
-        cov = IsotropicCovariance(torch.tensor(NOISE**2, dtype=torch.float64))
-        denoiser = guidance.MMPSDenoiser(given, problem.y, through(problem), cov, iterations=setting["solves"])
+        cov = IsotropicCovariance(torch.tensor((NOISE / UNIT) ** 2, dtype=torch.float64))
+        denoiser = guidance.MMPSDenoiser(given, problem.y / UNIT, through(problem), cov, iterations=setting["solves"])
         return sample.DDPMSampler(denoiser, steps=setting["steps"], silent=True, dtype=torch.float64)
 
     def tmpd(problem: Problem, given: Denoiser, setting: dict) -> Callable[[Tensor], Tensor]:
-        denoiser = guidance.TMPDenoiser(given, problem.y, through(problem), NOISE**2)
+        denoiser = guidance.TMPDenoiser(given, problem.y / UNIT, through(problem), (NOISE / UNIT) ** 2)
         return sample.DDPMSampler(denoiser, steps=setting["steps"], silent=True, dtype=torch.float64)
 
     def dps_(problem: Problem, given: Denoiser, setting: dict) -> Callable[[Tensor], Tensor]:
         # Its norm is one over the whole batch: as much larger steps make up for that.
         zeta = setting["zeta"] * math.sqrt(DRAWS)
         return guidance.DPSSampler(
-            given, problem.y, through(problem), zeta, steps=setting["steps"], silent=True, dtype=torch.float64
+            given, problem.y / UNIT, through(problem), zeta, steps=setting["steps"], silent=True, dtype=torch.float64
         )
 
     def pgdm(problem: Problem, given: Denoiser, setting: dict) -> Callable[[Tensor], Tensor]:
         return guidance.PGDMSampler(
             given,
-            problem.y,
+            problem.y / UNIT,
             through(problem),
             lambda y: y @ problem.matrix,
             eta=setting["eta"],
@@ -257,9 +341,9 @@ def azulas() -> dict[str, tuple[Draw, list[dict]]]:
     def tds(problem: Problem, given: Denoiser, setting: dict) -> Callable[[Tensor], Tensor]:
         def twist(x_hat: Tensor, ratio: Tensor) -> Tensor:
             square = ratio.flatten()[0] ** 2
-            left = mixtures.SPREAD**2 * square / (mixtures.SPREAD**2 + square)
+            left = square / (1 + square)
             # The rows of the matrix are orthonormal: A A^T is one, and so is the covariance of what is seen.
-            return -((problem.y - through(problem)(x_hat)) ** 2) / (2 * (NOISE**2 + left))
+            return -((problem.y / UNIT - through(problem)(x_hat)) ** 2) / (2 * ((NOISE / UNIT) ** 2 + left))
 
         return guidance.TDSSampler(given, twist, steps=setting["steps"], silent=True, dtype=torch.float64)
 
@@ -272,10 +356,71 @@ def azulas() -> dict[str, tuple[Draw, list[dict]]]:
         "azula, TMPD": (run(tmpd, lambda s: 3), [{"steps": s} for s in steps]),
         "azula, DPS": (
             run(dps_, lambda s: 2),
-            [{"steps": s, "zeta": z} for s in (200, 1000) for z in (0.03, 0.1, 0.3, 1)],
+            [{"steps": 200, "zeta": z} for z in (0.1, 0.3)] + [{"steps": 1000, "zeta": z} for z in (0.03, 0.1, 0.3)],
         ),
         "azula, PiGDM": (run(pgdm, lambda s: 2), [{"steps": s, "eta": e} for s in (50, 200) for e in (0.0, 1.0)]),
         "azula, TDS": (run(tds, lambda s: 2), [{"steps": s} for s in steps]),
+    }
+
+
+def deepinvs() -> dict[str, tuple[Draw, list[dict]]]:
+    """deepinv's data fidelities by its own ancestral solver on its own variance-preserving schedule."""
+    try:
+        # torchvision, which deepinv imports and does not use here, names operators of its own library as it is
+        # imported; that library wants a torch with CUDA and is not loaded beside another.
+        own = torch.library.Library("torchvision", "FRAGMENT")
+        for name in ("nms", "qnms"):
+            own.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import deepinv
+    except (ImportError, RuntimeError) as error:
+        print(f"deepinv is left out: {error}", file=sys.stderr)
+        return {}
+    room = deepinv.sampling
+
+    class Given(deepinv.models.Denoiser):
+        def __init__(self, problem: Problem) -> None:
+            super().__init__()
+            self.prior = problem.prior
+
+        def forward(self, x: Tensor, sigma: Tensor, **_: object) -> Tensor:
+            one = torch.as_tensor(sigma, dtype=torch.float64).flatten()[0]
+            return (self.prior.denoised(UNIT * x.double(), torch.ones(()).double(), UNIT * one) / UNIT).to(x.dtype)
+
+    def run(make: Callable[[Given, dict], object], passes: Callable[[dict], int]) -> Draw:
+        def draw(problem: Problem, setting: dict, rng: Rng) -> tuple[Tensor, float]:
+            matrix, given = problem.matrix.float(), Given(problem)
+            physics = deepinv.physics.LinearPhysics(
+                A=lambda x, **_: x @ matrix.T.to(x),
+                A_adjoint=lambda y, **_: y @ matrix.to(y),
+                noise_model=deepinv.physics.GaussianNoise(NOISE / UNIT),
+            )
+            generator = torch.Generator().manual_seed(int(rng.generator().integers(1 << 31)))
+            solver = room.DDPMSolver(torch.linspace(1, 0, setting["steps"] + 1).double(), rng=generator)
+            sampler = room.PosteriorDiffusion(
+                make(given, setting), given, room.VariancePreservingDiffusion(alpha=1.0), solver, minus_one_one=False
+            )
+            y = (problem.y / UNIT).float().expand(DRAWS, problem.rank)
+            with torch.no_grad():
+                x = sampler(y, physics, x_init=(DRAWS, problem.dimension))
+            return UNIT * x, setting["steps"] * passes(setting)
+
+        return draw
+
+    steps = (50, 200, 1000)
+    return {
+        "deepinv, MMPS": (
+            run(lambda d, s: room.MomentMatchingDataFidelity(d, cg_max_iter=s["solves"]), lambda s: 2 + s["solves"]),
+            [{"steps": s, "solves": c} for s in (50, 200) for c in (3, 16)],
+        ),
+        "deepinv, PiGDM": (
+            run(lambda d, s: room.PiGDMDataFidelity(d, cg_max_iter=16), lambda s: 2),
+            [{"steps": s} for s in steps],
+        ),
+        "deepinv, DPS": (
+            run(lambda d, s: room.DPSDataFidelity(d, s["weight"], guidance=s["guidance"]), lambda s: 2),
+            [{"steps": 200, "guidance": "norm", "weight": w} for w in (3.0, 10.0, 30.0)]
+            + [{"steps": s, "guidance": "annealed", "weight": 1.0} for s in (200, 1000)],
+        ),
     }
 
 
@@ -283,13 +428,15 @@ def main() -> None:
     """Answer one task from the command line as JSON lines on standard output, one for each method and setting."""
     task = json.loads(sys.argv[1])
     torch.set_num_threads(task["threads"])
-    methods = OURS | (azulas() if task["rivals"] else {})
+    methods = OURS | (azulas() | deepinvs() if task["rivals"] else {})
     for dimension, rank in task["problems"]:
         problems = [Problem(dimension, rank, seed) for seed in range(task["seeds"])]
         for name, (draw, settings) in methods.items():
             if task["methods"] and not any(part in name for part in task["methods"]):
                 continue
             for setting in settings[: 1 if task["quick"] else None]:
+                if name == "mmps, ancestral" and rank <= EXPLICIT and setting["solves"] < EXPLICIT:
+                    continue  # nothing is solved there
                 begun, rows = time.perf_counter(), []
                 for problem in problems:
                     try:
@@ -299,6 +446,9 @@ def main() -> None:
                         rows.append({"failed": f"{type(error).__name__}: {error}"[:200]})
                 line = {"d": dimension, "rank": rank, "method": name, "setting": setting, "rows": rows}
                 print(json.dumps(line | {"seconds": time.perf_counter() - begun}), flush=True)
+    for dimension, rank in task["calibrated"]:
+        for line in calibration(dimension, rank):
+            print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":
