@@ -213,6 +213,7 @@ def test_few_items_and_few_steps_are_warned_of(fits) -> None:
     assert "few for averaged weights" in fits["digits"].err
 
 
+@pytest.mark.slow
 def test_memorising_is_told_with_the_best_step(cli, tmp_path) -> None:
     words = ("two-moons", "--n", 30, "--batch", 64, "--steps", 1000, "--learning-rate", 0.01)
     result = cli("fit", *words, "--out", tmp_path / "run", "--quiet", "--json")
@@ -222,6 +223,7 @@ def test_memorising_is_told_with_the_best_step(cli, tmp_path) -> None:
     assert best.code == 0
 
 
+@pytest.mark.slow
 def test_samples_that_are_only_noise_are_told(cli, tmp_path) -> None:
     out = tmp_path / "run"
     assert cli("fit", "two-moons", "--n", 300, "--method", "ddpm", *FIT, "--out", out).code == 0

@@ -19,6 +19,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_the_command_line_says_what_was_spent(cli, folder: Path, tmp_path: Path) -> None:
     result = cli("sample", folder, "-n", 10, "--evaluations", 12, "--out", tmp_path / "x.csv", "--json", "--quiet")
     record = json.loads(result.out)

@@ -328,6 +328,7 @@ def test_the_command_line_alone_imports_nothing_heavy() -> None:
     assert found.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_averages_of_any_length_from_the_command_line(cli, moons, tmp_path) -> None:
     words = (
         "two-moons",
@@ -386,6 +387,7 @@ def test_help_names_all_features() -> None:
     assert (AUTO, *KNOWN, NONE) == FEATURES
 
 
+@pytest.mark.slow
 def test_fit_tells_tensorboard_when_asked(cli, tmp_path, monkeypatch) -> None:
     from driftback.training import tensorboard
 

@@ -80,6 +80,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return measured
 
 
+@pytest.mark.slow
 def test_more_minutes_choose_a_larger_preset(machine: list[int]) -> None:
     rungs, x, found = ladder("unet", (1, 16, 16), 5_040).rungs, pictures(16), []
     for minutes in (0.1, 10, 100, 2000):

@@ -8,7 +8,7 @@ import torch
 
 import driftback as db
 from driftback.evaluation.likelihood import LogLikelihood
-from driftback.recipes import scoring as recipe
+from driftback.recipes import bounds as recipe
 
 
 @pytest.fixture

@@ -370,11 +370,13 @@ def uniform(found: torch.Tensor, draws: int, bins: int) -> float:
     return float(len(counts) * np.min(chi2.sf(statistic.numpy(), bins - 1)))
 
 
+@pytest.mark.slow
 def test_ranks_are_uniform(by_chain) -> None:
     """At 1e-4 for all quantities: a false alarm in 10,000 seeds."""
     assert uniform(ranks(200, 80, 7, 5), 7, 4) > 1e-4
 
 
+@pytest.mark.slow
 def test_ranks_of_another_posterior_are_not_uniform(by_chain) -> None:
     assert uniform(ranks(200, 50, 7, 3, power=0.5), 7, 4) < 1e-4
 
