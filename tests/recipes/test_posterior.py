@@ -108,7 +108,12 @@ def test_the_fewest_particles_that_counted_are_told(line: Model, monkeypatch: py
     assert "3.0 of 1024 particles counted where they were fewest" in found.said[-1]
 
 
-@pytest.mark.parametrize("name", ["ddpm", "flow", "vdm", "score-sde-ve"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "name", ["ddpm", "vdm", pytest.param("flow", marks=SLOW), pytest.param("score-sde-ve", marks=SLOW)]
+)
 def test_networks_that_are_rough_at_much_noise_fill_in_too(name: str) -> None:
     """sigma^2 / alpha multiplies the errors of their derivative: taken as exact, columns end millions off."""
     rng = np.random.default_rng(0)
