@@ -126,7 +126,7 @@ def learned(roll: Roll, seconds: float, seed: int = 0) -> tuple[Reverse, float, 
         optimiser.step()
         k += 1
         if k % 5000 == 0:
-            print(f"{k} steps, {100 * spent:.0f} %: {-float(loss):.3f} nats", file=sys.stderr, flush=True)
+            print(f"{k} steps, {100 * spent:.0f} %: {-float(loss.detach()):.3f} nats", file=sys.stderr, flush=True)
     fresh = roll.sample(FRESH, 2).float()
     with torch.no_grad():
         each = torch.stack(

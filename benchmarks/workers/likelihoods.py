@@ -85,7 +85,7 @@ def diffeq(prior: Mixture, x: Tensor) -> Iterator[tuple[dict, Found]]:
         alpha = [1.0, 1.0] if logarithmic else process.alpha(torch.tensor([start, end]).double()).tolist()
         sigma = math.exp(end) if logarithmic else float(process.sigma(end))
         times = torch.tensor([start, end], dtype=torch.float64)
-        for method in ("dopri5", "dopri8", "tsit5", "bosh3"):
+        for method in ("dopri5", "dopri8", "bosh3"):
             for tolerance in TOLERANCES:
                 field, state = (
                     Field(ExactDenoiser(process, prior), logarithmic),
