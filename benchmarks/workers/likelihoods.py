@@ -93,7 +93,7 @@ def diffeq(prior: Mixture, x: Tensor) -> Iterator[tuple[dict, Found]]:
                 )
                 try:
                     y, gained = odeint(field, state, times, rtol=tolerance, atol=tolerance, method=method)
-                except Exception as error:
+                except Exception as error:  # a rule that fails at one tolerance says so, and the others go on
                     print(f"torchdiffeq, {method}, {clock}, {tolerance:g}: {error}", file=sys.stderr)
                     continue
                 nats = prior.noised(alpha[1], sigma).log_prob(y[-1]) + gained[-1] + 2 * math.log(alpha[0])
@@ -136,7 +136,7 @@ def flows(prior: Mixture, x: Tensor) -> Iterator[tuple[dict, Found]]:
                 options = {"method": method, "exact_divergence": exact} | setting
                 try:
                     yield {k: v for k, v in options.items() if v is not None}, run(options)
-                except Exception as error:
+                except Exception as error:  # likewise
                     print(f"flow_matching, {options}: {error}", file=sys.stderr)
 
 

@@ -366,13 +366,8 @@ def azulas() -> dict[str, tuple[Draw, list[dict]]]:
 def deepinvs() -> dict[str, tuple[Draw, list[dict]]]:
     """deepinv's data fidelities by its own ancestral solver on its own variance-preserving schedule."""
     try:
-        # torchvision, which deepinv imports and does not use here, names operators of its own library as it is
-        # imported; that library wants a torch with CUDA and is not loaded beside another.
-        own = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):
-            own.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         import deepinv
-    except (ImportError, RuntimeError) as error:
+    except (ImportError, RuntimeError) as error:  # what it imports may want another build of torch
         print(f"deepinv is left out: {error}", file=sys.stderr)
         return {}
     room = deepinv.sampling
@@ -442,7 +437,7 @@ def main() -> None:
                     try:
                         x, spent = draw(problem, setting, Rng(problem.seed).child(name))
                         rows.append(problem.judged(x) | {"passes": spent})
-                    except Exception as error:
+                    except Exception as error:  # a rival's failure is a result, and must not end the others' run
                         rows.append({"failed": f"{type(error).__name__}: {error}"[:200]})
                 line = {"d": dimension, "rank": rank, "method": name, "setting": setting, "rows": rows}
                 print(json.dumps(line | {"seconds": time.perf_counter() - begun}), flush=True)

@@ -75,7 +75,7 @@ class Observation:
             seen = self.operator(x)
         except DriftbackError:
             raise
-        except Exception as error:
+        except Exception as error:  # a person's own function may raise anything; they get one line of it
             first = str(error).partition("\n")[0]
             raise BadInput(f"the operator fails on items of {self.event}: {type(error).__name__}: {first}") from error
         if not isinstance(seen, Tensor):

@@ -37,6 +37,7 @@ class Twist(Denoiser):
     denoiser: Denoiser
 
     @property
+    # A denoiser declares an attribute; here it is read off the one inside, and mypy takes a property for another kind.
     def process(self) -> Diffusion:  # type: ignore[override]
         """The process of the denoiser that is twisted."""
         return self.denoiser.process
