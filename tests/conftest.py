@@ -6,6 +6,7 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,20 @@ from hypothesis import settings
 torch.set_num_threads(1)
 settings.register_profile("driftback", derandomize=True, deadline=None)
 settings.load_profile("driftback")
+
+
+FITTING = {"benchmarks", "cli", "recipes", "training", "test_devices.py", "test_docs.py"}
+"""Where models are fitted into folders."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_previews(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Previews are drawn with 2 steps for 12 or 20: nobody looks at them, and a short training is mostly previews."""
+    here = Path(__file__).parent
+    with pytest.MonkeyPatch.context() as patch:
+        if FITTING & {item.path.relative_to(here).parts[0] for item in request.session.items}:
+            patch.setattr("driftback.recipes.job.preview_steps", lambda event: 2)
+        yield
 
 
 @pytest.fixture

@@ -86,6 +86,9 @@ def main() -> None:
     if sys.argv[2] == "few":
         driftback.recipes.job.Job._preview = lambda self, step: None
     HOME.mkdir()
+    # What a fit imports late is imported here, once, instead of in every child.
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        _run(["fit", *FIT, "--out", str(HOME / "first")])
     code, operations = child(FIT, HOME / "whole")
     expected, total = ended(HOME / "whole"), len(operations)
     pairs: list[tuple[int, int | None]]
