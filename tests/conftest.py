@@ -23,12 +23,16 @@ FITTING = {"benchmarks", "cli", "recipes", "training", "test_devices.py", "test_
 
 
 @pytest.fixture(scope="session", autouse=True)
-def quick_previews(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Previews are drawn with 2 steps for 12 or 20: nobody looks at them, and a short training is mostly previews."""
+def quick_recipes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A short training is mostly previews, at which nobody looks: 2 steps for 12 or 20. Samples for which nothing is
+    said are mostly the fit of their solver: to fewer ways, followed less closely; `test_solver` has them all.
+    """
     here = Path(__file__).parent
     with pytest.MonkeyPatch.context() as patch:
         if FITTING & {item.path.relative_to(here).parts[0] for item in request.session.items}:
             patch.setattr("driftback.recipes.job.preview_steps", lambda event: 2)
+            patch.setattr("driftback.recipes.way_back.WAYS", (96, 24))
+            patch.setattr("driftback.recipes.solver.FINE", 33)
         yield
 
 

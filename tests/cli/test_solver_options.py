@@ -37,7 +37,8 @@ def test_the_command_line_says_what_was_spent(cli, folder: Path, tmp_path: Path)
         assert len(result.err.strip().splitlines()) == 1
 
 
-def test_what_was_reached_is_told(cli, folder: Path, tmp_path: Path) -> None:
+def test_what_was_reached_is_told(cli, folder: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("driftback.recipes.solver.LENGTHS", (4, 12))
     near = cli("sample", folder, "-n", 10, "--tolerance", 1e-9, "--out", tmp_path / "a.csv", "--json", "--quiet")
     assert near.json["error"] > 1e-9
     fixed = cli("sample", folder, "-n", 10, "--steps", 4, "--out", tmp_path / "b.csv", "--json", "--quiet")

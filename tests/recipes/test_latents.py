@@ -11,11 +11,11 @@ from driftback.recipes.model import Model
 
 @pytest.fixture(scope="module")
 def moons() -> Model:
-    return db.fit("two-moons", n=1000, steps=200, seed=0)
+    return db.fit("two-moons", n=1000, steps=100, batch=256, seed=0)
 
 
 def test_items_come_back(moons: Model) -> None:
-    x = moons.sample(200, seed=1)
+    x = moons.sample(200, seed=1, steps=20)
     latents = Latents(moons).encode(x)
     assert latents.shape == (200, 2)
     assert np.abs(latents.mean(0)).max() < 0.4
@@ -28,7 +28,7 @@ def test_items_come_back(moons: Model) -> None:
 
 
 def test_between_two_items_both_ends_are_met(moons: Model) -> None:
-    a, b = moons.sample(2, seed=3)
+    a, b = moons.sample(2, seed=3, steps=20)
     way = Latents(moons).between(a, b, 5)
     assert way.shape == (5, 2)
     assert np.abs(way[0] - a).max() < 0.02
@@ -39,7 +39,7 @@ def test_classes_have_latents_of_their_own() -> None:
     rng = np.random.default_rng(0)
     y = np.arange(300) % 2
     x = rng.normal(size=(300, 2)) + 3 * y[:, None]
-    model = db.fit(x, y, steps=100, seed=0)
+    model = db.fit(x, y, steps=100, batch=128, seed=0)
     latents = Latents(model)
     one, other = latents.encode(x[:20], y[:20]), latents.encode(x[:20], 1 - y[:20])
     assert np.abs(one - other).max() > 0.3

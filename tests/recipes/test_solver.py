@@ -1,6 +1,7 @@
 """When nothing is said, the solver is fitted to the model: near enough, no dearer than it must be, and made once."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,16 +10,27 @@ import pytest
 
 import driftback as db
 from driftback.errors import BadInput
-from driftback.recipes import solver
+from driftback.recipes import solver, way_back
 from driftback.recipes.solver import Choice, Solver
 from driftback.recipes.way_back import Asked
 from driftback.samplers import SAMPLERS
+
+WAYS, FINE = way_back.WAYS, solver.FINE
+
+
+@pytest.fixture(scope="module", autouse=True)
+def closely() -> Iterator[None]:
+    """As a person has it: other tests have a solver that is fitted to fewer ways, see `quick_recipes`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(way_back, "WAYS", WAYS)
+        patch.setattr(solver, "FINE", FINE)
+        yield
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("moons") / "run"
-    db.fit("two-moons", steps=300, n=2000, seed=0, out=out)
+    db.fit("two-moons", steps=300, n=2000, batch=128, seed=0, out=out)
     return out
 
 
@@ -149,7 +161,7 @@ def test_the_choice_is_the_shortest_that_suffices_or_the_longest_that_is_paid_fo
 
 
 def test_pictures_on_few_levels_have_noise_unless_a_tolerance_is_asked_for() -> None:
-    model = db.fit("digits", steps=4, batch=16, seed=0)
+    model = db.fit("digits", n=150, steps=4, batch=16, seed=0)
     drawn = model.draw(2, Asked())
     assert drawn.evaluations == 32
     assert drawn.error is None
