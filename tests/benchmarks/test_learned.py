@@ -20,7 +20,7 @@ def on_path(monkeypatch) -> None:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
     out = tmp_path_factory.mktemp("digits") / "run"
-    db.fit("digits", steps=2, batch=16, seed=0, method="edm", out=out)
+    db.fit("digits", n=300, steps=2, batch=16, seed=0, method="edm", out=out)
     return str(out)
 
 

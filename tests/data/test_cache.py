@@ -147,6 +147,7 @@ def test_damage_that_no_checksum_saw_would_be_read(folder, home, monkeypatch):
     assert (load(folder).x[:] != X).any()
 
 
+SLOW = pytest.mark.slow
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -168,7 +169,16 @@ load(sys.argv[1])
 """
 
 
-@pytest.mark.parametrize("moment", [("write", 1), ("write", 2), ("fsync", 1), ("fsync", 2), ("rename", 1)])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        ("write", 1),
+        pytest.param(("write", 2), marks=SLOW),
+        pytest.param(("fsync", 1), marks=SLOW),
+        ("fsync", 2),
+        ("rename", 1),
+    ],
+)
 def test_a_kill_leaves_nothing_that_is_taken_for_whole(moment, folder, home, decoded):
     command = [sys.executable, "-c", KILLED, str(folder), moment[0], str(moment[1])]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL

@@ -15,10 +15,13 @@ sys.addaudithook(refuse)
 """
 JOB = """
 from driftback.cli.app import main
+from driftback.recipes import job
+
+job.preview_steps = lambda event: 2
 
 out = sys.argv[1]
 for words in (
-    ["fit", "digits", "--n", "150", "--batch", "16", "--steps", "2", "--out", out, "--quiet"],
+    ["fit", "digits", "--n", "100", "--batch", "16", "--steps", "2", "--out", out, "--quiet"],
     ["sample", out, "-n", "4", "--steps", "2", "--out", out + ".npy", "--quiet"],
     ["evaluate", out, "-n", "30", "--report", "--quiet"],
     ["likelihood", out, "--draws", "2", "--quiet"],

@@ -112,7 +112,13 @@ SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    "name", ["ddpm", "vdm", pytest.param("flow", marks=SLOW), pytest.param("score-sde-ve", marks=SLOW)]
+    "name",
+    [
+        pytest.param("ddpm", marks=SLOW),
+        "vdm",
+        pytest.param("flow", marks=SLOW),
+        pytest.param("score-sde-ve", marks=SLOW),
+    ],
 )
 def test_networks_that_are_rough_at_much_noise_fill_in_too(name: str) -> None:
     """sigma^2 / alpha multiplies the errors of their derivative: taken as exact, columns end millions off."""

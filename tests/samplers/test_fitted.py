@@ -217,7 +217,7 @@ def modes(count, deviation, seed):
     return Mixture(torch.ones(count), means, deviation**2 * torch.eye(2, dtype=torch.float64).expand(count, 2, 2))
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_with_many_narrow_modes_it_does_not_say_too_little(seed):
     """A few ways near the borders make most of the error; judged by 128 ways, it was 5 to 10 times what was said."""
     target = modes(25, 0.05, seed)
@@ -225,7 +225,7 @@ def test_with_many_narrow_modes_it_does_not_say_too_little(seed):
     law = target.noised(1.0, 80.0)
     ways = reference(denoiser, law.sample(1536, rng=5), log_snr(denoiser.process, 129, low=0.0022), smooth=True)
     x = law.sample(2000, rng=7)
-    truth = last(Multistep(denoiser, 5)(x, log_snr(denoiser.process, 1000, low=0.002))).x
+    truth = last(Multistep(denoiser, 5)(x, log_snr(denoiser.process, 300, low=0.002))).x
     for steps in (8, 16):
         ours = fitted(denoiser, ways, steps)
         assert rms(last(ours(x)).x, truth) < 4 * ours.error
