@@ -175,6 +175,7 @@ def same(here: Any, there: Any) -> None:
 
 
 BY_LEVELS = {"levels", "spikes"}
+SMALL = NetworkSpec(kind="mlp", widths=(16,), depth=1)
 OTHERS = [name for name in METHODS if name not in BY_LEVELS | {"edm"} and not METHODS[name].remembers]
 
 
@@ -183,7 +184,7 @@ OTHERS = [name for name in METHODS if name not in BY_LEVELS | {"edm"} and not ME
     [
         ("points", "edm"),
         ("points", "levels"),
-        ("pictures", "levels"),
+        pytest.param("pictures", "levels", marks=pytest.mark.slow),
         *[pytest.param("points", name, marks=pytest.mark.slow) for name in OTHERS],
         ("pictures", "spikes"),
         pytest.param("pictures", "edm", marks=pytest.mark.slow),
@@ -191,7 +192,8 @@ OTHERS = [name for name in METHODS if name not in BY_LEVELS | {"edm"} and not ME
 )
 def test_fitting_drawing_and_scoring_stay_on_the_device(gpu, kind, method, run) -> None:
     x, y = data(kind)
-    job = preparing.prepare(x, y, out=run, steps=3, batch=16, method=method, device=gpu)
+    network = "tiny" if kind == "pictures" else SMALL
+    job = preparing.prepare(x, y, out=run, steps=3, batch=16, method=method, device=gpu, network=network)
     assert {p.device for p in job.state.denoiser.network.parameters()} == {GPU}
     for _ in job.run():
         pass

@@ -82,7 +82,7 @@ def test_unlabelled_items_are_compared_with_unlabelled_ones(cli, tmp_path: Path)
     x, y = ring(600)
     np.savez(tmp_path / "train.npz", x=x, y=y)
     np.save(tmp_path / "fresh.npy", ring(60)[0])
-    words = ("--method", "edm", "--steps", 300, "--held-out", 0.2, "--quiet")
+    words = ("--method", "edm", "--steps", 300, "--batch", 128, "--held-out", 0.2, "--quiet")
     assert cli("fit", tmp_path / "train.npz", "--label", "y", *words, "--out", tmp_path / "run").code == 0
     found = cli("likelihood", tmp_path / "run", tmp_path / "fresh.npy", "--typicality", "--json", "--quiet")
     assert found.code == 0, found.err

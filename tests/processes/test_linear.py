@@ -221,13 +221,13 @@ class Unspread(ItoReverse):
 @pytest.mark.parametrize("name", ["langevin", "turning"])
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_a_mixture_comes_back(name, eta):
-    """3,000 points, 200 steps (Langevin's ODE needs 600), four directions; a false alarm once in 5,000.
+    """2,000 points, 100 steps (Langevin's ODE needs 400), four directions; a false alarm once in 5,000.
 
     The rule itself adds up to .02.
     """
-    n, sde = 3000, ALL[name]
+    n, sde = 2000, ALL[name]
     floor = 2.3 / math.sqrt(n) + 0.02
-    times = torch.linspace(1, 0, 601 if (name, eta) == ("langevin", 0.0) else 201, dtype=torch.float64)
+    times = torch.linspace(1, 0, 401 if (name, eta) == ("langevin", 0.0) else 101, dtype=torch.float64)
     x = sde.marginal(TARGET, 1.0).sample(n, rng=1)
 
     def far(score, reverse=ItoReverse):

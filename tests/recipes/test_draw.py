@@ -118,6 +118,7 @@ def test_copied_particles_are_worth_what_islands_tell() -> None:
     assert lone.log_z_error is None
 
 
+@pytest.mark.slow
 def test_errors_of_particles_are_those_of_their_islands() -> None:
     """Particles are copies of one another. Of 12 runs the mean z^2 of two means, Student's with 3 degrees, is 3, and
     below 10 but in 1 of 1,000; as if all were independent, it is above 4 at these modes.
@@ -636,15 +637,18 @@ def test_a_run_that_is_stopped_in_its_warm_up_begins_anew(tmp_path: Path) -> Non
     assert torch.equal(rest.chains, db.draw(normal, 40, **asked).chains)
 
 
-def test_a_fitted_model_is_a_target(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options", [{"method": "metropolis", "warmup": 2}, pytest.param({"warmup": 8, "depth": 2}, marks=pytest.mark.slow)]
+)
+def test_a_fitted_model_is_a_target(tmp_path: Path, options: dict) -> None:
     """The likelihood that the chains follow is the model's own, and its points are like the model's samples."""
     small = NetworkSpec(kind="mlp", widths=(16,), depth=1)
     model = db.fit("two-gaussians", n=500, steps=30, seed=0, out=tmp_path / "run", network=small)
     from driftback.recipes.density.fitted import fitted_problem
 
     problem = fitted_problem(tmp_path / "run")
-    x = torch.from_numpy(model.sample(20, seed=1)).double()
+    x = torch.from_numpy(model.sample(6, seed=1, steps=10)).double()
     np.testing.assert_allclose(problem.log_prob(x).numpy(), model.score_samples(x.numpy()), atol=0.02)
-    found = db.draw(str(tmp_path / "run"), 4, chains=4, warmup=8, depth=2)
+    found = db.draw(str(tmp_path / "run"), 4, chains=4, **options)
     assert found.names == problem.names
     assert np.isfinite(found.x).all()

@@ -160,7 +160,7 @@ def test_vdm_bounds_the_probability_of_levels() -> None:
     rng = np.random.default_rng(0)
     x = 4 + rng.integers(-1, 2, (400, 4, 4))
     x[0, 0, :2] = 0, 7  # all eight levels are there
-    job = prepare(x, method="vdm", steps=60, batch=64, learning_rate=5e-3)
+    job = prepare(x, method="vdm", steps=60, batch=64, learning_rate=5e-3, network="tiny")
     for _ in job.run():
         pass
     model, summary = job.finish()
@@ -186,16 +186,17 @@ def half_black() -> np.ndarray:
 
 
 def test_spikes_bound_the_probability_of_levels(half_black: np.ndarray, tmp_path: Path) -> None:
-    job = prepare(half_black, method="spikes", steps=150, batch=32, out=tmp_path, learning_rate=5e-3)
+    few: dict[str, Any] = {"network": "tiny", "steps": 100, "batch": 32}
+    job = prepare(half_black, method="spikes", out=tmp_path, learning_rate=5e-3, **few)
     assert job.config.closed_form is not None
     assert job.config.closed_form.role == "shown"
     losses = [step.loss for step in job.run()]
     model, summary = job.finish()
-    found = model.log_likelihood(half_black[:200])
+    found = model.log_likelihood(half_black[:64])
     assert (found.method, found.evaluations) == ("variational bound, 32 draws", 36)
     bits = model.bits_per_dim(found.mean)
     least = 1 + np.log2(5) / 2  # 2.16; without the black and the grey's evenness it is log2(256) = 8
-    assert least < bits < 4.6
+    assert least < bits < 4.6  # 4.18 measured
     assert summary.bits_per_dim == pytest.approx(bits, rel=0.1)
     assert np.mean(losses[-30:]) / np.log(2) == pytest.approx(bits, rel=0.1), "the loss is the bound"
     again = db.load(tmp_path)
@@ -206,11 +207,11 @@ def test_spikes_bound_the_probability_of_levels(half_black: np.ndarray, tmp_path
 
 
 def test_spikes_of_classes_and_of_rows(half_black: np.ndarray) -> None:
-    few = {"steps": 12, "batch": 64}
+    few = {"steps": 12, "batch": 64, "network": "tiny"}
     model = db.fit(half_black, np.arange(600) % 2, method="spikes", **few)
     assert np.isfinite(model.log_likelihood(half_black[:3], np.array([0, 1, 0])).mean)
     rows = half_black[:, 0]
-    model = db.fit(rows, method="spikes", **few)
+    model = db.fit(rows, method="spikes", steps=12, batch=64)
     assert np.isfinite(model.log_likelihood(rows[:3]).mean)
     assert model.sample(5, steps=3).shape == (5, 6)
 
@@ -218,7 +219,7 @@ def test_spikes_of_classes_and_of_rows(half_black: np.ndarray) -> None:
 @pytest.mark.parametrize(("low", "high"), [(200, 240), (5, 60), (150, 220)])
 def test_spikes_of_light_and_of_dark_pictures(low: int, high: int) -> None:
     x = np.random.default_rng(0).integers(low, high, (300, 6, 6)).astype(np.uint8)
-    model = db.fit(x, method="spikes", steps=40, batch=32)
+    model = db.fit(x, method="spikes", steps=40, batch=32, network="tiny")
     bits = model.bits_per_dim(model.log_likelihood(x[:50]).mean)
     assert np.log2(high - low) < bits < np.log2(high - low) + 1.5
 

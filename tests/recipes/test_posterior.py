@@ -15,6 +15,8 @@ from driftback.recipes.conditions import Wanted
 from driftback.recipes.model import Model
 from driftback.recipes.posterior import METHODS, fill, usual
 
+SLOW = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def line() -> Model:
@@ -33,7 +35,7 @@ def pictures() -> Model:
     return db.fit(x.astype(np.uint8), steps=150, batch=32, seed=0, method="edm", network="tiny")
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [pytest.param(m, marks=SLOW) if m == "repaint" else m for m in METHODS])
 def test_a_column_follows_another(line: Model, method: str) -> None:
     """y given x = 13 is N(26, .5^2); without it y is N(20, 6^2)."""
     known = seen.columns(line.config, {"0": 13.0})
@@ -106,9 +108,6 @@ def test_the_fewest_particles_that_counted_are_told(line: Model, monkeypatch: py
     found = fill(line, seen.columns(line.config, {"0": 13.0}), 5, steps=10)
     assert found.effective == 3.0
     assert "3.0 of 1024 particles counted where they were fewest" in found.said[-1]
-
-
-SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,15 @@ def distance(x, target):
 FLOOR = 2.3 / math.sqrt(N) + 0.03
 
 
+# Adaptive steps on a schedule that is solved ask for its alpha and sigma one by one.
+CASES = [
+    pytest.param(schedule, name, marks=pytest.mark.slow if (schedule, name) == ("solved", "adaptive-sde") else ())
+    for schedule in ALL_SCHEDULES
+    for name in SAMPLERS
+]
+
+
+@pytest.mark.parametrize(("denoiser", "make"), CASES, indirect=True)
 def test_a_sampler_ends_at_the_data(denoiser, make):
     """From the exact law at the start of the grid to the exact law at its end, inside the noise floor."""
     times = log_snr(denoiser.process, STEPS, low=0.01, high=20.0)
