@@ -7,6 +7,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,8 @@ FITTING = {"benchmarks", "cli", "recipes", "training", "test_devices.py", "test_
 @pytest.fixture(scope="session", autouse=True)
 def quick_recipes(request: pytest.FixtureRequest) -> Iterator[None]:
     """A short training is mostly previews, at which nobody looks: 2 steps for 12 or 20. Samples for which nothing is
-    said are mostly the fit of their solver: to fewer ways, followed less closely; `test_solver` has them all.
+    said are mostly the fit of their solver: to fewer ways, followed less closely, on fewer grids; `test_solver` has
+    them all.
     """
     here = Path(__file__).parent
     with pytest.MonkeyPatch.context() as patch:
@@ -33,6 +35,10 @@ def quick_recipes(request: pytest.FixtureRequest) -> Iterator[None]:
             patch.setattr("driftback.recipes.job.preview_steps", lambda event: 2)
             patch.setattr("driftback.recipes.way_back.WAYS", (96, 24))
             patch.setattr("driftback.recipes.solver.FINE", 33)
+            from driftback.samplers.fitted import GRIDS, ORDERS, fitted
+
+            few = partial(fitted, orders=ORDERS[:1], grids=GRIDS[:2])
+            patch.setattr("driftback.recipes.solver.fitted", few)
         yield
 
 

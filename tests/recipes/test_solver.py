@@ -14,6 +14,7 @@ from driftback.recipes import solver, way_back
 from driftback.recipes.solver import Choice, Solver
 from driftback.recipes.way_back import Asked
 from driftback.samplers import SAMPLERS
+from driftback.samplers.fitted import fitted
 
 WAYS, FINE = way_back.WAYS, solver.FINE
 
@@ -24,6 +25,7 @@ def closely() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(way_back, "WAYS", WAYS)
         patch.setattr(solver, "FINE", FINE)
+        patch.setattr(solver, "fitted", fitted)
         yield
 
 
