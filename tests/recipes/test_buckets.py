@@ -17,7 +17,7 @@ from driftback.data import pictures, rows
 from driftback.data.buckets import Buckets, middle
 from driftback.networks.presets import NetworkSpec
 from driftback.randomness import Rng
-from driftback.recipes import buckets, evaluate, solver
+from driftback.recipes import buckets, evaluate, solver, way_back
 from driftback.recipes import job as jobs
 from driftback.recipes import seen as seen_of
 from driftback.recipes.assembly import training_times
@@ -171,7 +171,7 @@ def test_a_solver_is_fitted_to_ways_in_buckets(model: Model, monkeypatch: pytest
     monkeypatch.setattr(solver, "fitter", lambda *what, **how: seen.append(what[0]) or usual(*what, **how))
     ways = replace(model, folder=None).ways
     ways._solver(Asked())
-    drawn = model.given(48, seed=0).bucket
+    drawn = model.given(way_back.WAYS[1], seed=0).bucket
     assert torch.equal(seen[0].augmented, buckets.told(model.config, drawn))
 
 
