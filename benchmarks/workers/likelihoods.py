@@ -24,6 +24,8 @@ from workers import mixtures
 
 POINTS = 200
 TOLERANCES = tuple(10.0**-k for k in range(2, 10))
+BEARABLE = {"max_num_steps": 1500}
+"""Where torchdiffeq is ended: steps of up to fourteen evaluations."""
 PROBED, TRIALS = 20, 1000
 """The dimension in which Hutchinson's intervals are looked at, and how often."""
 
@@ -92,7 +94,9 @@ def diffeq(prior: Mixture, x: Tensor) -> Iterator[tuple[dict, Found]]:
                     (alpha[0] * x, torch.zeros(len(x)).double()),
                 )
                 try:
-                    y, gained = odeint(field, state, times, rtol=tolerance, atol=tolerance, method=method)
+                    y, gained = odeint(
+                        field, state, times, rtol=tolerance, atol=tolerance, method=method, options=BEARABLE
+                    )
                 except Exception as error:  # a rule that fails at one tolerance says so, and the others go on
                     print(f"torchdiffeq, {method}, {clock}, {tolerance:g}: {error}", file=sys.stderr)
                     continue

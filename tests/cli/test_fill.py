@@ -146,6 +146,40 @@ def test_columns_are_filled_in(cli, moons: Path, tmp_path: Path) -> None:
     assert "says what x is twice" in cli(*words, "--given", "x=0.2", "--force").error
 
 
+def test_a_second_density_multiplies(cli, moons: Path, tmp_path: Path) -> None:
+    out, own = tmp_path / "x.npy", tmp_path / "right.py"
+    words = ("sample", moons, "-n", 200, "--steps", 20, "--times", own, "--out", out, "--quiet", "--force")
+    own.write_text("def log_prob(x):\n    return 4 * x[:, 0]\n")
+    done = cli(*words, "--json")
+    assert done.code == 0, done.err
+    assert {"effective", "log_evidence"} <= done.json.keys()
+    assert "misfit" not in done.json
+    assert np.load(out, allow_pickle=False)[:, 0].mean() > 0.9, "two moons have their mean at .5"
+    assert cli(*words, "--method", "guided").code == 0
+    wrong = {
+        ("--given", "x=1"): "a density of its own",
+        ("--noise", "1"): "a density of its own",
+        ("--method", "dps"): "there is no method 'dps' here",
+        ("--sampler", "heun"): "leave the other options out",
+    }
+    for more, said in wrong.items():
+        result = cli(*words, *more)
+        assert result.code == 2
+        assert said in result.error
+    texts = {
+        "density = 1": "right.py defines no log_prob(x)",
+        "def log_prob(x):\n    return x[:, 7]": "right.py, line 2: IndexError",
+        "def log_prob(x):\n    return (x > 0).sum(1)": "without a derivative",
+        "def log_prob(x:": "right.py, line 1: SyntaxError",
+    }
+    for text, said in texts.items():
+        own.write_text(text)
+        result = cli(*words)
+        assert result.code != 0
+        assert said in result.error
+    assert "there is no file" in cli(*words[:6], "--times", tmp_path / "none.py", *words[8:]).error
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

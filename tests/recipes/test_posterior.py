@@ -12,6 +12,7 @@ from driftback.errors import BadInput
 from driftback.recipes import posterior as recipe
 from driftback.recipes import seen
 from driftback.recipes.conditions import Wanted
+from driftback.recipes.factor import Seen
 from driftback.recipes.model import Model
 from driftback.recipes.posterior import METHODS, fill, usual
 
@@ -72,9 +73,9 @@ def test_what_is_seen_tells_the_class(kinds: Model, method: str) -> None:
 
 
 def test_the_default_is_by_kind(line: Model, pictures: Model) -> None:
-    assert usual(line.config) == "smc"
-    assert usual(pictures.config) == "mmps"
     known = seen.columns(line.config, {"0": 13.0})
+    assert usual(line.config, Seen(known)) == "smc"
+    assert usual(pictures.config, Seen(known)) == "mmps"
     assert fill(line, known, 5, steps=10).effective is not None
 
 

@@ -1,5 +1,7 @@
 """Denoisers after an observation against the exact posterior's: equal for Gaussian data, and what each assumes else."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -190,6 +192,21 @@ def test_a_second_density_at_the_denoised_point() -> None:
         x = at(process, GAUSSIAN, t)
         assert torch.allclose(found.denoised(x, t), ExactDenoiser(process, tilted).denoised(x, t), atol=1e-8)
     assert torch.allclose(found.log_factor(x), x @ slope)
+    with torch.no_grad():  # as samplers ask
+        assert torch.allclose(found.denoised(x, t), ExactDenoiser(process, tilted).denoised(x, t), atol=1e-8)
+
+
+def test_beyond_a_noise_the_slope_is_a_gaussians() -> None:
+    """Standard normal data have the very derivative that is taken there; GAUSSIAN's is another."""
+    process, slope = Diffusion(SCHEDULES["edm"](), (D,)), normal(D, seed=8)
+    normal_law = Mixture(torch.ones(1), torch.zeros(1, D), torch.eye(D)[None])
+    for law, alike in ((normal_law, True), (GAUSSIAN, False)):
+        plain = ExactDenoiser(process, law)
+        for ratio in (0.5, 5.0):
+            t = float(process.time_of(ratio))
+            x = at(process, law, t)
+            near, far = (Tilted(plain, lambda x: x @ slope, until=r).denoised(x, t) for r in (math.inf, 2.0))
+            assert torch.allclose(near, far, atol=1e-8) == (alike or ratio < 2)
 
 
 def test_classes_go_on_to_the_denoiser() -> None:

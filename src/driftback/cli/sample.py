@@ -23,6 +23,7 @@ EXAMPLES = (
     'driftback sample runs/emoji --prompt "a red heart" -n 16 --guidance 1 --out hearts.png',
     "driftback sample runs/photos --inpaint a.png --mask m.png -n 16 --out filled.png",
     "driftback sample runs/houses --given rooms=4 -n 1000 --out of-four-rooms.csv",
+    "driftback sample runs/houses --times prices.py -n 1000 --out dear.csv",
 )
 BATCH = "Items in memory at once, rounded up to whole blocks of 1024 points or of at most 64 pictures."
 MOST_COLUMNS = 16
@@ -99,6 +100,7 @@ def sample(
     upscale: seen.Upscale = None,
     deblur: seen.Deblur = None,
     noise: seen.Noise = None,
+    times: seen.Times = None,
     method: seen.Way = None,
     particles: seen.Particles = None,
     batch_size: Annotated[int | None, typer.Option(help=BATCH)] = None,
@@ -142,6 +144,7 @@ def sample(
         upscale=upscale,
         deblur=deblur,
         noise=noise,
+        times=times,
     )
     wanted = seen.shaped(wanted, bound, n)
     given = model.given(n, wanted, seed=seed)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from driftback.distributions.observation import Observation
     from driftback.recipes.conditions import Wanted
     from driftback.recipes.config import Config
+    from driftback.recipes.factor import Factor
     from driftback.recipes.model import Model
     from driftback.recipes.way_back import Asked, Drawn
 
@@ -57,11 +58,21 @@ Noise = Annotated[
         help="How exact what is known is, in standard deviations of the data. Default: 0.01.", rich_help_panel=PANEL
     ),
 ]
+Times = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.py",
+        help="Multiply the model's density by exp of log_prob(x), (n,), of this Python file; x (n, ...) in the units "
+        "of the data.",
+        rich_help_panel=PANEL,
+    ),
+]
 Way = Annotated[
     str | None,
     typer.Option(
         "--method",
-        help="How to fill in: smc (the default of rows), mmps (that of pictures), pigdm, repaint or dps.",
+        help="How to fill in: smc (the default of rows), mmps (that of pictures), pigdm, repaint or dps; with --times "
+        "smc or guided.",
         rich_help_panel=PANEL,
     ),
 ]
@@ -84,15 +95,20 @@ def observation(
     upscale: int | None,
     deblur: float | None,
     noise: float | None,
-) -> tuple[Observation | None, Size | None]:
-    """What was seen, None where nothing is said of it, and the bucket that it belongs to, None for a model without.
-    BadInput where the options do not go together.
+    times: Path | None,
+) -> tuple[Observation | Factor | None, Size | None]:
+    """What was seen, or a second density, None where nothing is said of them, and the bucket that it belongs to, None
+    for a model without. BadInput where the options do not go together.
     """
-    from driftback.recipes import seen
+    from driftback.recipes import factor, seen
 
     said = {"--colourise": colourise or None, "--upscale": upscale, "--deblur": deblur}
     done = [name for name, asked in said.items() if asked is not None]
     sure = seen.NOISE if noise is None else noise
+    if times is not None:
+        if inpaint or mask or given or done or noise is not None:
+            raise BadInput("--times multiplies by a density of its own; leave the options of what was seen out")
+        return factor.from_file(times.expanduser(), config), None
     if (inpaint is None) != (mask is None):
         raise BadInput("--inpaint and --mask belong together: the picture, and which part of it is to be filled in")
     if inpaint is not None and mask is not None:
@@ -139,12 +155,14 @@ def shaped(wanted: Wanted, shape: Size | None, n: int) -> Wanted:
 def refuse_alone(method: str | None, particles: int | None) -> None:
     """BadInput for options that say how to fill in, where nothing is known."""
     if method is not None or particles is not None:
-        raise BadInput("--method and --particles say how to fill in; say what is known by --inpaint or --given")
+        raise BadInput(
+            "--method and --particles say how to fill in; say what is known by --inpaint, --given or --times"
+        )
 
 
 def filled(
     model: Model,
-    observed: Observation,
+    observed: Observation | Factor,
     n: int,
     asked: Asked,
     method: str | None,

@@ -122,15 +122,25 @@ class SizedPatches:
         sizes: tuple[int, ...] = SIZES,
         rng: Rng | int | None = None,
     ) -> Self:
-        """Those whose mean squared error on pictures `left_out` (n, c, h, w) is least, level by level."""
-        side, rng, best = max(left_out.shape[2:]), as_rng(rng), []
-        tried = (*(size for size in sizes if size < side), 2 * side - 1)
+        """Those whose mean squared error on pictures `left_out` (n, c, h, w) is least, level by level.
+
+        More noise wants larger patches, and the error falls with their size and rises again: each level begins at the
+        size of the one below and goes up while that pays, which asks a fourth of all pairs, and few large patches.
+        """
+        side, rng, best = max(left_out.shape[2:]), as_rng(rng), 0
+        tried, chosen = (*(size for size in sizes if size < side), 2 * side - 1), []
         for k, ratio in enumerate(noise_levels(spread).tolist()):
             y = left_out + ratio * rng.child("noise", k).normal(left_out.shape, dtype=left_out.dtype)
             precision = torch.full((len(y),), ratio**-2, dtype=torch.float64)
-            errors = {size: float((patches.mean(y, precision, size) - left_out).square().mean()) for size in tried}
-            best.append(min(errors, key=errors.__getitem__))
-        return cls(patches, torch.tensor(best), spread)
+
+            def error(size: int, y: Tensor = y, precision: Tensor = precision) -> float:
+                return float((patches.mean(y, precision, size) - left_out).square().mean())
+
+            least = error(tried[best])
+            while best + 1 < len(tried) and (larger := error(tried[best + 1])) < least:
+                best, least = best + 1, larger
+            chosen.append(tried[best])
+        return cls(patches, torch.tensor(chosen), spread)
 
     def mean(self, y: Tensor, precision: Tensor) -> Tensor:
         """E[x | y] for `y` (n, c, h, w) at `precision` (n,), each by the size of the noise level nearest to its own."""

@@ -1,4 +1,4 @@
-"""Draws of a fitted model after an observation, without training anew: what is not seen is filled in, many times.
+"""Draws of a fitted model after an observation, or times a second density, without training anew.
 
 The ways, by name: `smc` weighs and copies many particles (`driftback.samplers.twisted`) that follow a denoiser which
 knows of the observation (`driftback.scores.posterior`), `mmps` and `pigdm` follow it alone, `repaint` puts what is seen
@@ -20,23 +20,19 @@ from torch import Tensor
 
 from driftback.arguments import near, whole
 from driftback.distributions.observation import Observation
-from driftback.distributions.operators import Mask
 from driftback.errors import BadInput
 from driftback.randomness import Rng
 from driftback.recipes import conditions
 from driftback.recipes.conditions import Wanted
 from driftback.recipes.config import Config
+from driftback.recipes.factor import Factor, Seen
 from driftback.recipes.finite import refuse_not_finite
 from driftback.recipes.model import Model
-from driftback.samplers.ancestral import Ancestral
-from driftback.samplers.dps import DPS
-from driftback.samplers.frame import Sampler, denoised_end, last
+from driftback.samplers.frame import denoised_end, last
 from driftback.samplers.grids import GRIDS
 from driftback.samplers.markov.weights import effective
-from driftback.samplers.repaint import Repaint
 from driftback.samplers.twisted import Twisted, resampled
 from driftback.scores.denoiser import Denoiser
-from driftback.scores.posterior import Isotropic, Jacobian, Posterior
 
 Name = Literal["mmps", "pigdm", "smc", "repaint", "dps"]
 STEPS, CLOUD_STEPS = 100, 200
@@ -44,8 +40,6 @@ STEPS, CLOUD_STEPS = 100, 200
 PARTICLES, CLOUD, EACH, MOST = 256, 1024, 4, 16_384
 """The fewest particles of one cloud where nothing is said, of pictures and of rows; of rows so many for each draw, at
 most so many in all, where the draws are no more."""
-UNTIL = 2.0
-"""Up to this noise, in deviations of the data, the derivative of a network is believed (measured on five)."""
 FEW, FAMILIES = 0.02, 10
 """Where a smaller share of the particles counts somewhere, or all descend from fewer, the weights have collapsed."""
 AMISS = 3.0
@@ -54,14 +48,14 @@ AMISS = 3.0
 
 @dataclass(frozen=True, eq=False)
 class Filled:
-    """Items `x` (n, *event) in the units of the data, the `evaluations` that each took, their `misfit`, and, of `smc`,
-    the `effective` number of its particles, the least along the way, and the log-evidence log p(y) in nats, of the
-    encoded observation.
+    """Items `x` (n, *event) in the units of the data, the `evaluations` that each took, their `misfit` (None without an
+    observation), and, of `smc`, the `effective` number of its particles, the least along the way, and the log-evidence
+    log p(y) in nats, of the encoded observation, or log E h of a second density.
     """
 
     x: np.ndarray
     evaluations: int
-    misfit: float
+    misfit: float | None
     """How far they miss what was seen, the root mean square in units of its noise: about 1 where it is possible."""
     reach: float
     """The root mean square of the encoded items in deviations of the data: far from 1 they are like no item."""
@@ -71,30 +65,20 @@ class Filled:
     """What to warn a person of."""
 
 
-def _repaint(denoiser: Denoiser, seen: Observation) -> Sampler:
-    if not isinstance(seen.operator, Mask):
-        raise BadInput("repaint puts pixels in their place, so it wants a mask; use --method mmps or smc")
-    return Repaint(denoiser, seen.operator, seen.y)
+METHODS = ("mmps", "pigdm", "repaint", "dps", "smc")
+"""After an observation; times a second density there are `guided` and `smc`."""
 
 
-WAYS: dict[str, Callable[[Denoiser, Observation], Sampler]] = {
-    "mmps": lambda denoiser, seen: Ancestral(Posterior(denoiser, seen, Jacobian(), until=UNTIL)),
-    "pigdm": lambda denoiser, seen: Ancestral(Posterior(denoiser, seen, Isotropic(), until=UNTIL)),
-    "repaint": _repaint,
-    "dps": lambda denoiser, seen: DPS(denoiser, seen),
-}
-"""What draws item by item; `smc` draws a cloud."""
-METHODS = (*WAYS, "smc")
-
-
-def usual(config: Config) -> str:
-    """The method where nothing is said: `smc` for rows, whose particles cost little, `mmps` for pictures."""
-    return "smc" if len(config.preprocessing.internal_event) == 1 else "mmps"
+def usual(config: Config, factor: Factor) -> str:
+    """The method where nothing is said: `smc` for rows, whose particles cost little; for pictures `mmps`, or `guided`
+    times a second density.
+    """
+    return "smc" if len(config.preprocessing.internal_event) == 1 else next(iter(factor.ways))
 
 
 def fill(
     model: Model,
-    seen: Observation,
+    seen: Observation | Factor,
     n: int,
     *,
     method: str | None = None,
@@ -104,22 +88,19 @@ def fill(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Filled:
-    """Draw `n` items of `model` given what was `seen` (`driftback.recipes.seen` makes it), and what is `wanted` of
-    class, caption or number.
+    """Draw `n` items of `model` given what was `seen` (`driftback.recipes.seen` makes it), or times a second
+    density (`driftback.recipes.factor.Times`), and what is `wanted` of class, caption or number.
 
-    `method` is one of `METHODS` (default: `usual`), `steps` are those of the way back (default: 100; 200 by `smc` of
-    rows); `particles` are those of each cloud of `smc`, one cloud for all items of which the same is wanted, and no
-    fewer than these (default: 256 of pictures; of rows 4 for each draw, 1,024 to 16,384). Item i of a seed is the same
-    for every `n`, but with `smc`. Raises BadInput for what cannot be drawn, NotFinite where the network gives no
-    numbers.
+    `method` is one of `METHODS`, or of `smc` and `guided` times a second density (default: `usual`), `steps` are those
+    of the way back (default: 100; 200 by `smc` of rows); `particles` are those of each cloud of `smc`, one cloud for
+    all items of which the same is wanted, and no fewer than these (default: 256 of pictures; of rows 4 for each draw,
+    1,024 to 16,384). Item i of a seed is the same for every `n`, but with `smc`. Raises BadInput for what cannot be
+    drawn, NotFinite where the network gives no numbers.
     """
-    n, method, rows = whole(n, "n", 1), method or usual(model.config), len(seen.event) == 1
-    if method not in METHODS:
-        raise BadInput(f"there is no method '{method}' to fill in by{near(method, METHODS)}")
-    if seen.event != model.config.preprocessing.internal_event:
-        raise BadInput(f"the observation is of items {seen.event}, not {model.config.preprocessing.internal_event}")
-    if seen.y.shape != seen.seen:
-        raise BadInput(f"one observation at a time: y is {tuple(seen.y.shape)}, and of an item {seen.seen} is seen")
+    factor: Factor = Seen(_fits(model, seen)) if isinstance(seen, Observation) else seen
+    n, method, rows = whole(n, "n", 1), method or usual(model.config, factor), _rows(model)
+    if method not in (*factor.ways, "smc"):
+        raise BadInput(f"there is no method '{method}' here{near(method, (*factor.ways, 'smc'))}")
     if particles is not None and method != "smc":
         raise BadInput("particles belong to smc; leave them out, or fill in by --method smc")
     steps = whole((CLOUD_STEPS if method == "smc" and rows else STEPS) if steps is None else steps, "steps", 2)
@@ -130,32 +111,52 @@ def fill(
     grid = GRIDS["log-snr" if method == "smc" and rows else "karras"](model.denoiser.process, steps, low=low, high=high)
     rng = Rng(seed).child("posterior")
     if method == "smc":
-        return _clouds(model, seen, n, given, grid, particles, rng, progress)
+        return _clouds(model, factor, n, given, grid, particles, rng, progress)
     out, spent, block, squares = [], 0, model.block, np.zeros(2)
     for first in range(0, n, block):
         count = min(block, n - first)
         denoiser = _told(model, given, first + np.arange(block) % count)
         start = model.denoiser.process.simple_at(float(grid[0])).sample(block, rng=rng.child("start").item(first))
-        way = WAYS[method](denoiser, seen)
+        way = factor.ways[method](denoiser)
         frame = last(denoised_end(denoiser, way(start.to(model.device), grid, rng=rng.item(first))))
         refuse_not_finite(frame.x[:count], "sample", first)
         bucket = None if given.bucket is None else given.bucket[first : first + count]
         out.append(model.config.preprocessing.decode(frame.x[:count], bucket))
-        spent, squares = max(spent, frame.evaluations), squares + count * _squares(model, seen, frame.x[:count])
+        spent, squares = max(spent, frame.evaluations), squares + count * _squares(model, factor, frame.x[:count])
         if progress:
             progress(first + count, n)
-    misfit, reach = np.sqrt(squares / n).tolist()
+    misfit, reach = _roots(squares / n)
     return Filled(np.concatenate(out), spent, misfit, reach, said=_said(misfit))
 
 
-def _squares(model: Model, seen: Observation, x: Tensor) -> np.ndarray:
-    """The mean squares of y - A x in units of the noise, and of encoded items `x` in those of the data, (2,)."""
-    missed = (seen.missed(seen.operator(x)).double() / seen.noise).square().mean()
-    return np.array([float(missed), float(x.double().square().mean()) / model.config.spread**2])
+def _rows(model: Model) -> bool:
+    return len(model.config.preprocessing.internal_event) == 1
 
 
-def _said(misfit: float) -> tuple[str, ...]:
-    if misfit < AMISS:
+def _fits(model: Model, seen: Observation) -> Observation:
+    if seen.event != model.config.preprocessing.internal_event:
+        raise BadInput(f"the observation is of items {seen.event}, not {model.config.preprocessing.internal_event}")
+    if seen.y.shape != seen.seen:
+        raise BadInput(f"one observation at a time: y is {tuple(seen.y.shape)}, and of an item {seen.seen} is seen")
+    return seen
+
+
+def _squares(model: Model, factor: Factor, x: Tensor) -> np.ndarray:
+    """The mean squares of y - A x in units of the noise, NaN without an observation, and of encoded items `x` in those
+    of the data, (2,).
+    """
+    missed = factor.missed(x)
+    far = float(x.double().square().mean()) / model.config.spread**2
+    return np.array([math.nan if missed is None else missed, far])
+
+
+def _roots(squares: np.ndarray) -> tuple[float | None, float]:
+    misfit, reach = np.sqrt(squares).tolist()
+    return None if math.isnan(misfit) else misfit, reach
+
+
+def _said(misfit: float | None) -> tuple[str, ...]:
+    if misfit is None or misfit < AMISS:
         return ()
     return (
         f"the draws miss what was seen by {misfit:.3g} times its noise: it is improbable under the model, or the steps "
@@ -171,7 +172,7 @@ def _told(model: Model, given: conditions.Given, rows: np.ndarray) -> Denoiser:
 
 def _clouds(
     model: Model,
-    seen: Observation,
+    factor: Factor,
     n: int,
     given: conditions.Given,
     grid: Tensor,
@@ -188,12 +189,12 @@ def _clouds(
             if progress:
                 progress(k * steps + done, len(alike) * steps)
 
-        wide = particles or _usual_particles(len(items), seen)
+        wide = particles or _usual_particles(len(items), _rows(model))
         key = rng if len(alike) == 1 else rng.child("cloud", k)
         denoiser = _told(model, given, items[:1])
         bucket = None if given.bucket is None else given.bucket[items]
         wide = whole(wide, "particles", len(items))
-        one = _cloud(model, denoiser, seen, len(items), grid, wide, key, further, bucket)
+        one = _cloud(model, denoiser, factor, len(items), grid, wide, key, further, bucket)
         x = np.empty((n, *one.x.shape[1:]), one.x.dtype) if x is None else x
         x[items] = one.x
         clouds.append(one)
@@ -201,9 +202,8 @@ def _clouds(
         return clouds[0]
     least = min(one.effective or 0.0 for one in clouds)
     said = tuple(dict.fromkeys(line for one in clouds for line in one.said))
-    misfit, reach = (
-        math.sqrt(sum(len(one.x) * getattr(one, name) ** 2 for one in clouds) / n) for name in ("misfit", "reach")
-    )
+    each = [[len(one.x) * (math.nan if r is None else r) ** 2 for r in (one.misfit, one.reach)] for one in clouds]
+    misfit, reach = _roots(np.sum(each, 0) / n)
     return Filled(x, max(one.evaluations for one in clouds), misfit, reach, least, None, said)
 
 
@@ -216,14 +216,14 @@ def _alike(given: conditions.Given, n: int) -> list[np.ndarray]:
     return [np.flatnonzero(kinds == k) for k in range(kinds.max() + 1)]
 
 
-def _usual_particles(n: int, seen: Observation) -> int:
-    return max(n, min(max(CLOUD, EACH * n), MOST) if len(seen.event) == 1 else PARTICLES)
+def _usual_particles(n: int, rows: bool) -> int:
+    return max(n, min(max(CLOUD, EACH * n), MOST) if rows else PARTICLES)
 
 
 def _cloud(
     model: Model,
     denoiser: Denoiser,
-    seen: Observation,
+    factor: Factor,
     n: int,
     grid: Tensor,
     particles: int,
@@ -231,8 +231,7 @@ def _cloud(
     further: Callable[[int], None],
     bucket: np.ndarray | None,
 ) -> Filled:
-    covariance = Jacobian() if len(seen.event) == 1 else Isotropic()
-    sampler = Twisted(Posterior(denoiser, seen, covariance, until=UNTIL), block=model.block)
+    sampler = Twisted(factor.twist(denoiser, _rows(model)), block=model.block)
     start = model.denoiser.process.simple_at(float(grid[0])).sample(particles, rng=rng.child("start"))
     way = sampler(start.to(model.device), grid, rng=rng)
     frame, size = next(way), float(particles)
@@ -245,12 +244,11 @@ def _cloud(
     refuse_not_finite(x, "sample", 0)
     log_z = float(torch.logsumexp(weights, 0)) - float(np.log(particles))
     families = 0 if frame.families is None else len(frame.families.unique())
-    misfit, reach = np.sqrt(_squares(model, seen, x)).tolist()
+    misfit, reach = _roots(_squares(model, factor, x))
     said = _said(misfit)
     if size < max(2.0, FEW * particles) or families < min(FAMILIES, particles):
         said += (
             f"the weights have collapsed: {size:.1f} of {particles} particles counted where they were fewest, and all "
-            f"draws descend from {families}, so that they are nearly one; the observation is improbable under the "
-            "model, or its noise too small: give a larger --noise or more particles",
+            f"draws descend from {families}, so that they are nearly one; {factor.hard}",
         )
     return Filled(model.config.preprocessing.decode(x, bucket), frame.evaluations, misfit, reach, size, log_z, said)

@@ -17,8 +17,8 @@ from driftback.training.health import Verdict
 
 NONE = NetworkSpec(kind="none", widths=(1,), depth=1, conditioning=2)
 """No network."""
-BATCH = 16
-LOOKED_AT = Judging(measured=64, previews=1, judged=64)
+BATCH = 2
+LOOKED_AT = Judging(measured=16, previews=0, judged=16)
 """What is looked at: each look asks every item that is remembered."""
 
 

@@ -8,6 +8,7 @@ a step's noise; with h seen at D(x_t) it needs nothing learned (Chung et al. 202
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,7 +17,9 @@ from torch import Tensor
 
 from driftback.errors import BadInput
 from driftback.scores.denoiser import Denoiser
+from driftback.scores.posterior import remaining
 from driftback.scores.twist import Guess, Twist, tweedie
+from driftback.shapes import as_time, per_item
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,19 +34,37 @@ class Tilted(Twist):
     log_density: Callable[..., Tensor]
     scale: float = 1.0
     noisy: bool = False
+    until: float = math.inf
+    """Up to this ratio r, in deviations of the data, the denoiser's own derivative is taken, and beyond it that of a
+    Gaussian (`driftback.scores.posterior`)."""
 
     def guess(self, x: Tensor, t: float | Tensor) -> Guess:
+        scale = tweedie(self.process, x, t)
+        if self.noisy:
+            log_h, slope = self._sloped(x, t)
+            return Guess(self.denoiser.denoised(x, t), scale * slope, log_h)
         with torch.enable_grad():
             leaf = x.detach().requires_grad_(True)
             mean = self.denoiser.denoised(leaf, t)
-            log_h = self.scale * (self.log_density(leaf, t) if self.noisy else self.log_density(mean))
-        if log_h.shape != (len(x),) or not log_h.requires_grad:
-            raise BadInput(
-                f"the second density gives {tuple(log_h.shape)} for {len(x)} points"
-                f"{'' if log_h.requires_grad else ' without a derivative'}; let it give (n,) by torch's functions"
-            )
-        slope = torch.autograd.grad(log_h.sum(), leaf)[0]
-        return Guess(mean.detach(), tweedie(self.process, x, t) * slope, log_h.detach().double())
+        log_h, slope = self._sloped(mean)
+        level = as_time(t, x)
+        far = per_item(self.process.ratio(level) > self.until * self.process.spread, x) > 0
+        shift = per_item(remaining(self.process, level), x) * slope
+        if not bool(far.all()):
+            shift = torch.where(far, shift, scale * torch.autograd.grad(mean, leaf, slope)[0])
+        return Guess(mean.detach(), shift, log_h)
+
+    def _sloped(self, x: Tensor, *t: float | Tensor) -> tuple[Tensor, Tensor]:
+        """log h at `x`, (n,) float64, and its gradient there."""
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_(True)
+            log_h = self.scale * self.log_density(leaf, *t)
+            if log_h.shape != (len(x),) or not log_h.requires_grad:
+                raise BadInput(
+                    f"the second density gives {tuple(log_h.shape)} for {len(x)} points"
+                    f"{'' if log_h.requires_grad else ' without a derivative'}; let it give (n,) by torch's functions"
+                )
+            return log_h.detach().double(), torch.autograd.grad(log_h.sum(), leaf)[0]
 
     def log_factor(self, x0: Tensor) -> Tensor:
         """log h(x_0), (n,); of a `noisy` one at t = 0."""
@@ -52,4 +73,4 @@ class Tilted(Twist):
 
     def given(self, label: int | Tensor) -> Tilted:
         """The same factor on the denoiser of a class."""
-        return Tilted(self.denoiser.given(label), self.log_density, self.scale, self.noisy)
+        return Tilted(self.denoiser.given(label), self.log_density, self.scale, self.noisy, self.until)
