@@ -26,7 +26,7 @@ def needed(lines: list[dict], error: float) -> tuple[float, str]:
     """The fewest evaluations, a mean over seeds, of a setting whose error is that small on average; and its name."""
     by: dict[str, list[dict]] = {}
     for line in lines:
-        by.setdefault(", ".join(f"{k} {v}" for k, v in line["setting"].items()), []).append(line)
+        by.setdefault(", ".join(f"{k} {_short(v)}" for k, v in line["setting"].items()), []).append(line)
     fine = {
         name: float(np.mean([one["evaluations"] for one in of]))
         for name, of in by.items()
@@ -34,6 +34,10 @@ def needed(lines: list[dict], error: float) -> tuple[float, str]:
     }
     best = min(fine, key=fine.__getitem__, default="")
     return fine.get(best, float("inf")), best
+
+
+def _short(value: object) -> str:
+    return f"{value:.2g}" if isinstance(value, float) else str(value)
 
 
 def table(result: dict) -> str:

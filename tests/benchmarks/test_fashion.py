@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+from functools import partialmethod
 from pathlib import Path
 from types import ModuleType
 
@@ -64,7 +65,9 @@ def test_all_are_in_the_record(fashion, data, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(fashion, "learn", learn)
     monkeypatch.setattr(fashion, "read", lambda folder: data)
     monkeypatch.setattr(fashion, "prepare_environment", lambda: None)
-    monkeypatch.setattr(sys.modules["workers.fashion_judge"], "DRAWS", 2)
+    judging = sys.modules["workers.fashion_judge"]
+    monkeypatch.setattr(judging, "DRAWS", 2)
+    monkeypatch.setattr(judging.Judge, "spread", partialmethod(judging.Judge.spread, sets=2))
     words = ["fashion.py", "--out", str(tmp_path), "--data", str(tmp_path), "--libraries", "torchcfm", "--minutes", "1"]
     monkeypatch.setattr(sys, "argv", words)
     fashion.main()

@@ -1,5 +1,6 @@
 """The exponential methods: exact weights, the papers' own formulas, orders, and exactness where they promise it."""
 
+import functools
 import math
 
 import numpy as np
@@ -235,17 +236,21 @@ METHODS = {
 }
 
 
+def end(method, name, n, high):
+    process = exact(name).process
+    x = process.simple_at(float(process.time_of(high))).sample(40, rng=0).double()
+    return last(method(x, log_snr(process, n, low=0.05, high=high, end=0.05))).x
+
+
+@functools.cache
+def truth(name, high):
+    return end(Multistep(exact(name), 5), name, 2000, high)
+
+
 def order(make, name, steps=(60, 120, 240), high=20.0):
-    """The slope of log error against log step, the truth being a method of order 5 with 1,500 steps."""
-    denoiser = exact(name)
-    top = denoiser.process.time_of(high)
-    x = denoiser.process.simple_at(float(top)).sample(40, rng=0).double()
-
-    def end(method, n):
-        return last(method(x, log_snr(denoiser.process, n, low=0.05, high=high, end=0.05))).x
-
-    truth = end(Multistep(denoiser, 5), 2000)
-    errors = [float((end(make(denoiser), n) - truth).norm(dim=1).mean()) for n in steps]
+    """The slope of log error against log step, the truth being a method of order 5 with 2,000 steps."""
+    ends = [end(make(exact(name)), name, n, high) for n in steps]
+    errors = [float((x - truth(name, high)).norm(dim=1).mean()) for x in ends]
     return -np.polyfit(np.log(steps), np.log(errors), 1)[0]
 
 

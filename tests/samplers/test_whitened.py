@@ -59,6 +59,8 @@ def test_it_follows_the_same_way_as_another_solver() -> None:
     there = Whitened(denoiser, 1.2)
     start, end = there.ends(1e-3)
 
+    start, end = (math.log(1.2 * math.tan(clock)) for clock in (start, end))
+
     def slope(clock: float, y: object) -> object:
         points = torch.tensor(y).reshape(3, 2)
         return (points - denoiser.denoised(points, process.time_of(math.exp(clock)))).flatten().numpy()

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 
 from driftback.distributions import Mixture
+from driftback.distributions.observation import Observation
+from driftback.distributions.operators import Mask
 from driftback.networks.presets import NetworkSpec, build
 from driftback.processes import VP, Diffusion
 from driftback.scores.denoiser import Denoiser
 from driftback.scores.exact import ExactDenoiser
 from driftback.scores.fourier import Fourier
-from driftback.scores.guided import AutoguidedDenoiser, GuidedDenoiser
+from driftback.scores.guided import AutoguidedDenoiser, Counted, GuidedDenoiser
 from driftback.scores.learned import LearnedDenoiser
 from driftback.scores.parametrisation import (
     Levels,
@@ -22,7 +24,10 @@ from driftback.scores.parametrisation import (
     predict_noise,
     predict_velocity,
 )
+from driftback.scores.posterior import Posterior
 from driftback.scores.recorded import RecordedDenoiser
+from driftback.scores.smoothed import SmoothedDenoiser
+from driftback.scores.tilted import Tilted
 from driftback.shapes import per_item
 
 PROCESS = Diffusion(VP(), (2,))
@@ -48,12 +53,20 @@ DENOISERS = {
     "learned": learned,
     "guided": lambda: GuidedDenoiser(exact().given(0), exact(), 1.5),
     "guided within": lambda: GuidedDenoiser(exact().given(0), exact(), 1.5, (0.2, 1.0)),
+    "smoothed": lambda: SmoothedDenoiser(RecordedDenoiser(PROCESS, MEANS, LABELS), 0.3),
+    "counted": lambda: Counted(exact()),
+    "tilted": lambda: Tilted(exact(), lambda x: -(x**2).sum(1)),
+    "after an observation": lambda: Posterior(
+        exact(), Observation(Mask(torch.tensor([True, False])), torch.ones(1), 1.0, (2,))
+    ),
     "autoguided": lambda: AutoguidedDenoiser(exact(), RecordedDenoiser(PROCESS, MEANS, LABELS), 0.5),
 }
 
 
 class Careless(Denoiser):
-    """Planted faults: one time for the whole batch, float64 whatever came in, or labels that change nothing."""
+    """Planted faults: one time for the whole batch, float64 whatever came in, labels that change nothing, or those of
+    the first items for any.
+    """
 
     def __init__(self, fault: str) -> None:
         self.process, self.fault, self.true = PROCESS, fault, exact()
@@ -62,8 +75,13 @@ class Careless(Denoiser):
         found = self.true.denoised(x, torch.as_tensor(t).mean() if self.fault == "one time" else t)
         return found.double() if self.fault == "type" else found
 
+    def of(self, rows: Tensor) -> Denoiser:
+        return self.true.of(torch.arange(len(rows)))
+
     def given(self, label: int | Tensor) -> Denoiser:
-        return self if self.fault == "labels" else self.true.given(label)
+        other = Careless(self.fault)
+        other.true = self.true if self.fault == "labels" else self.true.given(label)
+        return other if self.fault in ("labels", "items") else other.true
 
 
 def keeps_shape_and_type(denoiser: Denoiser) -> None:
@@ -104,7 +122,21 @@ def takes_labels(denoiser: Denoiser) -> None:
         denoiser.given(7)
 
 
-CONTRACT = (keeps_shape_and_type, takes_a_time_per_item, says_one_thing_in_four_ways, takes_labels)
+def goes_on_with_some_items(denoiser: Denoiser) -> None:
+    x, rows = torch.randn(6, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 4, 5])
+    for label in (1, torch.tensor([0, 1, 0, 0, 1, 0])):
+        given = denoiser.given(label)
+        assert torch.allclose(given.of(rows).denoised(x[rows], 0.8), given.denoised(x, 0.8)[rows], atol=1e-5)
+    assert torch.allclose(denoiser.of(rows).denoised(x[rows], 0.8), denoiser.denoised(x, 0.8)[rows], atol=1e-5)
+
+
+CONTRACT = (
+    keeps_shape_and_type,
+    takes_a_time_per_item,
+    says_one_thing_in_four_ways,
+    takes_labels,
+    goes_on_with_some_items,
+)
 
 
 @pytest.mark.parametrize("clause", CONTRACT)
@@ -115,7 +147,12 @@ def test_a_denoiser_keeps_its_contract(name, clause):
 
 @pytest.mark.parametrize(
     ("fault", "clause"),
-    [("one time", takes_a_time_per_item), ("type", keeps_shape_and_type), ("labels", takes_labels)],
+    [
+        ("one time", takes_a_time_per_item),
+        ("type", keeps_shape_and_type),
+        ("labels", takes_labels),
+        ("items", goes_on_with_some_items),
+    ],
 )
 def test_a_faulty_denoiser_is_refused(fault, clause):
     with pytest.raises(AssertionError):

@@ -100,7 +100,8 @@ def observation(
     """What was seen, or a second density, None where nothing is said of them, and the bucket that it belongs to, None
     for a model without. BadInput where the options do not go together.
     """
-    from driftback.recipes import factor, seen
+    from driftback.recipes import seen
+    from driftback.recipes.factor import from_file
 
     said = {"--colourise": colourise or None, "--upscale": upscale, "--deblur": deblur}
     done = [name for name, asked in said.items() if asked is not None]
@@ -108,7 +109,7 @@ def observation(
     if times is not None:
         if inpaint or mask or given or done or noise is not None:
             raise BadInput("--times multiplies by a density of its own; leave the options of what was seen out")
-        return factor.from_file(times.expanduser(), config), None
+        return from_file(times.expanduser(), config), None
     if (inpaint is None) != (mask is None):
         raise BadInput("--inpaint and --mask belong together: the picture, and which part of it is to be filled in")
     if inpaint is not None and mask is not None:

@@ -1,12 +1,12 @@
 """Log-likelihood by the probability-flow ODE, in nats per item of the encoded data.
 
-With y = x / alpha, l = log(sigma / alpha) and v = s^2 + r^2 the ODE is dy/dl = y - D(x, t), so that log p(y_0) = log
-N(y_1; m, v_1 I) + d/2 log(v_1 / v_0) + int (d s^2 / v - tr dD/dy) dl (Chen et al. 2018, arXiv 1806.07366; Song et al.
-2021, arXiv 2011.13456, equation 39): for Gaussian data the integrand is 0 (`driftback.samplers.whitened`). The trace is
-exact, one backward pass per coordinate, up to `EXACT_UP_TO` coordinates; beyond that it is Hutchinson's estimate, v^T
-(dD/dy) v averaged over several Rademacher probes v (Grathwohl et al. 2019, arXiv 1810.01367), which is unbiased for log
-p and has a standard error. The way starts at a small noise level, so the value is the density of the data blurred by
-it.
+With y = x / alpha, r = sigma / alpha = s tan(a) and v = s^2 + r^2 the ODE is dy/dlog r = y - D(x, t), so that
+log p(y_0) = log N(y_1; m, v_1 I) + d/2 log(v_1 / v_0) + int (d cos^2 a - tr dD/dy) / (sin a cos a) da (Chen et al.
+2018, arXiv 1806.07366; Song et al. 2021, arXiv 2011.13456, equation 39): for Gaussian data the integrand is 0, and the
+angle a is a clock in which it is regular at both ends (`driftback.samplers.whitened`). The trace is exact, one backward
+pass per coordinate, up to `EXACT_UP_TO` coordinates; beyond that it is Hutchinson's estimate, v^T (dD/dy) v averaged
+over several Rademacher probes v (Grathwohl et al. 2019, arXiv 1810.01367), which is unbiased for log p and has a
+standard error. The way starts at a small noise level, so the value is the density of the data blurred by it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scipy import stats
 from torch import Tensor
 
 from driftback.randomness import Rng, as_rng
-from driftback.samplers.whitened import Travelled, Whitened, travelled
+from driftback.samplers.whitened import Slope, Travelled, Whitened, travelled
 from driftback.scores.denoiser import Denoiser
 from driftback.shapes import sum_event
 
@@ -48,7 +48,7 @@ class LogLikelihood:
     error: Tensor
     method: str
     evaluations: int
-    """Evaluations of the denoiser per item."""
+    """Evaluations of the denoiser per item, on average where they take steps of their own."""
     discretisation: Tensor | None = None
     """How far the steps' errors move each value, (n,) nats, where it was looked at: what half the tolerance changed."""
     freedom: int | None = None
@@ -84,13 +84,13 @@ def ode_log_likelihood(
     check: bool = False,
     rng: Rng | int | None = None,
 ) -> LogLikelihood:
-    """log p(x0) for `x0` (n, *event), by adaptive steps in log r whose error in log p is about `tolerance` each.
+    """log p(x0) for `x0` (n, *event), by adaptive steps whose error in log p is about `tolerance` each.
 
     `low` is the noise level to start from in units of `spread`, the standard deviation of the data; the far end is
     compared with N(m, (spread^2 + r^2) I), m = D(0) there being the data's mean: left out, it would cost m z / r nats.
-    No step is shorter than 1 / `most` of the way (default: `MOST`). `probes` >= 2 is the number of Hutchinson's probes
-    (default: `probes_for`). With `check` the way is gone again at half the tolerance, the value is that one's, and the
-    difference is told.
+    No step is shorter than 1 / `most` of the way in log r (default: `MOST`). `probes` >= 2 is the number of
+    Hutchinson's probes (default: `probes_for`). With `check` the way is gone again at half the tolerance, the value is
+    that one's, and the difference is told.
     """
     d = math.prod(x0.shape[1:])
     exact = d <= EXACT_UP_TO
@@ -108,14 +108,14 @@ def ode_log_likelihood(
 
 @dataclass(frozen=True)
 class _Rider:
-    """dw/dl with the divergence beside it: one column where it is exact, else one for each probe."""
+    """dw/da with the divergence beside it: one column where it is exact, else one for each probe."""
 
     flow: Whitened
     vectors: Tensor
     exact: bool
 
     def slope(self, w: Tensor, clock: Tensor) -> tuple[Tensor, Tensor]:
-        y, t, size = self.flow.seen(w, clock)
+        y, t = self.flow.seen(w, clock)
         with torch.enable_grad():
             y = y.detach().requires_grad_(True)
             denoised = self.flow.denoised(y, t)
@@ -123,8 +123,13 @@ class _Rider:
         traces = torch.stack([sum_event(p * v).double() for p, v in zip(products, self.vectors, strict=True)], 1)
         traces = traces.sum(1, keepdim=True) if self.exact else traces
         d = math.prod(w.shape[1:])
-        gained = (d * self.flow.spread**2 / size**2)[:, None] - traces
-        return self.flow.slope_of(y.detach(), denoised.detach(), size), gained
+        gained = (d * clock.cos() ** 2)[:, None] - traces
+        return self.flow.slope_of(w, denoised.detach(), clock), gained / (clock.sin() * clock.cos())[:, None]
+
+    def part(self, rows: Tensor) -> Slope:
+        """The slope of the items `rows` alone."""
+        flow = Whitened(self.flow.denoiser.of(rows), self.flow.spread)
+        return _Rider(flow, self.vectors[:, rows], self.exact).slope
 
 
 def _products(denoised: Tensor, y: Tensor, vectors: Tensor) -> list[Tensor]:
@@ -137,13 +142,20 @@ def _products(denoised: Tensor, y: Tensor, vectors: Tensor) -> list[Tensor]:
 def _gone(rider: _Rider, x0: Tensor, low: float, tolerance: float, most: int) -> LogLikelihood:
     flow, d, k = rider.flow, math.prod(x0.shape[1:]), len(rider.vectors)
     start, end = flow.ends(low)
-    near, far = (flow.spread**2 + math.exp(2 * clock) for clock in (start, end))
-    columns = 1 if rider.exact else k
+    near, far = ((flow.spread / math.cos(clock)) ** 2 for clock in (start, end))
     way: Travelled = travelled(
-        rider.slope, x0 / math.sqrt(near), start, end, tolerance=tolerance * max(1.0, d / 16), most=most, widths=columns
+        rider.slope,
+        x0 / math.sqrt(near),
+        start,
+        end,
+        tolerance=tolerance * max(1.0, d / 16),
+        shortest=flow.shortest(low, most),
+        widths=1 if rider.exact else k,
+        even=torch.cos,
+        part=rider.part,
     )
     with torch.no_grad():
-        t = flow.denoiser.process.time_of(torch.tensor(math.exp(end), dtype=torch.float64))
+        t = flow.denoiser.process.time_of(torch.tensor(flow.spread * math.tan(end), dtype=torch.float64))
         centre = flow.denoiser.denoised(torch.zeros_like(x0), t) / math.sqrt(far)
     outside = -sum_event((way.w - centre).double() ** 2) / 2 - d / 2 * math.log(2 * math.pi * near)
     nats = outside + way.q.mean(1)

@@ -15,7 +15,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from driftback.data.layouts import LAYOUTS
 from driftback.data.preprocessing import Preprocessing
 from driftback.distributions.observation import Observation
 from driftback.distributions.operators import Mask
@@ -110,7 +109,7 @@ def decoded(prepared: Preprocessing, z: Tensor) -> Tensor:
     """Encoded items (n, *internal event) in the order and units of the data (n, *event), neither rounded nor clipped,
     so that gradients come back through it.
     """
-    raw = z.movedim(1, -1) if prepared.layout == "hwc" else LAYOUTS[prepared.layout].outward(z)
+    raw = {"hwc": z.movedim(1, -1), "hw": z[:, 0]}.get(prepared.layout, z)
     offset, scale = (torch.tensor(part, dtype=torch.float64) for part in (prepared.offset, prepared.scale))
     return raw * scale.to(raw) + offset.to(raw)
 

@@ -31,6 +31,12 @@ class Denoiser(ABC):
         """The denoiser conditioned on a class, one number or one per item (n,). Here: not conditional."""
         raise BadInput(f"{type(self).__name__} knows no labels; fit a model on labelled data to condition on one")
 
+    def of(self, rows: Tensor) -> Denoiser:
+        """The denoiser of the items `rows` (m,) alone, of those that it was `given` one label each for. Here: itself,
+        for all items are alike.
+        """
+        return self
+
     def denoised_and_share(self, x: Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
         """`denoised`, and how wide the step back from there is, as `scores.learned_variance` has it. Here: not
         known.

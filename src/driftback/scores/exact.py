@@ -38,6 +38,11 @@ class ExactDenoiser(Denoiser):
         )
         return flat.reshape(x.shape)
 
+    def of(self, rows: Tensor) -> ExactDenoiser:
+        if self.asked is None or self.asked.ndim == 0:
+            return self
+        return replace(self, asked=self.asked[rows])
+
     def given(self, label: int | Tensor) -> ExactDenoiser:
         """The denoiser of the components with `label`, one for all items or one each (n,); BadInput if none has it."""
         if self.labels is None:

@@ -66,6 +66,9 @@ class GuidedDenoiser(Denoiser):
         """The guided mean, with the conditional's widths, which cost an evaluation more."""
         return self.denoised(x, t), self.conditional.denoised_and_share(x, t)[1]
 
+    def of(self, rows: Tensor) -> Self:
+        return replace(self, conditional=self.conditional.of(rows), unconditional=self.unconditional.of(rows))
+
     def given(self, label: int | Tensor) -> Self:
         return replace(self, conditional=self.unconditional.given(label))
 
@@ -93,6 +96,9 @@ class Counted(Denoiser):
     def denoised(self, x: Tensor, t: float | Tensor) -> Tensor:
         self.asked[0] += 1
         return self.denoiser.denoised(x, t)
+
+    def of(self, rows: Tensor) -> Counted:
+        return replace(self, denoiser=self.denoiser.of(rows))
 
     def given(self, label: int | Tensor) -> Counted:
         return replace(self, denoiser=self.denoiser.given(label))

@@ -85,6 +85,15 @@ class LearnedDenoiser(Denoiser):
             self.read[len(label)] = vector
         return vector
 
+    def of(self, rows: Tensor) -> Self:
+        encoder, label, augmented = self.network.encoder, self.label, self.augmented
+        one = 0 if encoder is None else len(encoder.row)
+        if isinstance(label, Tensor) and label.ndim > one and len(label) > 1:
+            label = label[rows.to(label.device)]
+        if augmented is not None and len(augmented) > 1:
+            augmented = augmented[rows]
+        return replace(self, label=label, augmented=augmented)
+
     def given(self, label: int | Tensor) -> Self:
         encoder = self.network.encoder
         if encoder is None:

@@ -120,6 +120,9 @@ class Posterior(Twist):
         """log p(y | x_0), (n,)."""
         return self.observation.log_prob(x0)
 
+    def of(self, rows: Tensor) -> Posterior:
+        return replace(self, denoiser=self.denoiser.of(rows))
+
     def given(self, label: int | Tensor) -> Posterior:
         """The same observation on the denoiser of a class."""
         return replace(self, denoiser=self.denoiser.given(label))

@@ -74,6 +74,11 @@ class RecordedDenoiser(Denoiser):
             self.recalls[label] = Recall(points, self.tolerance)
         return self.recalls[label]
 
+    def of(self, rows: Tensor) -> RecordedDenoiser:
+        if self.asked is None or self.asked.ndim == 0:
+            return self
+        return replace(self, asked=self.asked[rows])
+
     def given(self, label: int | Tensor) -> RecordedDenoiser:
         """The denoiser of the points with `label`, one for all items or one each (n,). BadInput if there are none."""
         if self.labels is None:

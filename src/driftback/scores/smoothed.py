@@ -44,5 +44,8 @@ class SmoothedDenoiser(Denoiser):
         scale = per_item(self.process.alpha(as_time(t, x)) * self.width, x)
         return smoothed(lambda near: self.denoiser.denoised(near, t), x, scale, self.draws, self.seed)
 
+    def of(self, rows: Tensor) -> Self:
+        return replace(self, denoiser=self.denoiser.of(rows))
+
     def given(self, label: int | Tensor) -> Self:
         return replace(self, denoiser=self.denoiser.given(label))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -71,6 +71,9 @@ class Tilted(Twist):
         found = self.log_density(x0, 0.0) if self.noisy else self.log_density(x0)
         return self.scale * found.double()
 
+    def of(self, rows: Tensor) -> Tilted:
+        return replace(self, denoiser=self.denoiser.of(rows))
+
     def given(self, label: int | Tensor) -> Tilted:
         """The same factor on the denoiser of a class."""
-        return Tilted(self.denoiser.given(label), self.log_density, self.scale, self.noisy, self.until)
+        return replace(self, denoiser=self.denoiser.given(label))
