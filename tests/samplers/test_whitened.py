@@ -108,6 +108,25 @@ def test_an_integral_asks_for_steps_of_its_own() -> None:
     assert float(found.q) == pytest.approx(math.sqrt(math.pi / 50), abs=1e-4)
 
 
+@pytest.mark.timeout(20)
+def test_a_rough_way_ends_by_its_shortest_steps() -> None:
+    """Also where the rest is hardly longer than one, and is taken with it."""
+
+    def slope(w: Tensor, clock: Tensor) -> tuple[Tensor, Tensor]:
+        return 1e3 * torch.sin(1e6 * clock)[:, None], torch.zeros(len(w), 0).double()
+
+    for length in (0.3325, 0.3, 0.5):
+        found = travelled(
+            slope,
+            torch.zeros(1, 1).double(),
+            0.0,
+            1.0,
+            tolerance=1e-9,
+            shortest=lambda clock, length=length: torch.full_like(clock, length),
+        )
+        assert found.evaluations <= 1 + 6 * math.ceil(1 / length)
+
+
 def test_a_way_that_is_no_number_is_told() -> None:
     class Broken(Denoiser):
         process = Diffusion(SCHEDULES["edm"](), (2,), 1.2)
