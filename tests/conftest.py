@@ -19,6 +19,14 @@ settings.register_profile("driftback", derandomize=True, deadline=None)
 settings.load_profile("driftback")
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """What is run in the tests' own process may ask for more, and two of them then wait for each other on two cores."""
+    yield
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+
+
 FITTING = {"benchmarks", "cli", "recipes", "training", "test_devices.py", "test_docs.py"}
 """Where models are fitted into folders."""
 

@@ -74,7 +74,19 @@ def test_all_are_in_the_record(bits, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(bits, "read", lambda folder: data)
     monkeypatch.setattr(sys.modules["workers.autoregressive"], "LEFT_OUT", 100)
     monkeypatch.setattr(bits, "ours", lambda x, asked, method, minutes, draws: (np.full(len(asked), 0.5), {}))
-    words = ["bits.py", "--out", str(tmp_path), "--data", str(tmp_path), "--items", "50", "--minutes", "0.01"]
+    words = [
+        "bits.py",
+        "--out",
+        str(tmp_path),
+        "--data",
+        str(tmp_path),
+        "--items",
+        "50",
+        "--minutes",
+        "0.01",
+        "--threads",
+        "1",
+    ]
     monkeypatch.setattr(sys, "argv", words)
     bits.main()
     (path,) = tmp_path.glob("*-bits.json")

@@ -69,6 +69,7 @@ def test_all_are_in_the_record(fashion, data, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(judging, "DRAWS", 2)
     monkeypatch.setattr(judging.Judge, "spread", partialmethod(judging.Judge.spread, sets=2))
     words = ["fashion.py", "--out", str(tmp_path), "--data", str(tmp_path), "--libraries", "torchcfm", "--minutes", "1"]
+    words += ["--threads", "1"]
     monkeypatch.setattr(sys, "argv", words)
     fashion.main()
     (path,) = tmp_path.glob("*-fashion-1.json")

@@ -74,6 +74,15 @@ def disturbed(tmp_path_factory) -> Path:
     return out
 
 
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory) -> Path:
+    """A training that was stopped once."""
+    out = tmp_path_factory.mktemp("stopped") / "x"
+    assert interrupt(start(out), out, signal.SIGINT, 0.0)[0] == 130
+    return out
+
+
+@pytest.mark.slow
 def test_an_interrupted_training_ends_with_the_same_weights(cli, digest, disturbed, undisturbed, tmp_path) -> None:
     out = shutil.copytree(disturbed, tmp_path / "x")
     # As Ctrl-C said: without the options that the data were read with.
@@ -88,6 +97,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(cli, digest, disturb
     assert not list(out.rglob("*.part*"))
 
 
+@pytest.mark.slow
 def test_a_resume_that_forgets_is_seen(cli, digest, disturbed, undisturbed, tmp_path) -> None:
     """The planted fault: the optimiser's moments are lost between two halves."""
     out = shutil.copytree(disturbed, tmp_path / "x")
@@ -100,9 +110,9 @@ def test_a_resume_that_forgets_is_seen(cli, digest, disturbed, undisturbed, tmp_
 
 
 @pytest.mark.parametrize("name", [str(STATE), "config.json"])
-def test_a_file_cut_short_is_named(cli, disturbed, tmp_path, name) -> None:
+def test_a_file_cut_short_is_named(cli, stopped, tmp_path, name) -> None:
     """The planted fault: a file written in place, and the machine stopped half-way."""
-    out = shutil.copytree(disturbed, tmp_path / "x")
+    out = shutil.copytree(stopped, tmp_path / "x")
     whole = (out / name).read_bytes()
     (out / name).write_bytes(whole[: len(whole) // 2])
     result = cli("fit", "two-moons", "--out", out, "--resume")
@@ -111,8 +121,8 @@ def test_a_file_cut_short_is_named(cli, disturbed, tmp_path, name) -> None:
     assert "damaged" in result.error
 
 
-def test_a_changed_byte_is_named(cli, disturbed, tmp_path) -> None:
-    out = shutil.copytree(disturbed, tmp_path / "x")
+def test_a_changed_byte_is_named(cli, stopped, tmp_path) -> None:
+    out = shutil.copytree(stopped, tmp_path / "x")
     path = out / "weights.safetensors"
     changed = bytearray(path.read_bytes())
     changed[-5] ^= 1

@@ -120,6 +120,7 @@ def test_a_denoiser_that_is_off_is_noticed(make):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("denoiser", "make"), CASES, indirect=True)
 def test_frames_tell_the_way(denoiser, make, dtype):
     times = log_snr(denoiser.process, 5, low=0.01, high=20.0)
     x = denoiser.process.simple.sample(6, rng=0).to(dtype)
@@ -133,6 +134,7 @@ def test_frames_tell_the_way(denoiser, make, dtype):
     assert all(a.evaluations < b.evaluations for a, b in pairwise(frames))
 
 
+@pytest.mark.parametrize(("denoiser", "make"), CASES, indirect=True)
 def test_items_do_not_depend_on_the_batch(denoiser, make):
     times = log_snr(denoiser.process, 6, low=0.01, high=20.0)
     x = denoiser.process.simple.sample(100, rng=0).double()
