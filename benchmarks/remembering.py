@@ -47,7 +47,7 @@ def judged(judge: Judge, x: np.ndarray, data: dict) -> dict:
     flat = {name: data[name].reshape(len(data[name]), -1).astype(np.float32) for name in ("x", "test x")}
     found = memorisation(x.reshape(len(x), -1).astype(np.float32), flat["x"], flat["test x"][:1000])
     told = {"distance": judge.distance(x), "error": judge.spread(x), "copies": found.copies.value}
-    return told | {"fresh copies": found.copies.floor, "verdict": found.copies.verdict}
+    return told | {"fresh copies": [found.copies.floor_low, found.copies.floor_high], "verdict": found.copies.verdict}
 
 
 def table(result: dict) -> str:
