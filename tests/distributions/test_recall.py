@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from driftback.distributions import recall
+from driftback.distributions.hermite import ORDER, moments
 from driftback.distributions.recall import Recall
 from driftback.distributions.tree import FEW, SHARE, Tree, _Asked
 from driftback.errors import BadInput
@@ -161,7 +162,9 @@ def test_the_tree_cuts_cells_until_they_hold_few() -> None:
             mine = tree.points[level.first[i] : level.end[i]]
             assert np.allclose(level.centre[i], mine.mean(0))
             assert np.isclose(level.radius[i], np.sqrt(((mine - mine.mean(0)) ** 2).sum(1)).max(), atol=1e-12)
-            assert np.allclose(level.moment[i], np.cov(mine.T, bias=True), atol=1e-12)
+            u, alone = mine - mine.mean(0), np.zeros(1, np.int64)
+            assert np.allclose(level.moment[:, [i]], moments(u, alone, np.array([len(u)])), atol=1e-12)
+            assert np.isclose(level.beyond[i], (np.linalg.norm(u, axis=1) ** (ORDER + 1)).mean(), atol=1e-12)
     assert sum(int((level.end - level.first)[level.whole].sum()) for level in tree.levels) == len(tree.points)
 
 

@@ -8,6 +8,7 @@ import torch
 
 import driftback as db
 from driftback.errors import BadInput
+from driftback.evaluation.memorisation import RATIO, left_out, nearest_two
 from driftback.networks.memory import Memory
 from driftback.recipes.methods import METHODS
 from driftback.recipes.prepare import prepare
@@ -60,6 +61,17 @@ def test_a_smoothed_cloud_is_as_wide_as_it_was_chosen() -> None:
     assert 0 < float(known.width) <= 0.4 * model.config.spread
     x = model.sample(400, seed=1)
     assert np.abs(x.std(0) / data.std(0) - 1).max() < 0.3
+
+
+def test_of_many_numbers_a_smoothed_cloud_is_no_copy_either() -> None:
+    """What reaches the next item is noise in its direction alone."""
+    rng, t = np.random.default_rng(0), np.linspace(0, 1, 100)
+    low, high = rng.uniform(4, 7, (500, 1)), rng.uniform(0, 3, (500, 1))
+    data = np.sin(low * t + high)
+    model = db.fit(data, method="smoothed", seed=0)
+    _, near, ratio = nearest_two(model.sample(40, seed=1), data)
+    assert np.mean(ratio < RATIO) < 0.25
+    assert np.median(near) < 2 * np.median(left_out(data)[0]), "and it is like the items"
 
 
 @pytest.mark.parametrize("method", REMEMBER)

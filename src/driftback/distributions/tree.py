@@ -1,20 +1,22 @@
 """Sums of Gaussian weights over many points in few dimensions, by a tree, with a bound on what that leaves out.
 
-A node stands for its points where that is good enough: with u = x - c about their mean c and e = y - c, exp(-|y - x|^2
-p / 2) = W exp(p e.u - p |u|^2 / 2), W = exp(-p |e|^2 / 2), and to second order in u the sum over a node is W n (1 + p^2
-e^T M e / 2 - p tr M / 2), M the mean of u u^T (Greengard and Strain 1991, 'The fast Gauss transform'; Gray and Moore
-2003, 'Nonparametric density estimation: toward computational tractability', for the pruning). Nodes are the cells of a
-quadtree: runs of points sorted along Morton's curve.
+A node stands for its points where that is good enough, by the expansion of `driftback.distributions.hermite` about
+their mean (Greengard and Strain 1991, 'The fast Gauss transform'; Gray and Moore 2003, 'Nonparametric density
+estimation: toward computational tractability', for the pruning). Nodes are the cells of a quadtree: runs of points
+sorted along Morton's curve.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+
+from driftback.distributions.hermite import ORDER, expanded, left_out, moments
 
 FEW = 8
 """A cell of so few points is not cut further: they are summed one by one."""
@@ -38,8 +40,8 @@ Index = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class _Level:
-    """The cells of one size: first and end of their points, mean (k, d), M (k, d, d), radius about the mean, mean of
-    |u|^3 (`third`), and which cells of the next level are theirs; `whole` where they are not cut.
+    """The k cells of one size: first and end of their points, mean (k, d), moments about it (terms, k), radius, mean of
+    |u|^(`ORDER` + 1) (`beyond`), and which cells of the next level are theirs; `whole` where they are not cut.
     """
 
     first: Index
@@ -47,7 +49,7 @@ class _Level:
     centre: Array
     moment: Array
     radius: Array
-    third: Array
+    beyond: Array
     whole: NDArray[np.bool_]
     below: Index
     below_end: Index
@@ -94,11 +96,10 @@ class Tree:
         x = self.points[rows]
         centre = np.add.reduceat(x, at) / count[:, None]
         u = x - np.repeat(centre, count, axis=0)
-        moment = np.stack([np.add.reduceat(u * u[:, [k]], at) / count[:, None] for k in range(x.shape[1])], 1)
-        square = (u**2).sum(1)
-        radius, third = np.sqrt(np.maximum.reduceat(square, at)), np.add.reduceat(square**1.5, at) / count
+        far = np.sqrt((u**2).sum(1))
+        radius, beyond = np.maximum.reduceat(far, at), np.add.reduceat(prod([far] * (ORDER + 1)), at) / count
         start, stop = np.searchsorted(below, first), np.searchsorted(below, end)
-        return _Level(first, end, centre, moment, radius, third, start == stop, start, stop)
+        return _Level(first, end, centre, moments(u, at, count), radius, beyond, start == stop, start, stop)
 
     def mean(self, y: Array, precision: Array, tolerance: float) -> tuple[Array, Array, NDArray[np.bool_]]:
         """The mean of the points, weighted by exp(-|y - x|^2 precision / 2), for each of `y` (n, d) with its
@@ -178,19 +179,16 @@ class _Asked:
         rest = np.flatnonzero(~out)
         query, node, e = query[rest], node[rest], e[rest]
         count, far, radius = count[rest], far[rest], radius[rest]
-        allowed, p, third = allowed[rest], self.p[query], level.third[node]
-        # With |p e.u + p |u|^2 / 2| <= s |u|: what the terms beyond the second can be, all of them of order |u|^3.
-        s, own = p * (far + radius / 2), self._weight(query, far)
-        beyond = np.exp(np.clip(self.top[query] - p * far**2 / 2 + s * radius, -FARTHEST, FARTHEST))
+        allowed, width = allowed[rest], self.width[query]
         with np.errstate(over="ignore"):  # of a cell that is too wide by far
-            of_sum = third * (beyond * s**3 / 6 + own * p**2 * (radius / 8 + far / 2))
-            of_mean = third * (beyond * s**2 / 2 + own * p / 2)
-            error = (of_sum * (far + self.near[query] + self.width[query]) + of_mean) / self.width[query]
+            of_sum, of_mean = most[rest] * left_out((far + radius) / width, level.beyond[node] / width ** (ORDER + 1))
+            error = of_sum * (1 + self.near[query] / width) + of_mean
         # Errors of many cells cancel, of few they need not: beside a score near 0 they would show.
         good = (error <= allowed / 2) & (count * CELLS <= self.m)
-        count, of_sum, of_mean, mine = count[good], of_sum[good], of_mean[good], query[good]
-        sums.expand(mine, e[good], count * own[good], level.moment[node[good]], p[good])
-        sums.miss(mine, count * of_sum, count * (of_sum * far[good] + of_mean))
+        mine, own = query[good], count[good] * self._weight(query[good], far[good])
+        total, moved = expanded(e[good], self.p[mine], level.moment[:, node[good]])
+        sums.add(mine, own * total, own[:, None] * moved)
+        sums.miss(mine, count[good] * of_sum[good], count[good] * of_mean[good] * width[good])
         return query[~good], node[~good]
 
     def _weight(self, query: Index, distance: Array) -> Array:
@@ -214,12 +212,6 @@ class _Sums:
         n = len(self.total)
         self.missed += np.bincount(query, weights, n)
         self.missed_moved += np.bincount(query, moved, n)
-
-    def expand(self, query: Index, e: Array, weights: Array, moment: Array, p: Array) -> None:
-        across = np.einsum("nij,nj->ni", moment, e)
-        share = 1 + p**2 * (across * e).sum(1) / 2 - p * np.trace(moment, axis1=1, axis2=2) / 2
-        total = weights * share
-        self.add(query, total, weights[:, None] * p[:, None] * across - total[:, None] * e)
 
     def result(self, y: Array) -> tuple[Array, Array]:
         moved = self.moved / np.maximum(self.total, 1e-300)[:, None]
