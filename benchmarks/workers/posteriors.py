@@ -22,6 +22,7 @@ from driftback.distributions.operators import Matrix
 from driftback.evaluation.ranks import ranks
 from driftback.processes import EDM, VP, Diffusion
 from driftback.randomness import Rng
+from driftback.recipes.factor import Seen
 from driftback.samplers.ancestral import Ancestral
 from driftback.samplers.dps import DPS
 from driftback.samplers.frame import last
@@ -87,6 +88,20 @@ def dps(problem: Problem, setting: dict, rng: Rng) -> tuple[Tensor, float]:
     return denoiser.denoised(x, 1e-3), 2 * setting["steps"]
 
 
+def filled(method: str) -> Draw:
+    """driftback's as `sample --method` has it, for networks."""
+
+    def draw(problem: Problem, setting: dict, rng: Rng) -> tuple[Tensor, float]:
+        denoiser = edm(problem)
+        times = karras(denoiser.process, setting["steps"], low=0.004 * mixtures.SPREAD, high=160 * mixtures.SPREAD)
+        way = Seen(problem.seen).ways[method](denoiser)
+        frames = way(start(problem, times, denoiser, rng), times, rng=rng)
+        covariance = Jacobian() if method == "mmps" else Isotropic()
+        return last(frames).x, setting["steps"] * passes(problem, covariance, {"solves": 4})
+
+    return draw
+
+
 STEPS = (50, 200)
 OURS: dict[str, tuple[Draw, list[dict]]] = {
     "mmps, ancestral": (
@@ -105,6 +120,9 @@ OURS: dict[str, tuple[Draw, list[dict]]] = {
         [{"steps": s, "particles": p, "solves": 16} for s, p in ((50, 1000), (200, 1000))]
         + [{"steps": 200, "particles": 4000, "solves": 16, "until": 2.0}],
     ),
+    "mmps, as sample has it": (filled("mmps"), [{"steps": 100}]),
+    "pigdm, as sample has it": (filled("pigdm"), [{"steps": 100}]),
+    "dps, as sample has it": (filled("dps"), [{"steps": 100}]),
     "dps": (
         dps,
         [{"steps": 200, "zeta": z} for z in (0.1, 0.3)] + [{"steps": 1000, "zeta": z} for z in (0.03, 0.1, 0.3)],

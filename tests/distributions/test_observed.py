@@ -133,6 +133,11 @@ def test_an_observation_that_is_none_is_refused_in_a_line(operator, y, noise, sa
     assert "\n" not in str(error.value)
 
 
+def test_an_operator_that_draws_is_refused() -> None:
+    with pytest.raises(BadInput, match="something else each time"):
+        Observation(lambda x: x + torch.randn_like(x), torch.zeros(3), 0.1, (3,))
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [

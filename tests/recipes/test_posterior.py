@@ -80,10 +80,10 @@ def test_the_default_is_by_kind(line: Model, pictures: Model) -> None:
 
 
 def test_smc_tells_how_probable_what_is_seen_is(line: Model) -> None:
-    """log p(y) of the encoded column, which is N(0, 1)."""
+    """log p(y) of the column, which is N(10, 3^2)."""
     usual = fill(line, seen.columns(line.config, {"0": 10.0}, 0.1), 64, method="smc", particles=512, steps=60)
     rare = fill(line, seen.columns(line.config, {"0": 19.0}, 0.1), 64, method="smc", particles=512, steps=60)
-    assert usual.log_evidence == pytest.approx(-0.5 * math.log(2 * math.pi), abs=0.4)
+    assert usual.log_evidence == pytest.approx(-0.5 * math.log(2 * math.pi) - math.log(3), abs=0.4)
     assert rare.log_evidence < usual.log_evidence - 2
     assert usual.effective > 50
 
@@ -102,13 +102,68 @@ def test_an_impossible_observation_is_told(line: Model) -> None:
     assert usual.misfit == pytest.approx(1.0, abs=0.25)
 
 
+def test_what_is_beyond_all_numbers_is_refused(line: Model) -> None:
+    for value, noise, said in ((1e30, 0.01, "deviations from the data"), (13.0, 1e-8, "give 1e-06 or more")):
+        with pytest.raises(BadInput, match=said):
+            seen.columns(line.config, {"0": value}, noise)
+    known = Observation(lambda z: z[:, :1], torch.tensor([1e25]), 1e-3, (2,))
+    with pytest.raises(BadInput, match="effective number of 0: the observation is improbable"):
+        fill(line, known, 5, steps=10, particles=50)
+
+
+def test_columns_that_are_alike_are_known_exactly() -> None:
+    """Their covariance has next to no rank: what rounding leaves of it has still to be factorised."""
+    x = np.random.default_rng(0).normal(10, 3, 1000)
+    rows = np.stack([x, 2 * x, -x, x + 3], 1)
+    model = db.fit(rows, steps=200, batch=128, seed=0)
+    known = seen.columns(model.config, {"0": 13.0, "1": 26.0, "2": -13.0}, 1e-6)
+    for method in ("mmps", "smc"):
+        assert np.isfinite(fill(model, known, 20, method=method, steps=20).x).all()
+
+
+def test_an_evidence_is_in_the_units_of_the_data(line: Model) -> None:
+    """Of a column ten times as wide it is log 10 less."""
+    config, wider = line.config, line.config.preprocessing.model_copy(update={"scale": (30.0, 6.0)})
+    assert seen.columns(config, {"0": 13.0}).log_scale == pytest.approx(math.log(config.preprocessing.scale[0]))
+    wide = seen.columns(
+        config.model_copy(update={"preprocessing": wider}),
+        {
+            "0": 13.0,
+        },
+    )
+    assert wide.log_scale == pytest.approx(math.log(30))
+    one, other = (
+        fill(line, known, 20, steps=60, particles=100).log_evidence
+        for known in (seen.columns(config, {"0": 13.0}), seen.through(config, lambda z: z[:, :1], [1.0], 0.01))
+    )
+    # log N(13; 10, 3^2), and of the code N(1; 0, 1).
+    assert one == pytest.approx(-0.5 * math.log(2 * math.pi) - 0.5 - math.log(3), abs=0.4)
+    assert other == pytest.approx(-0.5 * math.log(2 * math.pi) - 0.5, abs=0.4)
+
+
+def test_a_model_that_remembers_is_not_pulled() -> None:
+    """Its derivative is next to none at little noise; the seen part is put in its place."""
+    data = np.random.default_rng(0).integers(0, 256, (60, 8, 8)).astype(np.uint8)
+    model, hide = db.fit(data, method="recorded", seed=0), np.arange(64).reshape(8, 8) % 8 > 3
+    known = seen.hidden(model.config, data[3], hide)
+    assert usual(model.config, Seen(known)) == "repaint"
+    found = fill(model, known, 4, steps=20)
+    assert (found.x[:, ~hide] == data[3][~hide]).mean() > 0.99
+    assert (found.x == data[3]).mean() > 0.6, (
+        "one in two is the item itself, which shares half of its pixels with no other"
+    )
+    pulled = fill(model, known, 4, steps=20, method="mmps")
+    assert (pulled.x[:, ~hide] == data[3][~hide]).mean() < 0.9
+    assert usual(model.config, Seen(seen.smaller(model.config, data[3, ::2, ::2], 2))) == "smc"
+
+
 def test_the_fewest_particles_that_counted_are_told(line: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Copies make the last weights even again: what counts is where they were fewest."""
     sizes = iter([500.0, 3.0, *[900.0] * 100])
     monkeypatch.setattr(recipe, "effective", lambda weights: next(sizes))
     found = fill(line, seen.columns(line.config, {"0": 13.0}), 5, steps=10)
     assert found.effective == 3.0
-    assert "3.0 of 1024 particles counted where they were fewest" in found.said[-1]
+    assert "3.0 of 1024 particles counted where fewest did" in found.said[-1]
 
 
 @pytest.mark.parametrize(

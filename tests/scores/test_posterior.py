@@ -138,6 +138,14 @@ def test_a_jacobian_that_is_no_covariance_stays_finite(explicit, monkeypatch) ->
         assert found.shift.dtype == dtype
 
 
+def test_what_rounding_leaves_is_factorised() -> None:
+    """Eigenvalues below the digits of the largest are raised to where Cholesky's bear them."""
+    root = normal(4, 2, seed=5)
+    matrix = (root @ root.T - 1e-9 * torch.eye(4))[None]
+    factor = posterior._factor(matrix, 1e-24)
+    assert torch.allclose(factor @ factor.mT, matrix, atol=1e-8)
+
+
 def test_pictures_and_one_observation_each() -> None:
     process = Diffusion(SCHEDULES["vp"](), (1, 2, 2))
     mixture = Mixture(torch.ones(1), normal(1, 4), torch.eye(4)[None])

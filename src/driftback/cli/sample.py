@@ -135,7 +135,7 @@ def sample(
         _value(value),
         _in_turn([options.shape(one) for one in shape or ()], n),
     )
-    observed, bound = seen.observation(
+    observed = seen.observation(
         model.config,
         inpaint=inpaint,
         mask=mask,
@@ -146,7 +146,10 @@ def sample(
         noise=noise,
         times=times,
     )
-    wanted = seen.shaped(wanted, bound, n)
+    if observed is not None:
+        from driftback.recipes.posterior import shaped
+
+        wanted = shaped(wanted, observed, n)
     given = model.given(n, wanted, seed=seed)
     for line in given.said:
         say(f"warning: {line}")

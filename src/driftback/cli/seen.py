@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +13,6 @@ from driftback.errors import BadInput
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from driftback.data.buckets import Size
     from driftback.distributions.observation import Observation
     from driftback.recipes.conditions import Wanted
     from driftback.recipes.config import Config
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
 PANEL = "What is known of it"
 EXACT = {"repaint": "puts what is known in its place as if it were exact", "dps": "steps down the misfit alone"}
-"""Methods that do not ask how exact what is known is, and what they do."""
+"""What the methods do that do not ask how exact what is known is."""
 Inpaint = Annotated[
     Path | None,
     typer.Option(metavar="PICTURE", help="Fill in the part of this picture that --mask hides.", rich_help_panel=PANEL),
@@ -96,9 +94,9 @@ def observation(
     deblur: float | None,
     noise: float | None,
     times: Path | None,
-) -> tuple[Observation | Factor | None, Size | None]:
-    """What was seen, or a second density, None where nothing is said of them, and the bucket that it belongs to, None
-    for a model without. BadInput where the options do not go together.
+) -> Observation | Factor | None:
+    """What was seen, or a second density; None where nothing is said of them. BadInput where the options do not go
+    together.
     """
     from driftback.recipes import seen
     from driftback.recipes.factor import from_file
@@ -109,7 +107,7 @@ def observation(
     if times is not None:
         if inpaint or mask or given or done or noise is not None:
             raise BadInput("--times multiplies by a density of its own; leave the options of what was seen out")
-        return from_file(times.expanduser(), config), None
+        return from_file(times.expanduser(), config)
     if (inpaint is None) != (mask is None):
         raise BadInput("--inpaint and --mask belong together: the picture, and which part of it is to be filled in")
     if inpaint is not None and mask is not None:
@@ -118,15 +116,15 @@ def observation(
         item, hide, doubt = seen.read_masked(config, inpaint.expanduser(), mask.expanduser())
         if doubt is not None:
             say(f"warning: {doubt}")
-        return seen.hidden(config, item, hide, sure), seen.shape_of(config, item)
+        return seen.hidden(config, item, hide, sure)
     if not given:
         if done:
             raise BadInput(f"{done[0]} says what was done to a picture; give it with --given PICTURE")
         if noise is not None:
             raise BadInput("--noise belongs to something that is known; give --inpaint or --given too")
-        return None, None
+        return None
     if not done:
-        return seen.columns(config, _columns(given), sure), None
+        return seen.columns(config, _columns(given), sure)
     if len(done) > 1 or len(given) > 1:
         raise BadInput(f"one picture and one of {', '.join(done)} at a time")
     path = Path(given[0]).expanduser()
@@ -134,23 +132,11 @@ def observation(
     if upscale is not None and upscale < 2:
         raise BadInput(f"--upscale {upscale} makes no picture larger; give a factor of 2 or more")
     x = seen.read(config, path, factor, 1 if colourise else None)
-    shape = seen.shape_of(config, x, factor)
     if upscale is not None:
-        return seen.smaller(config, x, upscale, sure), shape
+        return seen.smaller(config, x, upscale, sure)
     if deblur is not None:
-        return seen.blurred(config, x, deblur, sure), shape
-    return seen.grey(config, x, sure), shape
-
-
-def shaped(wanted: Wanted, shape: Size | None, n: int) -> Wanted:
-    """What is `wanted` of items of which a picture of `shape` was seen: that shape. BadInput where it is another."""
-    import numpy as np
-
-    if shape is None:
-        return wanted
-    if wanted.shape is not None and (np.asarray(wanted.shape) != shape).any():
-        raise BadInput(f"what was seen belongs to a picture of {shape[0]}x{shape[1]}; leave --shape out")
-    return replace(wanted, shape=[shape] * n)
+        return seen.blurred(config, x, deblur, sure)
+    return seen.grey(config, x, sure)
 
 
 def refuse_alone(method: str | None, particles: int | None) -> None:
@@ -199,7 +185,8 @@ def filled(
     for line in found.said:
         say(f"warning: {line}")
     told = {"misfit": found.misfit, "effective": found.effective, "log_evidence": found.log_evidence}
-    return Drawn(found.x, found.evaluations, None, found.reach), {name: v for name, v in told.items() if v is not None}
+    told |= {"families": found.families}
+    return Drawn(found.x, found.evaluations, None), {name: v for name, v in told.items() if v is not None}
 
 
 def _columns(texts: list[str]) -> dict[str, float]:

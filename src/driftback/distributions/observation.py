@@ -56,6 +56,8 @@ class Observation:
             raise BadInput("the operator sees nothing of an item; let it return one number at least")
         if not bool(torch.isfinite(self.y).all()):
             raise BadInput("the observation holds values that are not finite; hide them by a mask")
+        if not torch.allclose(seen, self._tried(x), rtol=1e-4, atol=1e-6, equal_nan=True):
+            raise BadInput("the operator gives something else each time; let it be the same, and say its --noise apart")
         if not seen.requires_grad:
             raise BadInput("the operator cannot be differentiated; let it use torch's functions on its argument alone")
         mixed = Rng(0).child("mixed").normal(seen.shape, dtype=seen.dtype)[0].to(seen.device)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -26,12 +26,15 @@ from driftback.recipes import conditions
 from driftback.recipes.conditions import Wanted
 from driftback.recipes.config import Config
 from driftback.recipes.factor import Factor, Seen
+from driftback.recipes.filled import Filled, is_rows, roots, said_of, squares_of
 from driftback.recipes.finite import refuse_not_finite
+from driftback.recipes.methods import METHODS as METHODS_OF_MODELS
 from driftback.recipes.model import Model
+from driftback.recipes.seen import OfItem
 from driftback.samplers.frame import denoised_end, last
 from driftback.samplers.grids import GRIDS
 from driftback.samplers.markov.weights import effective
-from driftback.samplers.twisted import Twisted, resampled
+from driftback.samplers.twisted import Collapsed, Twisted, resampled
 from driftback.scores.denoiser import Denoiser
 
 Name = Literal["mmps", "pigdm", "smc", "repaint", "dps"]
@@ -42,27 +45,10 @@ PARTICLES, CLOUD, EACH, MOST = 256, 1024, 4, 16_384
 most so many in all, where the draws are no more."""
 FEW, FAMILIES = 0.02, 10
 """Where a smaller share of the particles counts somewhere, or all descend from fewer, the weights have collapsed."""
-AMISS = 3.0
-"""Draws that miss what was seen by so many of its deviations are told."""
-
-
-@dataclass(frozen=True, eq=False)
-class Filled:
-    """Items `x` (n, *event) in the units of the data, the `evaluations` that each took, their `misfit` (None without an
-    observation), and, of `smc`, the `effective` number of its particles, the least along the way, and the log-evidence
-    log p(y) in nats, of the encoded observation, or log E h of a second density.
-    """
-
-    x: np.ndarray
-    evaluations: int
-    misfit: float | None
-    """How far they miss what was seen, the root mean square in units of its noise: about 1 where it is possible."""
-    reach: float
-    """The root mean square of the encoded items in deviations of the data: far from 1 they are like no item."""
-    effective: float | None = None
-    log_evidence: float | None = None
-    said: tuple[str, ...] = ()
-    """What to warn a person of."""
+SHORT = 60
+"""In fewer steps the draws of `smc` are told to be too narrow (docs/posteriors.md)."""
+LOWER = 16
+"""By so much the last noise of `smc` may be less than that of other ways."""
 
 
 METHODS = ("mmps", "pigdm", "repaint", "dps", "smc")
@@ -71,8 +57,11 @@ METHODS = ("mmps", "pigdm", "repaint", "dps", "smc")
 
 def usual(config: Config, factor: Factor) -> str:
     """The method where nothing is said: `smc` for rows, whose particles cost little; for pictures `mmps`, or `guided`
-    times a second density.
+    times a second density. A model that remembers has next to no derivative: pictures of one are filled in by
+    `repaint`, where it can, else by `smc`.
     """
+    if METHODS_OF_MODELS[config.method].remembers:
+        return "repaint" if factor.masked else "smc"
     return "smc" if len(config.preprocessing.internal_event) == 1 else next(iter(factor.ways))
 
 
@@ -98,21 +87,26 @@ def fill(
     drawn, NotFinite where the network gives no numbers.
     """
     factor: Factor = Seen(_fits(model, seen)) if isinstance(seen, Observation) else seen
-    n, method, rows = whole(n, "n", 1), method or usual(model.config, factor), _rows(model)
+    n, method, rows = whole(n, "n", 1), method or usual(model.config, factor), is_rows(model)
+    wanted = shaped(wanted or Wanted(), seen, n)
     if method not in (*factor.ways, "smc"):
         raise BadInput(f"there is no method '{method}' here{near(method, (*factor.ways, 'smc'))}")
     if particles is not None and method != "smc":
         raise BadInput("particles belong to smc; leave them out, or fill in by --method smc")
     steps = whole((CLOUD_STEPS if method == "smc" and rows else STEPS) if steps is None else steps, "steps", 2)
     model.denoiser.network.eval()
-    given, wanted = model.given(n, wanted, seed=seed), wanted or Wanted()
+    given = model.given(n, wanted, seed=seed)
     given = given if wanted.told else replace(given, rows=None)
     low, high = model.ways.ends
-    grid = GRIDS["log-snr" if method == "smc" and rows else "karras"](model.denoiser.process, steps, low=low, high=high)
+    if method == "smc":
+        # Where the noise ends above that of what was seen, the last weights are as uneven as the one is wider.
+        low = min(low, max(low / LOWER, factor.width / 4))
+    even = method == "repaint" or (method == "smc" and rows)
+    grid = GRIDS["log-snr" if even else "karras"](model.denoiser.process, steps, low=low, high=high)
     rng = Rng(seed).child("posterior")
     if method == "smc":
         return _clouds(model, factor, n, given, grid, particles, rng, progress)
-    out, spent, block, squares = [], 0, model.block, np.zeros(2)
+    out, spent, block, squares, nowhere = [], 0, model.block, np.zeros(2), 0
     for first in range(0, n, block):
         count = min(block, n - first)
         denoiser = _told(model, given, first + np.arange(block) % count)
@@ -122,15 +116,17 @@ def fill(
         refuse_not_finite(frame.x[:count], "sample", first)
         bucket = None if given.bucket is None else given.bucket[first : first + count]
         out.append(model.config.preprocessing.decode(frame.x[:count], bucket))
-        spent, squares = max(spent, frame.evaluations), squares + count * _squares(model, factor, frame.x[:count])
+        spent, squares = max(spent, frame.evaluations), squares + count * squares_of(model, factor, frame.x[:count])
+        nowhere += factor.impossible(frame.x[:count])
         if progress:
             progress(first + count, n)
-    misfit, reach = _roots(squares / n)
-    return Filled(np.concatenate(out), spent, misfit, reach, said=_said(misfit))
-
-
-def _rows(model: Model) -> bool:
-    return len(model.config.preprocessing.internal_event) == 1
+    misfit, reach = roots(squares / n)
+    said = said_of(misfit, reach, method)
+    if nowhere:
+        said += (
+            f"{nowhere} of {n} items lie where the second density is 0, which has no slope there; try --method smc",
+        )
+    return Filled(np.concatenate(out), spent, misfit, reach, said=said)
 
 
 def _fits(model: Model, seen: Observation) -> Observation:
@@ -141,27 +137,15 @@ def _fits(model: Model, seen: Observation) -> Observation:
     return seen
 
 
-def _squares(model: Model, factor: Factor, x: Tensor) -> np.ndarray:
-    """The mean squares of y - A x in units of the noise, NaN without an observation, and of encoded items `x` in those
-    of the data, (2,).
+def shaped(wanted: Wanted, seen: Observation | Factor, n: int) -> Wanted:
+    """What is `wanted` of `n` items of which something was `seen`: the shape of the bucket that it belongs to, if to
+    any. BadInput where it is another.
     """
-    missed = factor.missed(x)
-    far = float(x.double().square().mean()) / model.config.spread**2
-    return np.array([math.nan if missed is None else missed, far])
-
-
-def _roots(squares: np.ndarray) -> tuple[float | None, float]:
-    misfit, reach = np.sqrt(squares).tolist()
-    return None if math.isnan(misfit) else misfit, reach
-
-
-def _said(misfit: float | None) -> tuple[str, ...]:
-    if misfit is None or misfit < AMISS:
-        return ()
-    return (
-        f"the draws miss what was seen by {misfit:.3g} times its noise: it is improbable under the model, or the steps "
-        "are too few; give a larger --noise or more --steps",
-    )
+    if not isinstance(seen, OfItem) or seen.shape is None:
+        return wanted
+    if wanted.shape is not None and (np.asarray(wanted.shape) != seen.shape).any():
+        raise BadInput(f"what was seen belongs to a picture of {seen.shape[0]}x{seen.shape[1]}; leave --shape out")
+    return replace(wanted, shape=[seen.shape] * n)
 
 
 def _told(model: Model, given: conditions.Given, rows: np.ndarray) -> Denoiser:
@@ -189,7 +173,7 @@ def _clouds(
             if progress:
                 progress(k * steps + done, len(alike) * steps)
 
-        wide = particles or _usual_particles(len(items), _rows(model))
+        wide = particles or _usual_particles(len(items), is_rows(model))
         key = rng if len(alike) == 1 else rng.child("cloud", k)
         denoiser = _told(model, given, items[:1])
         bucket = None if given.bucket is None else given.bucket[items]
@@ -203,8 +187,9 @@ def _clouds(
     least = min(one.effective or 0.0 for one in clouds)
     said = tuple(dict.fromkeys(line for one in clouds for line in one.said))
     each = [[len(one.x) * (math.nan if r is None else r) ** 2 for r in (one.misfit, one.reach)] for one in clouds]
-    misfit, reach = _roots(np.sum(each, 0) / n)
-    return Filled(x, max(one.evaluations for one in clouds), misfit, reach, least, None, said)
+    misfit, reach = roots(np.sum(each, 0) / n)
+    families = min(one.families or 0 for one in clouds)
+    return Filled(x, max(one.evaluations for one in clouds), misfit, reach, least, None, families, said)
 
 
 def _alike(given: conditions.Given, n: int) -> list[np.ndarray]:
@@ -231,24 +216,33 @@ def _cloud(
     further: Callable[[int], None],
     bucket: np.ndarray | None,
 ) -> Filled:
-    sampler = Twisted(factor.twist(denoiser, _rows(model)), block=model.block)
+    sampler = Twisted(factor.twist(denoiser, is_rows(model)), block=model.block)
     start = model.denoiser.process.simple_at(float(grid[0])).sample(particles, rng=rng.child("start"))
     way = sampler(start.to(model.device), grid, rng=rng)
-    frame, size = next(way), float(particles)
-    for k, later in enumerate(way):
-        frame = later
-        weights = torch.zeros(particles) if frame.log_weights is None else frame.log_weights
-        size = min(size, effective(weights))
-        further(k + 1)
+    size, fewest = float(particles), 0.0
+    try:
+        for k, frame in enumerate(way):
+            weights = torch.zeros(particles) if frame.log_weights is None else frame.log_weights
+            if (now := effective(weights)) < size:
+                size, fewest = now, frame.t
+            if k:
+                further(k)
+    except Collapsed as error:
+        raise BadInput(f"{error}, an effective number of 0: {factor.hard}") from error
     x = resampled(frame, n, rng=rng.child("drawn"))
     refuse_not_finite(x, "sample", 0)
     log_z = float(torch.logsumexp(weights, 0)) - float(np.log(particles))
     families = 0 if frame.families is None else len(frame.families.unique())
-    misfit, reach = _roots(_squares(model, factor, x))
-    said = _said(misfit)
-    if size < max(2.0, FEW * particles) or families < min(FAMILIES, particles):
+    misfit, reach = roots(squares_of(model, factor, x))
+    said = said_of(misfit, reach, "smc")
+    if len(grid) - 1 < SHORT:
+        said += (f"{len(grid) - 1} steps leave the draws of smc too narrow, at 50 by a tenth; take {CLOUD_STEPS}",)
+    if size < max(2.0, FEW * particles) or families < min(FAMILIES, particles // 4):
+        ratio = float(model.denoiser.process.ratio(fewest)) / model.config.spread
         said += (
-            f"the weights have collapsed: {size:.1f} of {particles} particles counted where they were fewest, and all "
-            f"draws descend from {families}, so that they are nearly one; {factor.hard}",
+            f"the weights have collapsed: {size:.1f} of {particles} particles counted where fewest did, at a noise "
+            f"of {ratio:.2g} deviations, and all draws descend from {families}; {factor.hard}",
         )
-    return Filled(model.config.preprocessing.decode(x, bucket), frame.evaluations, misfit, reach, size, log_z, said)
+    log_z -= factor.log_scale
+    items = model.config.preprocessing.decode(x, bucket)
+    return Filled(items, frame.evaluations, misfit, reach, size, log_z, families, said)

@@ -32,11 +32,21 @@ from driftback.recipes.config import Config
 
 NOISE = 0.01
 """How exact what is seen is taken to be where nothing is said, in standard deviations of the data."""
-
-
+LEAST, MOST = 1e-6, 1e6
+"""The least noise, and how far from the data what is seen may lie, both in standard deviations of the data."""
 BYTE = 0.6 / 255
 """Pictures are read in bytes: a level may be so far from the nearest one, in shares of the range, and a bit for safety.
 """
+
+
+@dataclass(frozen=True, eq=False)
+class OfItem(Observation):
+    """One of an item in the units of the data, whose log-density is less than that of its code by `log_scale` nats.
+    With a `shape` it is of a picture of that bucket, and only such pictures go with it.
+    """
+
+    log_scale: float = 0.0
+    shape: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,9 @@ def hidden(config: Config, item: Any, hide: Any, noise: float = NOISE) -> Observ
     """
     prepared, x = config.preprocessing, np.array(item)
     hide = np.asarray(hide).astype(bool)
+    shape = None
     if prepared.buckets is not None and x.shape[:2] == hide.shape[:2] and x.shape[:2] in prepared.buckets.shapes:
+        shape = (x.shape[0], x.shape[1])
         x, hide = _on_canvas(prepared, x, prepared.buckets.ground), _on_canvas(prepared, hide, 0)
     if x.shape != prepared.event:
         raise BadInput(f"the item has the shape {x.shape}, and the model draws {prepared.event}; bring it to that")
@@ -71,7 +83,12 @@ def hidden(config: Config, item: Any, hide: Any, noise: float = NOISE) -> Observ
     x[hide] = _harmless(prepared, x)[hide]
     seen = np.ascontiguousarray(LAYOUTS[prepared.layout].inward(~hide[None])[0])
     mask, z = Mask(torch.from_numpy(seen)), prepared.encode(x[None])
-    return Observation(mask, mask(z)[0], _noise(config, noise), prepared.internal_event)
+    far = float(z.abs().max()) / config.spread
+    if far > MOST:
+        raise BadInput(f"what is seen lies {far:.3g} deviations from the data, where no model knows anything")
+    scale = LAYOUTS[prepared.layout].inward(np.broadcast_to(np.array(prepared.scale), (1, *prepared.event)))
+    log_scale = float(np.log(scale[0][seen]).sum())
+    return OfItem(mask, mask(z)[0], _noise(config, noise), prepared.internal_event, log_scale, shape)
 
 
 def columns(config: Config, values: Mapping[str, float], noise: float = NOISE) -> Observation:
@@ -91,10 +108,7 @@ def columns(config: Config, values: Mapping[str, float], noise: float = NOISE) -
         x[names.index(name)], hide[names.index(name)] = value, False
     if not hide.any():
         raise BadInput("all columns are given, so that nothing is left to draw; leave at least one out")
-    dtype = np.dtype(prepared.dtype)
-    if dtype.kind in "iu" and not (x[~hide] == np.rint(x[~hide])).all():
-        dtype = np.dtype(np.float64)
-    return hidden(config, x.astype(dtype), hide, noise)
+    return hidden(config, x, hide, noise)
 
 
 def smaller(config: Config, picture: Any, factor: int, noise: float = NOISE) -> Observation:
@@ -176,11 +190,6 @@ def sizes(prepared: Preprocessing, factor: int = 1) -> tuple[Size, ...]:
     return found
 
 
-def shape_of(config: Config, seen: np.ndarray, factor: int = 1) -> Size | None:
-    """The bucket that a picture (h, w) or (h, w, c), `factor` times smaller, belongs to; None without buckets."""
-    return None if config.preprocessing.buckets is None else (seen.shape[0] * factor, seen.shape[1] * factor)
-
-
 def _listed(known: tuple[Size, ...]) -> str:
     return " or ".join(f"{high} x {wide}" for high, wide in known)
 
@@ -242,7 +251,9 @@ def _averaged(config: Config, operator: Operator, x: np.ndarray, noise: float, f
     """What `operator` makes of a picture is `x` (c, h, w), in the units of the data."""
     prepared, shape = config.preprocessing, (x.shape[1] * factor, x.shape[2] * factor)
     operator = operator if shape == prepared.internal_event[1:] else Within(operator, shape)
-    return Observation(operator, _code(prepared, x), _noise(config, noise), prepared.internal_event)
+    whole = None if prepared.buckets is None else shape
+    log_scale = x.size * math.log(prepared.scale[0])
+    return OfItem(operator, _code(prepared, x), _noise(config, noise), prepared.internal_event, log_scale, whole)
 
 
 def _code(prepared: Preprocessing, x: np.ndarray) -> Tensor:
@@ -263,7 +274,9 @@ def _code(prepared: Preprocessing, x: np.ndarray) -> Tensor:
 
 
 def _noise(config: Config, noise: float) -> float:
-    return real(noise, "noise") * config.spread
+    if 0 < real(noise, "noise") < LEAST:
+        raise BadInput(f"a noise of {noise:g} deviations is less than numbers of 32 bits tell; give {LEAST:g} or more")
+    return noise * config.spread
 
 
 def _harmless(prepared: Preprocessing, x: np.ndarray) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 At each level the seen coordinates are x_s ~ q(x_s | y), the others an ancestral step's; since the second did not know
 of the first, the way goes up again by `jump` steps of the forward process and down once more, `repeats` times in all
-(Lugmayr et al. 2022, arXiv 2201.09865, algorithm 1 and section 4.2). It takes y as exact.
+(Lugmayr et al. 2022, arXiv 2201.09865, algorithm 1 and section 4.2). It takes y as exact. A last step to no noise is
+made once: nothing is left to go up from.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from driftback.scores.denoiser import Denoiser
 
 @dataclass(frozen=True)
 class Repaint:
-    """`y` (m,) or (n, m) is what `mask` sees; `repeats` >= 1 descents of each stretch of `jump` >= 1 steps."""
+    """`y` (m,) or (n, m) is what `mask` sees; `repeats` >= 1 descents of each stretch of `jump` >= 1 steps, a tenth of
+    the way at most: a longer one would begin where nothing is known yet.
+    """
 
     denoiser: Denoiser
     mask: Mask
@@ -43,10 +46,12 @@ class Repaint:
         """Yield one frame per entry of `times` (steps + 1,), the first being `x` (n, *event) itself."""
         levels, rng, spent = levels_of(self.denoiser.process, times), as_rng(rng), 0
         yield Frame(levels[0].t, x)
-        for first in range(0, len(levels) - 1, self.jump):
-            stretch = levels[first : first + self.jump + 1]
-            for again in range(self.repeats):
-                key = rng.child("stretch", first, again)
+        noisy = [level for level in levels if level.sigma > 0]
+        jump = max(1, min(self.jump, len(levels) // 10))
+        stretches = [noisy[first : first + jump + 1] for first in range(0, len(noisy) - 1, jump)]
+        for number, stretch in enumerate([*stretches, levels[len(noisy) - 1 :]]):
+            for again in range(self.repeats if stretch[-1].sigma > 0 else 1):
+                key = rng.child("stretch", number, again)
                 if again:
                     x = _raised(x, stretch[-1], stretch[0], key.child("up"))
                 kept = []
@@ -54,9 +59,6 @@ class Repaint:
                     x = self._step(x, now, after, key.child("down", k))
                     spent += 1
                     kept.append(Frame(after.t, x, spent))
-                # The last stretch ends without noise: nothing is left to go up from.
-                if stretch[-1].sigma == 0:
-                    break
             yield from kept
 
     def _step(self, x: Tensor, now: Level, after: Level, rng: Rng) -> Tensor:

@@ -23,9 +23,13 @@ from driftback.randomness import Rng, as_rng
 from driftback.samplers.frame import Frame
 from driftback.samplers.levels import bridge, closed, levels_of
 from driftback.samplers.markov.resampling import systematic
-from driftback.samplers.markov.weights import checked, effective
+from driftback.samplers.markov.weights import effective
 from driftback.scores.twist import Guess, Twist
 from driftback.shapes import sum_event
+
+
+class Collapsed(BadInput):
+    """No particle has any weight."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,11 @@ class Twisted:
     @torch.no_grad()
     def __call__(self, x: Tensor, times: Tensor, *, rng: Rng | int | None = None) -> Iterator[Frame]:
         """Yield one frame per entry of `times` (steps + 1,), the first being `x` (n, *event) itself, and one more,
-        denoised, where the process has noise at t = 0. BadInput where no particle has any weight.
+        denoised, where the process has noise at t = 0. `Collapsed` where no particle has any weight.
         """
         levels, rng, n = closed(levels_of(self.twist.process, times)), as_rng(rng), len(x)
         families, guess = torch.arange(n, device=x.device), self._guess(x, levels[0].t)
-        weights, told = checked(guess.log_factor), guess.log_factor
+        weights, told = _checked(guess.log_factor, levels[0].t), guess.log_factor
         yield Frame(levels[0].t, x, 1, log_weights=weights, families=families)
         for k, (now, after) in enumerate(pairwise(levels)):
             if effective(weights) < self.threshold * n:
@@ -76,7 +80,7 @@ class Twisted:
                 # No noise is left: the last step is the chain's own, and the factor is known.
                 found = self.twist.log_factor(x).double()
                 gained = torch.zeros_like(found)
-            weights = checked(weights + gained + found - told)
+            weights = _checked(weights + gained + found - told, after.t)
             told = found
             yield Frame(after.t, x, k + 1 + bool(fresh), log_weights=weights, families=families)
 
@@ -87,6 +91,14 @@ class Twisted:
             torch.cat([part.shift for part in parts]),
             torch.cat([part.log_factor for part in parts]),
         )
+
+
+def _checked(weights: Tensor, t: float) -> Tensor:
+    """`weights` (n,), where a particle whose weight is no number has none: its numbers have overflowed."""
+    weights = torch.where(weights < math.inf, weights.double(), -math.inf)
+    if not bool((weights > -math.inf).any()):
+        raise Collapsed(f"all {len(weights)} particles have weight 0 at t = {t:.3g}, so that none can be drawn")
+    return weights
 
 
 def resampled(frame: Frame, n: int, *, rng: Rng | int | None = None) -> Tensor:

@@ -28,6 +28,8 @@ from driftback.shapes import as_time, per_item, sum_event
 
 EXPLICIT = 16
 """Up to so many numbers seen, s^2 I + A V A^T is written out and factorised; beyond, solved by conjugate gradients."""
+DIGITS = 1e-12
+"""The least eigenvalue beside the largest that a factorisation in float64 bears."""
 
 
 class Covariance(Protocol):
@@ -157,7 +159,9 @@ def _factor(matrix: Tensor, least: float) -> Tensor:
             )
         values, axes = torch.linalg.eigh(bad)
         mended = torch.zeros_like(matrix)
-        mended[failed > 0] = axes * values.clamp(min=least).unsqueeze(-2) @ axes.mT - bad
+        # What is less than rounding leaves of the largest would be lost again.
+        floor = (DIGITS * values.amax(-1, keepdim=True)).clamp(min=least)
+        mended[failed > 0] = axes * torch.maximum(values, floor).unsqueeze(-2) @ axes.mT - bad
         factor = torch.linalg.cholesky(matrix + mended)
     return factor
 

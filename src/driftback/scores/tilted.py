@@ -21,13 +21,18 @@ from driftback.scores.posterior import remaining
 from driftback.scores.twist import Guess, Twist, tweedie
 from driftback.shapes import as_time, per_item
 
+NOWHERE = -3.0
+"""What log h is guessed to be, in nats, where the density is 0 at D: a point there may still end in its support. With
+-7 the first particles that cross into it are all that is left, with -1 those of a support of 2 % were too few."""
+
 
 @dataclass(frozen=True, eq=False)
 class Tilted(Twist):
     """`denoiser` times exp(`scale` `log_density`), a function of points (n, *event) to (n,) nats up to a constant.
 
-    With `noisy` it is asked as log_density(x_t, t), at the noisy point and its time; without, as log_density(D).
-    BadInput where it returns another shape or cannot be differentiated.
+    With `noisy` it is asked as log_density(x_t, t), at the noisy point and its time; without, as log_density(D). Where
+    it is -inf at D, no slope leads anywhere, and it is guessed to be `NOWHERE`. BadInput where it is NaN, returns
+    another shape or cannot be differentiated.
     """
 
     denoiser: Denoiser
@@ -64,12 +69,18 @@ class Tilted(Twist):
                     f"the second density gives {tuple(log_h.shape)} for {len(x)} points"
                     f"{'' if log_h.requires_grad else ' without a derivative'}; let it give (n,) by torch's functions"
                 )
-            return log_h.detach().double(), torch.autograd.grad(log_h.sum(), leaf)[0]
+            slope = torch.autograd.grad(log_h.sum(), leaf)[0]
+        log_h = refuse_no_number(log_h.detach().double())
+        nowhere = log_h == -math.inf
+        slope = torch.where(per_item(nowhere, slope) > 0, 0.0, slope)
+        if not bool(torch.isfinite(slope).all()):
+            raise BadInput("the second density's derivative is not finite; let it be smooth where it is above 0")
+        return log_h.clamp(min=NOWHERE).where(nowhere, log_h), slope
 
     def log_factor(self, x0: Tensor) -> Tensor:
-        """log h(x_0), (n,); of a `noisy` one at t = 0."""
+        """log h(x_0), (n,); of a `noisy` one at t = 0. -inf where h is 0."""
         found = self.log_density(x0, 0.0) if self.noisy else self.log_density(x0)
-        return self.scale * found.double()
+        return refuse_no_number(self.scale * found.double())
 
     def of(self, rows: Tensor) -> Tilted:
         return replace(self, denoiser=self.denoiser.of(rows))
@@ -77,3 +88,14 @@ class Tilted(Twist):
     def given(self, label: int | Tensor) -> Tilted:
         """The same factor on the denoiser of a class."""
         return replace(self, denoiser=self.denoiser.given(label))
+
+
+def refuse_no_number(log_h: Tensor) -> Tensor:
+    """`log_h` (n,). BadInput where it is NaN or plus infinity."""
+    if not bool((log_h < math.inf).all()):
+        odd = log_h[~(log_h < math.inf)]
+        raise BadInput(
+            f"the second density's logarithm is {float(odd[0]):g} for {len(odd)} of {len(log_h)} items; let it be -inf "
+            "where the density is 0"
+        )
+    return log_h

@@ -36,6 +36,8 @@ class Call:
     name: str
     single: bool = False
     path: Path | None = None
+    no_gradient: str = "hand a gradient in, or take a method that needs none (metropolis, stretch, slice)"
+    """What else may be done where a gradient is wanted, and the function has none."""
     one_by_one: list[bool] = field(default_factory=list)
     """Holds something as soon as vmap has failed."""
 
@@ -94,8 +96,8 @@ class Call:
     def _told(self, error: Exception, x: Tensor) -> str:
         if NO_GRADIENT in str(error):
             return (
-                f"{self.name} has no gradient, as it leaves torch for numpy: use torch's operations, hand a gradient "
-                "in, or take a method that needs none (metropolis, stretch, slice)"
+                f"{self.name} has no gradient, as it leaves torch for numpy: use torch's operations"
+                f"{self.no_gradient and ', '}{self.no_gradient}"
             )
         line = " ".join(str(told(self._file(), error, f"in {self.name}", "draw again")).split())
         if len(line) > 400:
