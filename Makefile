@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt setuptools
 	@# Without build isolation the build uses the pinned setuptools too.
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[arviz,fast,features,table,track,dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[arviz,fast,features,table,track,video,dev]'
 	@touch $@
 
 demo: install ## learn handwritten digits, draw 100 new ones, judge them: runs/digits/report.html

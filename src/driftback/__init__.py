@@ -2,7 +2,7 @@
 
 It learns, once, the way from a simple distribution to the one your data came from, and then draws as many new points as
 you want. `fit` learns, `Model.sample` draws, `evaluate` judges, and `load` brings a
-saved model back. `draw` draws from a density that is known up to a constant.
+saved model back. `draw` draws from a density that is known up to a constant. `film` shows what any sampler does.
 """
 
 from importlib import import_module
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from driftback.errors import BadInput, DamagedModel, DriftbackError, NotFinite, TrainingStopped
 
 if TYPE_CHECKING:
+    from driftback.pictures.filmed import film
     from driftback.recipes.density.draw import draw
     from driftback.recipes.density.draws import Draws
     from driftback.recipes.evaluate import evaluate
@@ -27,6 +28,7 @@ __all__ = [
     "TrainingStopped",
     "draw",
     "evaluate",
+    "film",
     "fit",
     "load",
 ]
@@ -35,6 +37,7 @@ _HOMES = {
     "Draws": "driftback.recipes.density.draws",
     "draw": "driftback.recipes.density.draw",
     "evaluate": "driftback.recipes.evaluate",
+    "film": "driftback.pictures.filmed",
     "fit": "driftback.recipes.fit",
     "Model": "driftback.recipes.model",
     "load": "driftback.recipes.model",

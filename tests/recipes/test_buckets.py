@@ -148,6 +148,11 @@ def test_the_network_heeds_its_bucket_when_it_draws(model: Model) -> None:
         [frame.x for frame in model.frames(1, steps=2, shape=shape, label="broad")][-1] for shape in SHAPES[:2]
     )
     assert not torch.equal(first, second)
+    way = model.frames(2, steps=2, shape=[SHAPES[0], SHAPES[1], SHAPES[2]], label="broad", first=1)
+    assert way.bucket is not None
+    assert [model.config.preprocessing.buckets.shapes[k] for k in way.bucket] == [*SHAPES[1:]]
+    *_, last = way
+    assert (way.pictures(last)[1][outside(SHAPES[2])] == 255).all()
     # So are a fitted solver's, a guided one, and one that is pushed away from the early snapshot.
     for asked in (Asked(evaluations=4), Asked(steps=2, guidance=1.0), Asked(steps=2, autoguidance=0.5)):
         one, two = (model.draw(1, asked, wanted=Wanted("broad", shape=shape)).x for shape in SHAPES[::2])

@@ -17,6 +17,8 @@ from driftback.arguments import told
 from driftback.data.loading import load as load_data
 from driftback.evaluation.metric import UNKNOWN
 from driftback.networks.presets import NetworkSpec
+from driftback.pictures.filmed import scenes
+from driftback.pictures.scene import Points, Tiles
 from driftback.recipes import scoring as recipe
 from driftback.recipes.evaluate import evaluate, original, real_items
 from driftback.recipes.methods import METHODS
@@ -69,6 +71,14 @@ class TestSample:
         assert np.allclose(shown, model.sample(4, seed=2, steps=3), atol=1e-4)
         one = list(model.frames(1, seed=2, steps=3, first=3))
         assert torch.allclose(one[-1].x, frames[-1].x[3:], atol=1e-4)
+        # What a film asks of them: the same items in the units of the data, and the words that are theirs.
+        way = model.frames(1, seed=2, steps=3, first=3)
+        assert np.array_equal(way.items(frames[-1])[3], shown[3])
+        words = model.given(4, seed=2).words or ()
+        assert way.words == words[3:]
+        assert len(way.words) == (kind == "digits")
+        *_, scene = scenes(way)
+        assert (scene.moment, type(scene.panels[0].layers[0])) == ("t = 0", Tiles if kind == "digits" else Points)
 
     def test_nonsense_is_refused_in_one_line(self, kind: str, request: pytest.FixtureRequest) -> None:
         model: Model = request.getfixturevalue(kind)

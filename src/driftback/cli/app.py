@@ -15,7 +15,7 @@ from typing import Any
 import typer
 import typer.core
 
-from driftback.cli import check, compare, demo, draw, evaluate, fit, info, likelihood, sample, verify
+from driftback.cli import check, compare, demo, draw, evaluate, fit, info, likelihood, sample, show, verify
 from driftback.errors import DriftbackError, out_of_memory
 
 # typer carries a click of its own, and gives out only the leaves of its tree of errors.
@@ -80,7 +80,7 @@ def _plainly(message: str) -> str:
     )
 
 
-COMMANDS = (check, fit, sample, evaluate, likelihood, draw, compare, verify, info, demo)
+COMMANDS = (check, fit, sample, evaluate, likelihood, draw, compare, verify, show, info, demo)
 for module in COMMANDS:
     name = module.__name__.rpartition(".")[2]
     # Help joins the lines of a paragraph: each example is one of its own.

@@ -95,6 +95,10 @@ class Given:
     bucket: np.ndarray | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
 
+    def beyond(self, first: int) -> tuple[tuple[str, ...], np.ndarray | None]:
+        """The words and the buckets of the items from number `first` on; () and None where there are none."""
+        return (self.words or ())[first:], None if self.bucket is None else self.bucket[first:]
+
 
 def learn(dataset: Dataset, text_encoder: str | None = None) -> Captions | Numbers | None:
     """What the training items of `dataset` say beside them: captions, else numbers; None for neither.

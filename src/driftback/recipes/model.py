@@ -7,7 +7,7 @@ A model is a denoiser with the data's preprocessing around it, kept as a folder:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from driftback.data.dataset import Dataset
 from driftback.errors import BadInput
 from driftback.evaluation.likelihood import LogLikelihood
 from driftback.files import write_tensors
+from driftback.pictures.way import Way
 from driftback.randomness import Rng, as_rng
 from driftback.recipes import buckets, conditions
 from driftback.recipes import config as configs
@@ -37,7 +38,7 @@ from driftback.recipes.scoring import scored
 from driftback.recipes.shown import shown
 from driftback.recipes.stored import WEIGHTS, stored
 from driftback.recipes.way_back import Asked, Drawn, Make, Ways
-from driftback.samplers.frame import Frame, last
+from driftback.samplers.frame import last
 from driftback.scores.learned import LearnedDenoiser
 
 
@@ -94,8 +95,7 @@ class Model:
 
         With no `label` the classes are drawn with the frequencies of the training data.
         """
-        given = conditions.given(self.config, n, Wanted(label), seed)
-        return given.rows if self.config.class_counts else None
+        return self.given(n, Wanted(label), seed=seed).rows if self.config.class_counts else None
 
     def shapes(
         self, n: int, *, label: Label = None, prompt: Prompt = None, value: Value = None, seed: int = 0
@@ -135,15 +135,16 @@ class Model:
         autoguidance: float | None = None,
         churn: float | None = None,
         first: int = 0,
-    ) -> Iterator[Frame]:
-        """The way back of `n` items from pure noise, as frames of encoded points; for the rest see `sample`.
+    ) -> Way:
+        """The way back of `n` items from pure noise, as frames of encoded points for `driftback.film`; see `sample`.
 
         `first` is the number of the first item: frames(2, first=5) shows items 5 and 6 of the seed.
         """
         asked = Asked(steps, sampler, tolerance, evaluations, churn, guidance, grid, autoguidance, guidance_interval)
         given = conditions.warned(self.given(first + n, Wanted(label, prompt, value, shape), seed=seed))
         rows, done = conditions.told_of(self.config, given, np.arange(first, first + n), self.device)
-        return self.ways.back(n, rows, asked, Rng(seed).child("sample").item(first), done)
+        back = self.ways.back(n, rows, asked, Rng(seed).child("sample").item(first), done)
+        return Way(back, self.config.preprocessing, self.denoiser.process, *given.beyond(first))
 
     def sample(
         self,
@@ -295,6 +296,5 @@ def load(folder: str | Path, *, device: str | None = None, checkpoint: str = "la
     folder = Path(folder).expanduser()
     config = configs.read(folder)
     denoiser, step, mark = stored(config, folder, checkpoint, length)
-    denoiser.network.eval().requires_grad_(False)
-    denoiser.network.to(device_named(device))
+    denoiser.network.eval().requires_grad_(False).to(device_named(device))
     return Model(config, denoiser, step, folder, mark)

@@ -1,0 +1,204 @@
+"""What a film in the plane is about: a target by name or a person's points, with its exact law at every time.
+
+A mixture with noise on it is a mixture again, exactly. Any other target is what is recorded of it: a shape with a
+density is its masses on a fine grid of cells, a cloud of points itself. With noise, p_t(y) = sum_i w_i N(y; alpha x_i,
+sigma^2 I), which is a histogram of the alpha x_i blurred by sigma; nothing is smoothed that noise does not smooth. The
+score of a mixture is exact, and else that of the recorded points (`driftback.scores.recorded`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from driftback.arguments import near
+from driftback.data.builtin import plain
+from driftback.data.extent import refuse_not_finite
+from driftback.data.loading import load
+from driftback.distributions.cloud import Cloud
+from driftback.distributions.energies import TARGETS
+from driftback.distributions.mixture import Mixture
+from driftback.distributions.protocols import Density as Known
+from driftback.distributions.protocols import Source
+from driftback.distributions.shapes2d import SHAPES
+from driftback.errors import BadInput
+from driftback.pictures.filmed import chosen
+from driftback.pictures.scene import Density, Limits, around, centres, squared
+from driftback.processes.diffusion import Diffusion
+from driftback.randomness import Rng
+from driftback.scores.denoiser import Denoiser
+from driftback.scores.exact import ExactDenoiser
+from driftback.scores.recorded import RecordedDenoiser
+
+CELLS = 96
+"""A density is worked out on so many cells each way, and one that is recorded on twice as many."""
+RECORDED = 4000
+"""Points of a shape, or at most of a file, whose exact score stands for one that is not known."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """`source` draws points (n, 2) in their own units; inside, z = (x - offset) / scale, (2,) each.
+
+    `known` is the density of x where there is one. `names` are those of the two numbers.
+    """
+
+    name: str
+    """As it is written in a caption."""
+    source: Source
+    offset: np.ndarray
+    scale: np.ndarray
+    known: Known | None = None
+    names: tuple[str, str] = ("", "")
+
+    def sample(self, n: int, *, rng: Rng) -> Tensor:
+        """Draw `n` points z (n, 2), float64."""
+        return self.inside(self.source.sample(n, rng=rng).double())
+
+    def inside(self, x: Tensor) -> Tensor:
+        """z of x."""
+        return (x - torch.from_numpy(self.offset)) / torch.from_numpy(self.scale)
+
+    def outside(self, z: Tensor | np.ndarray) -> np.ndarray:
+        """x of z, (..., 2)."""
+        return np.asarray(z) * self.scale + self.offset
+
+    @cached_property
+    def law(self) -> Mixture | None:
+        """The law of z where it is a mixture."""
+        if not isinstance(self.source, Mixture):
+            return None
+        scale = torch.from_numpy(self.scale)
+        return Mixture(
+            self.source.weights, self.inside(self.source.means), self.source.covariances / torch.outer(scale, scale)
+        )
+
+    @cached_property
+    def limits(self) -> Limits:
+        """A square in the units of x that holds nearly all of x, and of its noise at t = 1 when z is standardised."""
+        noise = self.outside(2.6 * np.array([[-1.0, -1.0], [1.0, 1.0]]))
+        left, right, bottom, top = around(self.cloud, room=0.12)
+        low, high = np.minimum((left, bottom), noise[0]), np.maximum((right, top), noise[1])
+        limits = float(low[0]), float(high[0]), float(low[1]), float(high[1])
+        return squared(limits) if self.equal else limits
+
+    @property
+    def equal(self) -> bool:
+        """Whether both numbers have one unit."""
+        return bool(self.scale[0] == self.scale[1])
+
+    @cached_property
+    def cloud(self) -> np.ndarray:
+        """The recorded points x (m, 2): as many as `RECORDED` of a cloud, each once, or draws."""
+        rng = Rng(0).child("recorded")
+        if isinstance(self.source, Cloud):
+            points = self.source.points.numpy()
+            some = np.sort(rng.generator().permutation(len(points))[:RECORDED])
+            return points[some]
+        return self.source.sample(RECORDED, rng=rng).double().numpy()
+
+    def denoiser(self, process: Diffusion) -> Denoiser:
+        """The exact denoiser of z under `process`: of the mixture, or of the recorded points."""
+        if self.law is not None:
+            return ExactDenoiser(process, self.law)
+        return RecordedDenoiser(process, self.inside(torch.from_numpy(self.cloud)))
+
+    def density(self, alpha: float = 1.0, sigma: float = 0.0, *, limits: Limits | None = None) -> Density:
+        """The density of alpha z + sigma eps in the units of x, on the cells of `limits` (default: its own).
+
+        Exact for a mixture; else to the size of a cell. Points without noise and without a density are a histogram.
+        """
+        extent = self.limits if limits is None else limits
+        places = centres(extent, CELLS)
+        volume = float(np.prod(self.scale))
+        if self.law is not None:
+            log_p = self.law.noised(alpha, sigma).log_prob(self.inside(torch.from_numpy(places)))
+            return Density(log_p.exp().numpy().reshape(CELLS, CELLS) / volume, extent)
+        if self.known is not None and alpha == 1 and sigma == 0:
+            return Density(np.exp(self.known.log_prob(torch.from_numpy(places)).numpy()).reshape(CELLS, CELLS), extent)
+        return Density(self._blurred(alpha, sigma, extent), extent)
+
+    def _blurred(self, alpha: float, sigma: float, extent: Limits) -> np.ndarray:
+        x, masses = self._masses
+        moved = self.outside(alpha * self.inside(torch.from_numpy(x)))
+        cells = CELLS if sigma > 0 or self.known is not None else CELLS // 3
+        left, right, bottom, top = extent
+        sides = [[bottom, top], [left, right]]
+        counts = np.histogram2d(moved[:, 1], moved[:, 0], bins=cells, range=sides, weights=masses)[0]
+        cell = (top - bottom) / cells, (right - left) / cells
+        widths = (sigma * self.scale[1] / cell[0], sigma * self.scale[0] / cell[1])
+        return gaussian_filter(counts, widths, mode="constant", truncate=5.0) / (cell[0] * cell[1])
+
+    @cached_property
+    def _masses(self) -> tuple[np.ndarray, np.ndarray]:
+        """Places x (m, 2) and their masses (m,): the cells of a density, or the points of the cloud."""
+        if self.known is None:
+            x = self.source.points.numpy() if isinstance(self.source, Cloud) else self.cloud
+            return x, np.full(len(x), 1 / len(x))
+        extent = squared(around(self.cloud, share=0.0, room=0.1))
+        places = centres(extent, 2 * CELLS)
+        values = np.exp(self.known.log_prob(torch.from_numpy(places)).numpy())
+        return places[values > 0], values[values > 0] / values.sum()
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """The targets in the plane that can be drawn from, by name."""
+    return (*SHAPES, *(name for name, make in TARGETS.items() if name not in SHAPES and _plane(make().target)))
+
+
+def _plane(target: object) -> bool:
+    return isinstance(target, Source) and tuple(target.event_shape) == (2,)
+
+
+def subject(target: str, columns: Sequence[str] | None = None) -> Subject:
+    """The subject called `target`: a name of `names()`, or a file of points with two columns, or of which two are
+    chosen. BadInput for what has not two numbers.
+    """
+    name = plain(target)
+    if name in SHAPES or name in TARGETS:
+        if columns is not None:
+            raise BadInput(f"{name} is a shape and has no columns to choose; leave --columns out")
+        return _named(name)
+    if not Path(target).suffix and not Path(target).expanduser().exists():
+        raise BadInput(f"there is no target {target}{near(name, names())}, or a file of points")
+    return _recorded(target, columns)
+
+
+def _named(name: str) -> Subject:
+    source = SHAPES[name]() if name in SHAPES else TARGETS[name]().target
+    if not isinstance(source, Source) or not _plane(source):
+        held = " x ".join(map(str, source.event_shape))
+        raise BadInput(f"{name} is no cloud in the plane that can be drawn from ({held} numbers){near(name, names())}")
+    x = source.sample(RECORDED, rng=Rng(0).child("recorded")).double()
+    spread = float(x.std(0, correction=0).square().mean().sqrt())
+    known = source if isinstance(source, Known) else None
+    return Subject(name.replace("-", " "), source, x.mean(0).numpy(), np.full(2, spread), known)
+
+
+def _recorded(path: str, columns: Sequence[str] | None) -> Subject:
+    by_name = columns is not None and not all(one.isdecimal() for one in columns)
+    data = load(path, columns=tuple(columns or ())) if by_name else load(path)
+    if data.kind != "points":
+        raise BadInput(f"{path} holds {data.kind}, and this film wants points in the plane; give a table of numbers")
+    refuse_not_finite(data.x)
+    known = data.columns or tuple(f"column {j}" for j in range(data.event_shape[0]))
+    if len(known) < 2:
+        raise BadInput(f"{path} has one column, and this film wants points in the plane; give a table with two")
+    if len(known) > 2 and (columns is None or len(columns) != 2):
+        raise BadInput(f"{path} has {len(known)} columns, and a film wants two: choose them, as --columns 0,1")
+    picked = chosen(None if by_name else columns, known)
+    x = np.asarray(data.x[:])[:, picked].astype(np.float64)
+    scale = x.std(0)
+    if len(picked) != 2 or not (scale > 0).all():
+        raise BadInput(f"{path} lies on a line or in a point, and a film wants a cloud in the plane; choose --columns")
+    return Subject(
+        Path(path).stem, Cloud(torch.from_numpy(x)), x.mean(0), scale, names=(known[picked[0]], known[picked[1]])
+    )
