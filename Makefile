@@ -46,7 +46,7 @@ lint: install ## style, types, and which room may know which
 	@$(BIN)/lint-imports --no-cache --no-logo
 
 docs: $(DOCS)/.installed ## the documentation as a site in site/, to be read without a network
-	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
 	@echo "open site/index.html"
 
 # The pages are made from the code without running it, so the tools need no torch: typer, for the help of the commands.

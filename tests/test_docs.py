@@ -7,6 +7,7 @@ or `console` block must name a command, options and arguments that exist; a `mak
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 
@@ -44,9 +45,12 @@ def commands(page: Path) -> Iterator[list[str]]:
                 )
 
 
+built = cache(typer.main.get_command)
+
+
 def complaint(words: list[str], app: typer.Typer) -> str:
     """What `app` would say to `words` before it converts any value; empty if it would take them."""
-    command = typer.main.get_command(app)
+    command = built(app)
     try:
         options, rest, _ = command.make_parser(command.context_class(command)).parse_args(words)
         while rest and hasattr(command, "commands"):

@@ -27,13 +27,13 @@ def making(name):
         sys.path.pop(0)
 
 
-reference, links = making("reference"), making("links")
+reference, links, formulas = making("reference"), making("links"), making("formulas")
 PACKAGE = reference.Package()
 
 
 @pytest.fixture(scope="module")
 def pages():
-    return reference.pages()
+    return reference.pages(PACKAGE)
 
 
 def test_every_name_of_the_front_door_has_an_entry(pages) -> None:
@@ -144,6 +144,13 @@ def test_what_would_be_fetched_is_seen(text) -> None:
 def test_what_is_only_linked_or_lies_beside_is_not() -> None:
     beside = '<a href="https://x.org">x</a><img src="a.png"><link rel="stylesheet" href="a.css"><math xmlns="http://w">'
     assert not list(links.fetched(beside))
+
+
+def test_what_stands_between_dollars_is_a_formula_but_not_in_code() -> None:
+    page = "Of $x_t$ and $a + b$, `$HOME`, 5 $ and 6 $.\n\n```sh\n$ make $it$\n```\n\n```math\np\n= q\n```\n"
+    drawn = formulas.with_formulas(page, lambda source, display: f"<{display} {source}>")
+    expected = page.replace("$x_t$", "<inline x_t>").replace("$a + b$", "<inline a + b>")
+    assert drawn == expected.replace("```math\np\n= q\n```", '<div class="formula"><block p\n= q></div>')
 
 
 def in_navigation() -> list[str]:

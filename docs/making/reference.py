@@ -254,7 +254,8 @@ class Package:
         found = {self.top.name: "python.md"}
         for page, of_page in self.rooms.items():
             for module in of_page:
-                found[module.name] = f"{page}.md#{module.name}"
+                room = f"{self.top.name}.{page}"
+                found[module.name] = f"{page}.md" if module.name == room else f"{page}.md#{module.name}"
                 found |= {f"{module.name}.{name}": f"{page}.md#{module.name}.{name}" for name in module.public}
         return found
 
@@ -347,9 +348,9 @@ def _records(command: Any) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     yield from found.items()
 
 
-def pages() -> dict[str, str]:
+def pages(package: Package | None = None) -> dict[str, str]:
     """Every page of the reference, by its file name, in the order of the house."""
-    package = Package()
+    package = package or Package()
     rooms = {f"{name}.md": package.page(name, name) for name in ROOMS}
     ground = package.page("ground", "Below the rooms", "Modules that every room may use.")
     return {"python.md": package.front_door(), "commands.md": commands(), **rooms, "ground.md": ground}
