@@ -228,6 +228,28 @@ def test_squares_are_expanded_only_where_the_digits_suffice(scale: float, monkey
         monkeypatch.undo()
 
 
+def test_where_digits_are_lost_the_nearest_are_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Near-duplicates far from the origin, told apart by differences of few pairs, and not of all."""
+    rng = np.random.default_rng(0)
+    points = torch.from_numpy(1e2 + rng.normal(size=(40, 1, 30)) + 1e-4 * rng.normal(size=(40, 3, 30))).flatten(0, 1)
+    y, precision = points[::7] + 2e-5 * torch.from_numpy(rng.normal(size=(18, 30))), torch.full((18,), 1e8).double()
+    exact, every = dense(y, points, precision), torch.cdist(y, points, compute_mode="donot_use_mm_for_euclid_dist") ** 2
+    shift = 1e5  # where no digit is left
+    assert torch.allclose(Recall(points + shift).mean(y + shift, precision) - shift, exact, rtol=0, atol=1e-6)
+    monkeypatch.setattr(torch, "cdist", None)
+    with monkeypatch.context() as patch:
+        patch.setattr(recall, "ENTRIES", 90)
+        far, close = recall.squares(y, points, precision[:, None] / 2), every < 1e-6
+    assert torch.allclose(far[close], every[close], rtol=1e-9, atol=0)
+    assert not torch.allclose(far, every, rtol=1e-12, atol=0), "and no others"
+    assert torch.allclose(Recall(points).mean(y, precision), exact, rtol=0, atol=1e-9)
+    y.requires_grad_(True)
+    v = torch.from_numpy(rng.normal(size=y.shape))
+    (slope,) = torch.autograd.grad(Recall(points).mean(y, precision), y, v)
+    (slowly,) = torch.autograd.grad(dense(y, points, precision), y, v)
+    assert torch.allclose(slope, slowly, rtol=1e-6, atol=1e-6)
+
+
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(BadInput, match="at least one point"):
         Recall(torch.zeros(0, 2))

@@ -60,7 +60,7 @@ class Patches:
         top = torch.full((places, n, 1), -torch.inf, dtype=torch.float64, device=y.device)
         total, mean = torch.zeros_like(top), torch.zeros(places, n, channels, dtype=torch.float64, device=y.device)
         for x in self._moved(many, y):
-            exponent = -half * squares(own, _cut(x, size).permute(2, 0, 1).contiguous(), float(half.max()))
+            exponent = -half * squares(own, _cut(x, size).permute(2, 0, 1).contiguous(), half)
             new_top = torch.maximum(top, exponent.amax(2, keepdim=True))
             weights, shrink = (exponent - new_top).exp_(), (top - new_top).exp()
             middle = x.flatten(2).permute(2, 0, 1).double()

@@ -25,6 +25,9 @@ MANY = 2_000
 """From so many points on a tree pays."""
 DIGITS = 1e-9
 """What rounding may change in an exponent where squares are expanded, which is faster than taking differences."""
+COUNTS, PART = 50.0, 32
+"""An exponent so far below the largest adds nothing; where no more than 1 / 32 of all add something, these alone are
+taken from differences."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +122,7 @@ def _summed(y: Tensor, precision: Tensor, points: Tensor) -> tuple[Tensor, Tenso
     wide, half = y.double(), precision[:, None] / 2
     for chunk in points.split(_width(points)):
         chunk = chunk.double()
-        exponent = -half * squares(wide, chunk, float(half.max()))
+        exponent = -half * squares(wide, chunk, half)
         new_top = torch.maximum(top, exponent.amax(1, keepdim=True))
         weights, shrink = (exponent - new_top).exp_(), (top - new_top).exp()
         total = total * shrink + weights.sum(1, keepdim=True)
@@ -136,7 +139,7 @@ def _pulled(v: Tensor, y: Tensor, precision: Tensor, points: Tensor, *sums: Tens
         moved, across, straight = torch.zeros_like(some), torch.zeros_like(middle), torch.zeros_like(middle)
         for chunk in points.split(_width(points)):
             chunk = chunk.double()
-            far = squares(wide, chunk, float(half.max()))
+            far = squares(wide, chunk, half)
             weighted = (-half * far - top).exp_().div_(total) * (some @ chunk.T - middle)
             moved, across = moved + weighted @ chunk, across + weighted.sum(-1, keepdim=True)
             straight = straight - (weighted * far).sum(-1, keepdim=True) / 2
@@ -146,13 +149,23 @@ def _pulled(v: Tensor, y: Tensor, precision: Tensor, points: Tensor, *sums: Tens
     return torch.cat(of_y, -2).to(y.dtype), torch.cat(of_precision, -1).to(precision.dtype)
 
 
-def squares(y: Tensor, points: Tensor, sharpest: float) -> Tensor:
-    """|y - x|^2 for `y` (..., n, d) and `points` (..., m, d), (..., n, m): by the expanded square where its digits
-    suffice at a precision of 2 `sharpest`, by differences where the noise is tiny. Both float64.
+def squares(y: Tensor, points: Tensor, half: Tensor) -> Tensor:
+    """|y - x|^2 for `y` (..., n, d) and `points` (..., m, d), (..., n, m), all float64, to be multiplied by -`half`, of
+    shape (..., n, 1): by the expanded square where its digits suffice for that, by differences where the noise is tiny.
     """
     of_y, of_points = (y**2).sum(-1, keepdim=True), (points**2).sum(-1)[..., None, :]
     largest = float(of_y.detach().max() + of_points.detach().max())
-    if 4 * torch.finfo(torch.float64).eps * largest * sharpest < DIGITS:
+    lost = 4 * torch.finfo(torch.float64).eps * largest * float(half.max())
+    if lost < 1:
         product = torch.addmm if y.ndim == 2 else torch.baddbmm
-        return product(of_y + of_points, y, points.mT, alpha=-2).clamp_(min=0)
+        far = product(of_y + of_points, y, points.mT, alpha=-2).clamp_(min=0)
+        if lost < DIGITS:
+            return far
+        near = half * (far.detach() - far.detach().amin(-1, keepdim=True)) < COUNTS
+        if int(near.sum()) * PART <= near.numel():
+            some = near.nonzero().split(max(1, ENTRIES // y.shape[-1]))
+            exact = [
+                (y[*at[:-1]] - points[*at[:-2], at[-1]]).square().sum(-1) for at in (one.unbind(1) for one in some)
+            ]
+            return far.masked_scatter(near, torch.cat(exact))
     return torch.cdist(y, points, compute_mode="donot_use_mm_for_euclid_dist") ** 2

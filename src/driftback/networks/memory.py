@@ -22,7 +22,7 @@ from driftback.distributions.smoothing import smoothed
 from driftback.randomness import Rng
 
 Kind = Literal["recorded", "smoothed", "patches"]
-TOLERANCE = 1e-3
+TOLERANCE = 2e-4
 """What the tree of a cloud in few dimensions may be off, in deviations of the noise."""
 WIDTHS = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
 """How far the cloud may be smoothed, in distances of a new item to the nearest: what reaches the next item is the noise
