@@ -4,10 +4,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+DOCS := .venv-docs
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test slow faults lint benchmark clean
+.PHONY: help install demo test slow faults lint docs benchmark clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s%s\n", $$1, $$2 }'
@@ -44,9 +45,20 @@ lint: install ## style, types, and which room may know which
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache --no-logo
 
+docs: $(DOCS)/.installed ## the documentation as a site in site/, to be read without a network
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+	@echo "open site/index.html"
+
+# The pages are made from the code without running it, so the tools need no torch: typer, for the help of the commands.
+$(DOCS)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -m venv $(DOCS)
+	@$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' \
+		| $(DOCS)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -r /dev/stdin typer rich
+	@touch $@
+
 benchmark: install ## each script measures driftback and its rivals in one run
 	@set -e; for script in $(sort $(filter-out %/page.py,$(wildcard benchmarks/*.py))) benchmarks/page.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 clean: ## remove .venv and what the tools left; models in runs/ stay
-	@rm -rf .venv .venv-rivals build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
+	@rm -rf .venv .venv-docs .venv-rivals site build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
 	@find $(wildcard src tests benchmarks) -name __pycache__ -type d -prune -exec rm -rf {} +

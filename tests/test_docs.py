@@ -4,9 +4,11 @@ The Python blocks of a page share one namespace, in order, in an empty working d
 or `console` block must name a command, options and arguments that exist; a `make` line a target; a link a file.
 """
 
+import gzip
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 
@@ -44,9 +46,12 @@ def commands(page: Path) -> Iterator[list[str]]:
                 )
 
 
+built = cache(typer.main.get_command)
+
+
 def complaint(words: list[str], app: typer.Typer) -> str:
     """What `app` would say to `words` before it converts any value; empty if it would take them."""
-    command = typer.main.get_command(app)
+    command = built(app)
     try:
         options, rest, _ = command.make_parser(command.context_class(command)).parse_args(words)
         while rest and hasattr(command, "commands"):
@@ -203,3 +208,46 @@ def test_a_block_that_escapes_is_seen(tmp_path) -> None:
 def test_a_broken_link_is_seen(tmp_path) -> None:
     page = write(tmp_path, '[a](page.md#x) [b](https://x.org/y) ![c](no.png)\n<img src="gone.png">\n')
     assert broken_links(page) == ["no.png", "gone.png"]
+
+
+def data_of_every_kind(folder: Path) -> None:
+    """The sources that docs/howto/report.md names, small, in `folder`."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    np.savez(folder / "points.npz", x=rng.normal(size=(200, 3)))
+    rows = np.column_stack([rng.integers(1, 7, 200), rng.uniform(40, 160, 200).round(1), rng.integers(9, 400, 200)])
+    np.savetxt(folder / "houses.csv", rows, "%g", ",", header="rooms,area,price", comments="")
+    pictures = rng.integers(0, 256, (60, 28, 28)).astype(np.uint8)
+    for place in ("photos/cat", "photos/dog", "emoji"):
+        (folder / place).mkdir(parents=True)
+        for i, picture in enumerate(pictures):
+            Image.fromarray(picture).resize((40, 36)).save(folder / place / f"{i:02}.png")
+    words = [f"a {colour} {what}" for colour in ("red", "blue", "green") for what in ("heart", "bird", "moon", "tree")]
+    lines = [f'{i:02}.png,"{words[i % len(words)]} {i}"' for i in range(len(pictures))]
+    (folder / "emoji" / "metadata.csv").write_text("file_name,text\n" + "\n".join(lines), "utf-8")
+    head = b"\0\0\x08\x03" + np.array(pictures.shape, ">u4").tobytes()
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + pictures.tobytes()))
+    labels = b"\0\0\x08\x01" + np.array([len(pictures)], ">u4").tobytes() + (np.arange(60) % 10).astype("u1").tobytes()
+    (folder / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_recipes_of_every_kind_of_data_end_in_a_report(tmp_path, monkeypatch) -> None:
+    """Their very commands, but for budgets: two steps where minutes stand, and few samples to judge."""
+    from driftback.cli.app import main
+
+    monkeypatch.chdir(tmp_path)
+    data_of_every_kind(tmp_path)
+    less = {"fit": ["--steps", "2"], "sample": ["--steps", "2"], "evaluate": ["-n", "30"]}
+    recipes = [words for words in commands(ROOT / "docs" / "howto" / "report.md") if words[0] == "driftback"]
+    for words in [words[1:] for words in recipes if not {"SOURCE", "runs/mine"} & set(words)]:
+        if "--minutes" in words:
+            del words[words.index("--minutes") : words.index("--minutes") + 2]
+        with pytest.raises(SystemExit) as left:
+            main([*words, *less.get(words[0], [])])
+        assert left.value.code == 0, shlex.join(words)
+    reports = {path.parent.name for path in tmp_path.glob("runs/*/report.html")}
+    assert reports == {"points", "houses", "photos", "emoji", "mnist"}

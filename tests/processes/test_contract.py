@@ -13,7 +13,9 @@ from driftback.scores.exact import ExactDenoiser
 from driftback.shapes import per_item
 
 ALL = {**SCHEDULES, "ddpm": lambda: DiscreteChain(linear_betas())}
-PROCESSES = {name: lambda make=make: Diffusion(make(), (2,)) for name, make in ALL.items()}
+PROCESSES = {
+    **{name: lambda make=make: Diffusion(make(), (2,)) for name, make in ALL.items()},
+}
 TARGET = Mixture(torch.tensor([0.3, 0.7]), torch.tensor([[-1.5, 0.5], [1.0, -0.3]]), 0.2 * torch.eye(2).repeat(2, 1, 1))
 
 
