@@ -60,7 +60,7 @@ class Recall:
         """The same, and a bound on its distance from the exact one in units of r, (n,) float64: 0 but for rounding
         where every point is looked at.
         """
-        plain = y.device.type == "cpu" and not y.requires_grad and bool((precision > 0).all())
+        plain = y.device.type == "cpu" and not y.requires_grad and bool((precision > 0).all() & y.isfinite().all())
         if self._tree is None or not plain:
             return _everywhere(y, self.points.to(y.device), precision), torch.zeros_like(precision)
         sharp = precision.detach().numpy()
