@@ -233,6 +233,41 @@ def test_what_remembers_has_no_density() -> None:
         model.score_samples(model.sample(3))
 
 
+def test_patches_are_compared_pixels_away_too(tmp_path: Path) -> None:
+    """Pictures of one stripe each, of one of four rows: moved, it may lie in the others."""
+    data = np.zeros((60, 8, 8), np.uint8)
+    data[np.arange(60), 1 + np.arange(60) % 4] = 255
+    out, drawn = tmp_path / "run", {}
+    for shift in (0, 2):
+        model = db.fit(data, method="patches", shift=shift, out=out, force=True, seed=0)
+        known = db.load(out).denoiser.network.closed_form
+        assert isinstance(known, Memory)
+        assert known.spec.shift == model.config.closed_form.shift == shift
+        known.sizes.fill_(15)
+        y = torch.zeros(1, 1, 8, 8)
+        y[:, :, 6] = 1.0
+        drawn[shift] = known.mean(y, torch.full((1,), 0.3), None)[0, 0, 6]
+    assert float(drawn[0].max()) < float(drawn[2].min()) - 0.5
+    (out / "weights.safetensors").unlink()  # as a kill leaves it
+    with pytest.raises(BadInput, match="planned with shift 2, not 0"):
+        db.fit(data, method="patches", shift=0, out=out, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"method": "recorded", "shift": 1}, "compares no patches; leave --shift out"),
+        ({"method": "edm", "shift": 0}, "compares no patches"),
+        ({"method": "patches", "shift": -1}, "shift must be at least 0"),
+        ({"method": "patches", "shift": 8}, "8 x 8 pixels cannot be moved by 8"),
+        ({"method": "patches", "shift": 1.5}, "whole number"),
+    ],
+)
+def test_what_cannot_be_moved_is_refused(options: dict, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        db.fit(stripes(60), **options)
+
+
 def test_points_have_no_patches() -> None:
     with pytest.raises(BadInput, match="for pictures"):
         db.fit("two-moons", n=100, method="patches")

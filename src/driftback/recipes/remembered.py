@@ -6,8 +6,10 @@ by noise level on held-out items, and a verdict on memorising.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from driftback.arguments import whole
 from driftback.errors import BadInput
 from driftback.networks.ladder import Asked, Ladder
 from driftback.networks.memory import Memory
@@ -37,6 +39,20 @@ def verdict(items: int, memory: Memory) -> Verdict:
     if (off := memory.off()) > 0:
         said += f"; its tree is off by at most {1.05 * off:.2g} of the noise, as bounded at noised items"  # rounded up
     return Verdict(said)
+
+
+def moved(shift: int | None, name: str, event: Sequence[int]) -> int:
+    """By how many pixels patches of items of shape `event` are compared with others away from their place: `shift`, 0
+    where it is None. BadInput where the method `name` has no patches, and where pictures are not as large.
+    """
+    if shift is None:
+        return 0
+    if METHODS[name].closed_form != "patches":
+        raise BadInput(f"method {name} compares no patches; leave --shift out, or take --method patches")
+    shift = whole(shift, "shift", 0)
+    if shift >= min(event[1:]):
+        raise BadInput(f"pictures of {event[1]} x {event[2]} pixels cannot be moved by {shift}; give 0 or a few")
+    return shift
 
 
 def instead(name: str, condition: Any, asked: dict[str, Any]) -> Asked | None:

@@ -71,15 +71,16 @@ def closed_form_for(
     counts: Sequence[int] = (),
     features: int = 0,
     role: Role | Kind | Literal[""] = "corrected",
+    shift: int = 0,
 ) -> ClosedFormSpec | MemorySpec | None:
     """The size of the mixture that `items` items of `numbers` numbers bear, or None where they bear none, or none has a
     `role`. `counts` says how many are of each class; or it is moved by `features` numbers of a caption or the like.
-    Where `role` is what is remembered of the items, how many of them are.
+    Where `role` is what is remembered of the items, how many of them are, and by how much patches are moved.
     """
     if role in get_args(Kind):
         most = max(LEAST_PATCHED, MOST_PATCHED // numbers, len(counts)) if role == "patches" else items
         kept = min(items, most)
-        return MemorySpec(kind=cast("Kind", role), items=kept, classes=len(counts))
+        return MemorySpec(kind=cast("Kind", role), items=kept, classes=len(counts), shift=shift)
     most, classes = bearable(numbers, features), len(counts)
     share = min(1.0, most / max(1, items))
     shape = shape_for(min(items, most), numbers, [int(share * count) for count in counts])
