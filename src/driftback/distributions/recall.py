@@ -52,6 +52,11 @@ class Recall:
             return None
         return Tree(self.points.detach().cpu().double().numpy())
 
+    @property
+    def by_tree(self) -> bool:
+        """Whether a tree sums, where it can, so that something is left out."""
+        return self._tree is not None
+
     def mean(self, y: Tensor, precision: Tensor) -> Tensor:
         """E[x | y] for `y` (n, d) at `precision` 1 / r^2 (n,) float64: the shape and dtype of `y`."""
         return self.bounded(y, precision)[0]

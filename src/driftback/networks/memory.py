@@ -32,7 +32,7 @@ LEFT_OUT, COMPARED = 48, 2_000
 """So many items are left out to choose by, a fifth of them at most, and so many others tried on them."""
 PATCHED = 200_000
 """Patches, which cost more, are tried on a third of them, and of pictures of so many numbers in all."""
-MEASURED = 32
+MEASURED = 16
 """At so many items with noise it is asked how far the tree may be off, for each noise level."""
 
 
@@ -135,6 +135,8 @@ class Memory(nn.Module):
             y = points + ratio * rng.child("noise", k).normal(points.shape, dtype=points.dtype, device=points.device)
             for label in labels.unique().tolist():
                 recall = self._recall(label if label >= 0 else None)
+                if not recall.by_tree:
+                    continue
 
                 def bound(near: Tensor, recall: Recall = recall, ratio: float = ratio) -> Tensor:
                     precision = torch.full((len(near),), ratio**-2, dtype=torch.float64, device=near.device)
