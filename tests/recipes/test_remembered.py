@@ -174,12 +174,12 @@ def test_the_verdict_says_what_is_not_done() -> None:
 
 @pytest.mark.parametrize(("kind", "classes"), [("recorded", 1), ("smoothed", 0)])
 def test_the_verdict_says_how_far_the_tree_may_be_off(kind: Kind, classes: int) -> None:
-    memory = Memory(MemorySpec(kind=kind, items=2500, classes=classes), (2,), 1.0)
+    memory = Memory(MemorySpec(kind=kind, items=2100, classes=classes, draws=2), (2,), 1.0)
     memory.points.normal_(generator=torch.Generator().manual_seed(0))
     if classes:
         memory.labels.zero_()
     memory.width.fill_(0.01)
-    said = re.search(r"its tree is off by at most (\S+) of the noise", verdict_of(memory, 2500))
+    said = re.search(r"its tree is off by at most (\S+) of the noise", verdict_of(memory, 2100))
     assert said
     assert 1e-7 < float(said[1]) < 5e-4
     y = memory.points[:200] + 0.02 * torch.randn(200, 2, generator=torch.Generator().manual_seed(1))
