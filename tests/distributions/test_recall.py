@@ -1,5 +1,6 @@
 """The tree's means against looking at every point: they are off by no more than it says, and it says little."""
 
+import math
 import tracemalloc
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from driftback.distributions import recall
 from driftback.distributions.hermite import ORDER, moments
 from driftback.distributions.recall import Recall
-from driftback.distributions.tree import FEW, SHARE, Tree, _Asked
+from driftback.distributions.tree import FEW, SHARE, Tree, _Asked, _Sums
 from driftback.errors import BadInput
 
 
@@ -151,6 +152,42 @@ def test_far_away_it_is_the_nearest_point() -> None:
     precision = torch.full((2,), 1e6, dtype=torch.float64)
     nearest = points[torch.cdist(y, points).argmin(1)]
     assert torch.allclose(Recall(points, 1e-3).mean(y, precision), nearest, atol=1e-9)
+
+
+@pytest.mark.parametrize("ratio", [1e-9, 1e-10])
+def test_far_away_at_hardly_any_noise_it_is_the_nearest_point(ratio: float) -> None:
+    """Where rounding changes an exponent by more than it may be below the largest."""
+    points, angle = torch.from_numpy(spiral(4000)), np.random.default_rng(1).uniform(0, 2 * np.pi, 64)
+    y = 3 * float(points.std()) * torch.from_numpy(np.stack([np.cos(angle), np.sin(angle)], 1))
+    precision = torch.full((64,), (ratio * float(points.std())) ** -2, dtype=torch.float64)
+    found, bound = Recall(points, 2e-4).bounded(y, precision)
+    assert torch.allclose(found, points[torch.cdist(y, points).argmin(1)], rtol=0, atol=1e-9)
+    assert float(bound.max()) == 0
+    assert Tree(points.numpy()).mean(y.numpy(), precision.numpy(), 2e-4)[2].all(), "looked at point by point"
+
+
+def test_what_is_not_bounded_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    points, said = torch.from_numpy(spiral(4000)), _Sums.result
+    y, precision = asked(points.numpy(), 0.003)
+
+    def loose(self: _Sums, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mean, bound = said(self, y)
+        bound[:7] += 0.003 * np.array([11, 1, np.nan, np.inf, 1e50, 0, 12]) * 1e-3
+        return mean, bound
+
+    monkeypatch.setattr(_Sums, "result", loose)
+    left = Tree(points.numpy()).mean(y.numpy(), precision.numpy(), 1e-3)[2]
+    assert left[:7].tolist() == [True, False, True, True, True, False, True]
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_a_query_that_is_no_number_has_no_mean(wrong: float) -> None:
+    points = torch.from_numpy(spiral(4000))
+    y, precision = asked(points.numpy(), 0.3, 4)
+    y[2, 1] = wrong
+    found = Recall(points, 1e-3).mean(y, precision)
+    assert found.isfinite().all(1).tolist() == [True, True, False, True]
+    assert torch.allclose(found, Recall(points).mean(y, precision), equal_nan=True)
 
 
 def test_the_tree_cuts_cells_until_they_hold_few() -> None:

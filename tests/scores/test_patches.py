@@ -54,7 +54,7 @@ def written_out(size: int, shift: int) -> Tensor:
 def test_each_pixel_is_a_mean_by_its_patch(size: int, shift: int, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = written_out(size, shift)
     assert torch.allclose(Patches(PICTURES, shift).mean(Y, PRECISION, size), expected, atol=1e-9)
-    monkeypatch.setattr("driftback.distributions.patches.ENTRIES", 100)
+    monkeypatch.setattr("driftback.distributions.patch_means.ENTRIES", 100)
     assert torch.allclose(Patches(PICTURES, shift).mean(Y, PRECISION, size), expected, atol=1e-9)
     assert not torch.allclose(Patches(PICTURES, shift).mean(Y, PRECISION, size + 2), expected, atol=1e-3)
 

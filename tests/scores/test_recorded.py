@@ -1,6 +1,7 @@
 """The recorded cloud's denoiser is the exact one with components of no width, also where numbers get hard."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -125,6 +126,17 @@ def test_a_label_restricts_the_cloud():
     mixed = denoiser.given(each).denoised(x, torch.full((9,), 0.7))
     assert torch.allclose(mixed[each == 1], one[each == 1], atol=1e-12)
     assert not torch.allclose(mixed, denoiser.denoised(x, 0.7), atol=1e-3)
+
+
+def test_other_points_are_another_cloud():
+    denoiser, x = RecordedDenoiser(VE, POINTS, LABELS), normal(4, 1, D)
+    denoiser.denoised(x, 0.7)
+    assert denoiser.given(1).recalls is denoiser.recalls, "classes of one cloud share what was made"
+    moved = replace(denoiser, points=POINTS + 1)
+    assert torch.equal(moved.denoised(x, 0.7), RecordedDenoiser(VE, POINTS + 1).denoised(x, 0.7))
+    assert torch.equal(
+        moved.given(1).denoised(x, 0.7), RecordedDenoiser(VE, POINTS + 1, LABELS).given(1).denoised(x, 0.7)
+    )
 
 
 def test_pictures_are_points():

@@ -80,6 +80,10 @@ def fit(
         str | None,
         typer.Option(help="trained (along with the model; default) or minilm (frozen, from a package) reads captions."),
     ] = None,
+    shift: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Method patches: compare those up to N pixels away too. Default: 0."),
+    ] = None,
     n: options.Items = None,
     device: options.Device = None,
     quiet: options.Quiet = False,
@@ -119,6 +123,7 @@ def fit(
         numbers=options.names(numbers),
         groups=group,
         text_encoder=text_encoder,
+        shift=shift,
         **options.reading(size, channels, columns, label, n, aspect=aspect),
     )
     if job.finished is not None:

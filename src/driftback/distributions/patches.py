@@ -10,20 +10,16 @@ compared; a moved one repeats its edge.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from driftback.distributions.recall import Recall, squares
+from driftback.distributions.patch_means import mean
+from driftback.distributions.recall import Recall
 from driftback.errors import BadInput
 from driftback.randomness import Rng, as_rng
-
-ENTRIES = 1 << 23
-"""How many exponents are held at once: 64 MiB in float64."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,44 +41,10 @@ class Patches:
         """
         if size < 1 or size % 2 == 0:
             raise BadInput(f"a patch of {size} pixels a side has no middle; give an odd number")
-        n, channels, *sides = y.shape
-        if size // 2 >= max(sides) - 1 and not self.shift:  # every pixel sees the whole picture
+        side = max(y.shape[2:])
+        if size // 2 >= side - 1 and not self.shift:  # every pixel sees the whole picture
             return Recall(self.pictures.flatten(1)).mean(y.flatten(1), precision).reshape(y.shape)
-        size = min(size, 2 * max(sides) - 1)
-        places, numbers = sides[0] * sides[1], channels * size**2
-        rows = max(1, ENTRIES // (places * numbers))
-        if n > rows:
-            parts = zip(y.split(rows), precision.split(rows), strict=True)
-            return torch.cat([self.mean(some, sharp, size) for some, sharp in parts])
-        many = max(1, ENTRIES // (places * max(n, numbers)))
-        # (places, n, numbers of a patch)
-        own, half = _cut(y, size).permute(2, 0, 1).contiguous(), (precision / 2)[None, :, None]
-        top = torch.full((places, n, 1), -torch.inf, dtype=torch.float64, device=y.device)
-        total, mean = torch.zeros_like(top), torch.zeros(places, n, channels, dtype=torch.float64, device=y.device)
-        for x in self._moved(many, y):
-            exponent = -half * squares(own, _cut(x, size).permute(2, 0, 1).contiguous(), half)
-            new_top = torch.maximum(top, exponent.amax(2, keepdim=True))
-            weights, shrink = (exponent - new_top).exp_(), (top - new_top).exp()
-            middle = x.flatten(2).permute(2, 0, 1).double()
-            total = total * shrink + weights.sum(2, keepdim=True)
-            mean = mean * shrink + torch.bmm(weights, middle)
-            top = new_top
-        return (mean / total).permute(1, 2, 0).reshape(y.shape).to(y.dtype)
-
-    def _moved(self, many: int, like: Tensor) -> Iterator[Tensor]:
-        s, (high, wide) = self.shift, self.pictures.shape[2:]
-        for part in self.pictures.split(many):
-            wider = F.pad(part.to(like), (s, s, s, s), mode="replicate") if s else part.to(like)
-            for up in range(2 * s + 1):
-                for left in range(2 * s + 1):
-                    yield wider[:, :, up : up + high, left : left + wide]
-
-
-def _cut(x: Tensor, size: int) -> Tensor:
-    """The patches about all pixels of `x` (n, c, h, w), (n, numbers, places) float64: rounded to float32, a product of
-    large patches has an error that a small r makes large.
-    """
-    return F.unfold(x.double(), size, padding=size // 2)
+        return mean(y, precision, self.pictures, self.shift, min(size, 2 * side - 1))
 
 
 LEVELS, LOWEST, HIGHEST = 12, 0.02, 20.0

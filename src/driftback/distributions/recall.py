@@ -52,6 +52,11 @@ class Recall:
             return None
         return Tree(self.points.detach().cpu().double().numpy())
 
+    @property
+    def by_tree(self) -> bool:
+        """Whether a tree sums, where it can, so that something is left out."""
+        return self._tree is not None
+
     def mean(self, y: Tensor, precision: Tensor) -> Tensor:
         """E[x | y] for `y` (n, d) at `precision` 1 / r^2 (n,) float64: the shape and dtype of `y`."""
         return self.bounded(y, precision)[0]
@@ -60,7 +65,7 @@ class Recall:
         """The same, and a bound on its distance from the exact one in units of r, (n,) float64: 0 but for rounding
         where every point is looked at.
         """
-        plain = y.device.type == "cpu" and not y.requires_grad and bool((precision > 0).all())
+        plain = y.device.type == "cpu" and not y.requires_grad and bool((precision > 0).all() & y.isfinite().all())
         if self._tree is None or not plain:
             return _everywhere(y, self.points.to(y.device), precision), torch.zeros_like(precision)
         sharp = precision.detach().numpy()

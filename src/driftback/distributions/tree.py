@@ -33,6 +33,8 @@ CELLS = 64
 """No cell with more than 1 / 64 of the points stands for them."""
 FARTHEST = 600.0
 """Exponents are cut here, far beyond what can count and before they overflow."""
+LOOSE = 10.0
+"""A query whose bound is so many tolerances is given up, as is one whose exponents rounding changes by a tolerance."""
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -115,13 +117,15 @@ class Tree:
 
     def _block(self, y: Array, p: Array, tolerance: float) -> tuple[Array, Array, NDArray[np.bool_]]:
         n, m = len(y), len(self.points)
-        asked = _Asked(y, p, self.neighbours.query(y)[0], tolerance, m)
-        spent, budget = np.zeros(n), min(m / SHARE, MOST)
+        with np.errstate(over="ignore"):  # of a query very far away
+            asked = _Asked(y, p, self.neighbours.query(y)[0], tolerance, m)
+            lost = ~(8 * np.finfo(np.float64).eps * asked.top <= tolerance)
+        spent, budget, begun = np.zeros(n), min(m / SHARE, MOST), np.flatnonzero(~lost)
         # Depth first, some queries at a time: what waits has not been unfolded into nodes.
         waiting: list[tuple[int, Index, Index, Index]] = [
-            (0, np.arange(n), np.zeros(n, np.int64), np.ones(n, np.int64))
+            (0, begun, np.zeros(len(begun), np.int64), np.ones(len(begun), np.int64))
         ]
-        while waiting:
+        while waiting and len(begun):
             depth, query, start, stop = waiting.pop()
             cut = _first(query, stop - start)
             if cut < len(query):
@@ -139,7 +143,8 @@ class Tree:
             self._each(asked, query[one], first[one], end[one])
             if on.any():
                 waiting.append((depth + 1, query[on], start[on], stop[on]))
-        return *asked.sums.result(y), spent > budget
+        mean, bound = asked.sums.result(y)
+        return mean, bound, lost | (spent > budget) | ~(bound * p**0.5 <= LOOSE * tolerance)
 
     def _each(self, asked: _Asked, query: Index, first: Index, end: Index) -> None:
         while len(query):

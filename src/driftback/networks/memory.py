@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from driftback.distributions.patches import LEVELS, Patches, SizedPatches, noise_levels
 from driftback.distributions.recall import Recall
 from driftback.distributions.smoothing import smoothed
+from driftback.errors import BadInput
 from driftback.randomness import Rng
 
 Kind = Literal["recorded", "smoothed", "patches"]
@@ -28,9 +29,11 @@ WIDTHS = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
 """How far the cloud may be smoothed, in distances of a new item to the nearest: what reaches the next item is the noise
 in its direction alone, not that of all numbers together."""
 LEFT_OUT, COMPARED = 48, 2_000
-"""So many items are left out to choose by, and so many others tried on them."""
+"""So many items are left out to choose by, a fifth of them at most, and so many others tried on them."""
 PATCHED = 200_000
 """Patches, which cost more, are tried on a third of them, and of pictures of so many numbers in all."""
+MEASURED = 16
+"""At so many items with noise it is asked how far the tree may be off, for each noise level."""
 
 
 class MemorySpec(BaseModel):
@@ -69,6 +72,7 @@ class Memory(nn.Module):
         self.register_buffer("width", torch.zeros(()))
         self.register_buffer("sizes", torch.ones(LEVELS, dtype=torch.int64))
         self._recalls: dict[tuple[int, int, int], Recall] = {}
+        self._off: dict[tuple[int, int, float], float] = {}
 
     @torch.no_grad()
     def fill(self, x0: Tensor, told: Tensor | None, *, rng: Rng) -> None:
@@ -77,8 +81,9 @@ class Memory(nn.Module):
         if told is not None:
             self.labels.copy_(told)
         order = torch.from_numpy(rng.child("left out").generator().permutation(len(x0)))
-        out, rest = x0[order[:LEFT_OUT]], x0[order[LEFT_OUT : LEFT_OUT + COMPARED]]
-        if len(rest) == 0 or self.spec.kind == "recorded":
+        few = min(LEFT_OUT, len(x0) // 5)
+        out, rest = x0[order[:few]], x0[order[few : few + COMPARED]]
+        if few == 0 or self.spec.kind == "recorded":
             return
         if self.spec.kind == "smoothed":
             self.width.fill_(self._best_width(out, rest, rng))
@@ -112,21 +117,55 @@ class Memory(nn.Module):
             mean[rows] = self._mean_of(None if label == self.spec.classes else int(label), y[rows], ratio[rows])
         return mean
 
+    @torch.no_grad()
+    def off(self) -> float:
+        """How far the mean may be off at most, in deviations of the noise, with its rounding, as a tree bounds it at
+        some noised items of each level; 0 where every item is looked at.
+        """
+        key = (self.points.data_ptr(), self.points._version, float(self.width))
+        if key not in self._off:
+            self._off = {key: 0.0 if self.spec.kind == "patches" else self._most_off()}
+        return self._off[key]
+
+    def _most_off(self) -> float:
+        rng, most = Rng(0).child("off"), 0.0
+        index = torch.from_numpy(rng.generator().permutation(len(self.points))[:MEASURED])
+        points, labels = self.points[index], self.labels[index]
+        for k, ratio in enumerate(noise_levels(self.spread).tolist()):
+            y = points + ratio * rng.child("noise", k).normal(points.shape, dtype=points.dtype, device=points.device)
+            for label in labels.unique().tolist():
+                recall = self._recall(label if label >= 0 else None)
+                if not recall.by_tree:
+                    continue
+
+                def bound(near: Tensor, recall: Recall = recall, ratio: float = ratio) -> Tensor:
+                    precision = torch.full((len(near),), ratio**-2, dtype=torch.float64, device=near.device)
+                    mean, off = recall.bounded(near.flatten(1), precision)
+                    rounding = torch.finfo(near.dtype).eps * mean.norm(dim=1) / ratio
+                    return (off + rounding * (off > 0)).to(near).reshape(-1, *[1] * (near.ndim - 1)).expand(near.shape)
+
+                width = float(self.width)
+                found = smoothed(bound, y[labels == label], width, self.spec.draws if width else 1)
+                most = max(most, float(found.max()))
+        return most
+
     def _mean_of(self, label: int | None, y: Tensor, ratio: Tensor) -> Tensor:
-        points = self.points if label is None else self.points[self.labels == label]
-        precision = ratio.double() ** -2
+        recall, precision = self._recall(label), ratio.double() ** -2
         if self.spec.kind == "patches":
-            return SizedPatches(Patches(points, self.spec.shift), self.sizes, self.spread).mean(y, precision)
-        recall = self._recall(label, points)
+            patches = Patches(recall.points.unflatten(1, self.event), self.spec.shift)
+            return SizedPatches(patches, self.sizes, self.spread).mean(y, precision)
         if self.spec.kind == "recorded" or float(self.width) == 0:
             return _asked(recall, precision)(y)
         return smoothed(_asked(recall, precision), y, float(self.width), self.spec.draws)
 
-    def _recall(self, label: int | None, points: Tensor) -> Recall:
+    def _recall(self, label: int | None) -> Recall:
         # Weights that are read again, or moved, are others: the tree is made anew.
         key = (-1 if label is None else label, self.points.data_ptr(), self.points._version)
         if key not in self._recalls:
             self._recalls = {known: one for known, one in self._recalls.items() if known[1:] == key[1:]}
+            points = self.points if label is None else self.points[self.labels == label]
+            if len(points) == 0:
+                raise BadInput(f"no item of class number {label} is remembered; fit anew with more items of it")
             self._recalls[key] = Recall(points.flatten(1), TOLERANCE)
         return self._recalls[key]
 

@@ -48,6 +48,7 @@ def fit(
     numbers: Any = None,
     groups: Any = None,
     text_encoder: str | None = None,
+    shift: int | None = None,
     progress: Callable[[Progress], None] | None = None,
     loggers: Sequence[Logger] = (),
 ) -> Model:
@@ -70,9 +71,10 @@ def fit(
     `driftback.data.load`. `weighting` and `times` are names of `driftback.training.weightings.WEIGHTINGS` and
     `driftback.training.drawing.DRAWINGS` (default: the method's own), `optimiser` is "adamw" or "muon" (the same);
     `snapshots` are kept for averages of any length
-    (default: of pictures). `progress` is called after every step, and `loggers` (`driftback.training.logger.Logger`)
-    are told losses, speed and previews. Raises BadInput, DamagedModel, NotFinite or
-    TrainingStopped.
+    (default: of pictures). `shift` >= 0 (default 0; method patches alone) compares patches up to so many pixels away
+    too, which takes (2 shift + 1)^2 times as long. `progress` is called after every step, and `loggers`
+    (`driftback.training.logger.Logger`) are told losses, speed and previews. Raises BadInput, DamagedModel, NotFinite
+    or TrainingStopped.
     """
     job = prepare(
         source,
@@ -103,6 +105,7 @@ def fit(
         numbers=numbers,
         groups=groups,
         text_encoder=text_encoder,
+        shift=shift,
     )
     job.loggers = Loggers.of(job.config.plan, loggers)
     for step in job.run():

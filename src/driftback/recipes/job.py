@@ -22,6 +22,7 @@ from torch import Tensor
 from driftback.data.dataset import Dataset, Finding
 from driftback.errors import BadInput, NotFinite, TrainingStopped
 from driftback.files import write_tensors
+from driftback.networks.memory import Memory
 from driftback.pictures.preview import on_white, preview
 from driftback.randomness import Rng
 from driftback.recipes import buckets, conditions, remembered
@@ -89,8 +90,8 @@ class Job:
     @property
     def verdict(self) -> Verdict:
         """The verdict on the measurements so far; of a method that trains nothing, that it does not."""
-        if METHODS[self.config.method].remembers:
-            return remembered.verdict(self.config.items)
+        if isinstance(memory := self.state.average.network.closed_form, Memory):
+            return remembered.verdict(self.config.items, memory)
         history = [Measurement.from_json(record) for record in self.state.history]
         return verdict(history, ended=self.state.step >= self.config.plan.steps)
 

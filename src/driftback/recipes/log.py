@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from driftback.files import write_text
 
 LOG = "metrics.jsonl"
 
@@ -32,6 +35,13 @@ def read_log(path: Path) -> list[dict]:
         with suppress(ValueError):
             records.append(json.loads(line))
     return records
+
+
+def trim(path: Path, step: int, *, finished: bool) -> None:
+    """Cut a line that a kill broke off, and the measurements of steps after the last checkpoint."""
+    if path.is_file():
+        kept = [record for record in read_log(path) if finished or record.get("step", math.inf) <= step]
+        write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
 
 
 def last_summary(folder: Path) -> Summary | None:

@@ -6,7 +6,6 @@ again.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
@@ -25,7 +24,6 @@ from driftback.data.loading import load as load_data
 from driftback.data.preprocessing import Preprocessing
 from driftback.data.split import split
 from driftback.errors import BadInput
-from driftback.files import write_text
 from driftback.networks.ladder import asked as network_asked
 from driftback.networks.presets import NetworkSpec
 from driftback.randomness import Rng
@@ -39,7 +37,7 @@ from driftback.recipes.config import Config
 from driftback.recipes.devices import device_named
 from driftback.recipes.early import early_step, read_early
 from driftback.recipes.job import Job
-from driftback.recipes.log import LOG, read_log
+from driftback.recipes.log import LOG, trim
 from driftback.recipes.methods import METHODS, default_method, method_named, refuse_unfit
 from driftback.recipes.pace import paced, with_snapshots, without_snapshots
 from driftback.recipes.previews import preview_evaluations
@@ -86,6 +84,7 @@ def prepare(
     numbers: Any = None,
     groups: Any = None,
     text_encoder: str | None = None,
+    shift: int | None = None,
     reading_progress: Callable[[int, int], None] | None = None,
 ) -> Job:
     """Everything before the first step; see `fit` for the arguments. Raises BadInput and DamagedModel in one line.
@@ -155,7 +154,8 @@ def prepare(
         planned = old.plan.model_dump() | {"method": old.method, "held_out": old.held_out_share}
         planned |= {"snapshots": bool(old.plan.snapshots)}
         planned["text_encoder"] = getattr(old.condition, "encoder", None)
-        asked["text_encoder"] = text_encoder
+        asked |= {"text_encoder": text_encoder, "shift": shift}
+        planned["shift"] = getattr(old.closed_form, "shift", 0)
         for name, value in (asked | {"method": method, "held_out": held_out}).items():
             if value is not None and value != planned[name]:
                 raise BadInput(
@@ -214,7 +214,12 @@ def prepare(
                 noise=METHODS[name].captioned if isinstance(condition, Captions) else None,
             ),
             closed_form=closed_form_for(
-                len(items), math.prod(items.event), counts, conditions.features(condition), METHODS[name].closed_form
+                len(items),
+                math.prod(items.event),
+                counts,
+                conditions.features(condition),
+                METHODS[name].closed_form,
+                remembered.moved(shift, name, items.event),
             ),
             spread=spread if spread > 0 else 1.0,
             centre=items.mean() if METHODS[name].spikes else 0.0,
@@ -264,7 +269,7 @@ def prepare(
             job.seconds = checkpoint.restore(state, kept)
         if state.step >= early_step(config.plan.steps):
             job.early = read_early(folder, state.average)
-        _trim(folder / LOG, state.step, finished=state.step == config.plan.steps)
+        trim(folder / LOG, state.step, finished=state.step == config.plan.steps)
         said.append(f"going on from step {state.step} of {config.plan.steps}")
         if minutes is not None:
             said.append(f"{minutes:g} minutes change nothing: {config.plan.steps} steps were planned at the start")
@@ -290,10 +295,3 @@ def _recorded(source: Any) -> str | None:
     if not isinstance(source, str | os.PathLike):
         return None
     return str(source) if builtin.accepts(source) else str(Path(source).expanduser().resolve())
-
-
-def _trim(path: Path, step: int, *, finished: bool) -> None:
-    """Cut a line that a kill broke off, and the measurements of steps after the last checkpoint."""
-    if path.is_file():
-        kept = [record for record in read_log(path) if finished or record.get("step", math.inf) <= step]
-        write_text(path, "".join(json.dumps(record) + "\n" for record in kept))

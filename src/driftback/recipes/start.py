@@ -15,7 +15,6 @@ import time
 from collections.abc import Sequence
 from typing import Any, Literal, cast, get_args
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -34,6 +33,8 @@ from driftback.training.speed import remembered
 
 MOST_PATCHED = 2_000_000
 """Patches of pictures of so many numbers in all are remembered: each is compared with all others at its place."""
+LEAST_PATCHED = 200
+"""So many pictures are remembered however large they are, and one of each class."""
 SHRINK = 20.0
 """The histogram of all classes weighs as much as so many items of a class."""
 
@@ -70,14 +71,16 @@ def closed_form_for(
     counts: Sequence[int] = (),
     features: int = 0,
     role: Role | Kind | Literal[""] = "corrected",
+    shift: int = 0,
 ) -> ClosedFormSpec | MemorySpec | None:
     """The size of the mixture that `items` items of `numbers` numbers bear, or None where they bear none, or none has a
     `role`. `counts` says how many are of each class; or it is moved by `features` numbers of a caption or the like.
-    Where `role` is what is remembered of the items, how many of them are.
+    Where `role` is what is remembered of the items, how many of them are, and by how much patches are moved.
     """
     if role in get_args(Kind):
-        kept = min(items, max(200, MOST_PATCHED // numbers)) if role == "patches" else items
-        return MemorySpec(kind=cast("Kind", role), items=kept, classes=len(counts))
+        most = max(LEAST_PATCHED, MOST_PATCHED // numbers, len(counts)) if role == "patches" else items
+        kept = min(items, most)
+        return MemorySpec(kind=cast("Kind", role), items=kept, classes=len(counts), shift=shift)
     most, classes = bearable(numbers, features), len(counts)
     share = min(1.0, most / max(1, items))
     shape = shape_for(min(items, most), numbers, [int(share * count) for count in counts])
@@ -102,7 +105,10 @@ def fill_closed_form(network: Backbone, items: Items, *, seed: int) -> None:
         most = known.spec.items
     index = torch.arange(len(items))
     if len(items) > most:
-        index = torch.from_numpy(np.sort(rng.child("items").generator().permutation(len(items))[:most]))
+        index = torch.from_numpy(rng.child("items").generator().permutation(len(items)))
+        if isinstance(known, Memory) and known.spec.classes and items.label is not None:
+            index = of_each(index, items.label[index], most)
+        index = index[:most].sort().values
     x0, label = items.take(index)
     told = network.told(label)
     if isinstance(known, Memory):
@@ -115,6 +121,17 @@ def fill_closed_form(network: Backbone, items: Items, *, seed: int) -> None:
     else:
         known.fill(fitted(x0.flatten(1), told, known.spec.classes, known.spec, rng=rng), x0, told, rng=rng)
     network.to(device)
+
+
+def of_each(index: Tensor, label: Tensor, most: int) -> Tensor:
+    """The items `index` (n,), of classes `label` (n,), in another order, of which `most` >= 1 can be taken: first so
+    many of each class that they are half of these, or all that a class has, then the others as they come.
+    """
+    known = label.unique()
+    least, early = max(1, most // (2 * len(known))), torch.zeros(len(label), dtype=torch.bool)
+    for one in known.tolist():
+        early[(label == one).nonzero()[:least, 0]] = True
+    return torch.cat([index[early], index[~early]])
 
 
 def ready(config: Config, items: Items, device: str, before: LearnedDenoiser | None = None) -> LearnedDenoiser:

@@ -32,8 +32,8 @@ class RecordedDenoiser(Denoiser):
     labels: Tensor | None = None
     asked: Tensor | None = None
     tolerance: float = 0.0
-    recalls: dict[int | None, Recall] = field(default_factory=dict, repr=False)
-    """Made when first asked for: None is that of all points, else that of a class."""
+    recalls: dict[int | None, Recall] = field(default_factory=dict, init=False, repr=False)
+    """Made when first asked for: None is that of all points, else that of a class; other points have others."""
 
     def __post_init__(self) -> None:
         if len(self.points) == 0:
@@ -77,7 +77,7 @@ class RecordedDenoiser(Denoiser):
     def of(self, rows: Tensor) -> RecordedDenoiser:
         if self.asked is None or self.asked.ndim == 0:
             return self
-        return replace(self, asked=self.asked[rows])
+        return self._of_class(self.asked[rows])
 
     def given(self, label: int | Tensor) -> RecordedDenoiser:
         """The denoiser of the points with `label`, one for all items or one each (n,). BadInput if there are none."""
@@ -87,4 +87,9 @@ class RecordedDenoiser(Denoiser):
         if not bool(torch.isin(asked, self.labels).all()):
             known = ", ".join(str(known) for known in self.labels.unique().tolist())
             raise BadInput(f"no recorded point has the label {label}; the labels are {known}")
-        return replace(self, asked=asked)
+        return self._of_class(asked)
+
+    def _of_class(self, asked: Tensor) -> RecordedDenoiser:
+        other = replace(self, asked=asked)
+        object.__setattr__(other, "recalls", self.recalls)  # the points are the same
+        return other
