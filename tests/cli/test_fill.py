@@ -44,6 +44,19 @@ def test_pictures_are_filled_in(cli, photos: Path, tmp_path: Path) -> None:
     assert "evaluations each" in plain.out
 
 
+def test_what_remembers_speaks_of_no_training_and_a_class_that_is_not_drawn_is_told(cli, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "rows.npz", x=rng.normal(size=(200, 2)), y=np.arange(200) % 2)
+    made = cli("fit", tmp_path / "rows.npz", "--label", "y", "--method", "recorded", "--out", tmp_path / "run")
+    assert made.code == 0, made.err
+    assert "no network, nothing is trained" in made.err
+    assert not any(word in made.err for word in ("speed:", "memory:", "FLOP", "averaged"))
+    words = ("sample", tmp_path / "run", "-n", 20, "--steps", 60, "--given", "0=.1", "--particles", 50, "--force")
+    out = ("--out", tmp_path / "x.csv")
+    assert "the samples have no y: what is known tells" in cli(*words, *out).err
+    assert "the samples have no y" not in cli(*words, *out, "--label", "0").err
+
+
 @pytest.mark.parametrize("event", [(3, 8, 8), (8, 8, 1), (8, 8)])
 def test_pictures_in_every_order_of_their_axes(cli, photos: Path, tmp_path: Path, event: tuple[int, ...]) -> None:
     x = np.random.default_rng(0).integers(0, 256, (40, *event)).astype(np.uint8)

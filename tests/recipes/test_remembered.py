@@ -164,7 +164,7 @@ def test_the_verdict_says_what_is_not_done() -> None:
     flat = Memory(MemorySpec(kind="smoothed", items=30), (2,), 1.0)
     assert "none is smoothed" in verdict_of(flat, 30)
     flat.width.fill_(0.1)
-    assert verdict_of(flat, 30).endswith("driftback evaluate tells copies of them")
+    assert verdict_of(flat, 30).endswith("; smoothed by 0.1 deviations of the data in each number")
     pictures = Memory(MemorySpec(kind="patches", items=30), (1, 4, 4), 1.0)
     assert "30 of 70 items are remembered" in verdict_of(pictures, 70)
     assert "patches of one pixel" in verdict_of(pictures, 70)
@@ -226,7 +226,10 @@ def test_no_training_is_judged(tmp_path: Path) -> None:
     for _ in job.run():
         pass
     said = "nothing was trained: 96 items are remembered; driftback evaluate tells copies of them"
-    assert job.finish()[1].verdict == said
+    found = job.finish()[1].verdict
+    assert found.startswith(said)
+    assert "; smoothed by " in found
+    assert not any("averaged weights" in line for line in job.said)
 
 
 def test_what_remembers_has_no_density() -> None:

@@ -187,9 +187,16 @@ def forecast(job: Job) -> None:
 
     from driftback.networks.ladder import named
     from driftback.networks.presets import cost
+    from driftback.recipes.methods import METHODS
     from driftback.training.memory import memory_of
 
     config, event = job.config, job.config.preprocessing.internal_event
+    if METHODS[config.method].remembers:
+        say(f"data: {config.name}, {config.items} items to remember, {config.held_out} held out")
+        say(f"method: {config.method}; no network, nothing is trained, on {job.device}")
+        for line in job.said:
+            say(line)
+        return
     denoiser = job.state.average  # its weights ask for no gradients, which the counter of operations could not bear
     price = cost(denoiser.network, denoiser.parametrisation.channels(event[0])[0], event, cores=torch.get_num_threads())
     say(f"data: {config.name}, {config.items} items to learn from, {config.held_out} held out")

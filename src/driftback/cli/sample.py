@@ -150,6 +150,9 @@ def sample(
         from driftback.recipes.posterior import shaped
 
         wanted = shaped(wanted, observed, n)
+        if model.classes and not wanted.told:
+            name = model.config.alike.label or "label"
+            say(f"the samples have no {name}: what is known tells of it what its shares do not; --label asks for one")
     given = model.given(n, wanted, seed=seed)
     for line in given.said:
         say(f"warning: {line}")

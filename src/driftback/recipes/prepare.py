@@ -260,7 +260,7 @@ def prepare(
     state = State.start(denoiser, config.plan)
     job = Job(config, folder, findings, state, items, held, device, said=said, per_step=per_step)
     said += without_snapshots(config, snapshots)
-    if ema.trails(config.plan.steps, config.plan.ema):
+    if ema.trails(config.plan.steps, config.plan.ema) and not METHODS[config.method].remembers:
         said.append(f"{config.plan.steps} steps are few for averaged weights; samples may trail the training")
     if kept is not None and folder is not None:
         with folders.locked(folder):

@@ -32,6 +32,11 @@ def verdict(items: int, memory: Memory) -> Verdict:
     kind, kept = memory.spec.kind, memory.spec.items
     many = f"{kept:,} items" if kept == items else f"{kept:,} of {items:,} items"
     said = f"nothing was trained: {many} are remembered; driftback evaluate tells copies of them"
+    if kind == "smoothed" and float(memory.width) > 0:
+        said += f"; smoothed by {float(memory.width) / memory.spread:.2g} deviations of the data in each number"
+    if kind == "patches" and bool((memory.sizes > 1).any()):
+        sizes = memory.sizes.clamp(max=max(memory.event[1:]))
+        said += f"; their patches have {int(sizes.min())} to {int(sizes.max())} pixels a side, by the noise"
     if kind == "smoothed" and float(memory.width) == 0:
         said += "; none is smoothed, which erred least or could not be tried, so it is as method recorded"
     if kind == "patches" and bool((memory.sizes == 1).all()):
