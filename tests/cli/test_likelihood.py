@@ -1,12 +1,17 @@
 """`driftback likelihood`: what its steps contribute, and how usual items are."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import driftback as db
+from driftback.cli import likelihood
+from driftback.data.dataset import Dataset
+from driftback.data.split import split
 from driftback.networks.presets import NetworkSpec
+from driftback.recipes.evaluate import RealItems
 
 SMALL = NetworkSpec(kind="mlp", widths=(32,), depth=2)
 
@@ -87,3 +92,18 @@ def test_unlabelled_items_are_compared_with_unlabelled_ones(cli, tmp_path: Path)
     found = cli("likelihood", tmp_path / "run", tmp_path / "fresh.npy", "--typicality", "--json", "--quiet")
     assert found.code == 0, found.err
     assert found.json["unusual"] < 0.3
+
+
+def test_known_items_are_a_part_of_all_not_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data sorted by class that hold one exact copy: their held-out items come in the order of the file."""
+    x = np.random.default_rng(0).normal(size=(6000, 2))
+    x[1] = x[0]
+    dataset = Dataset(x, np.repeat([0, 1], 3000), classes=("a", "b"))
+    held = dataset.take(split(dataset)[1])
+    assert (np.diff(held.y) >= 0).all(), "the first class comes first"
+    monkeypatch.setattr("driftback.recipes.evaluate.original", lambda config: RealItems(dataset, held))
+    some = likelihood._known(SimpleNamespace(config=None), 0)
+    assert len(some) == likelihood.MOST_KNOWN
+    # Half of 500, give or take 4 standard deviations of a draw without replacement; the first 500 are all of one.
+    assert abs(some.y.mean() - 0.5) < 4 * 0.5 / np.sqrt(500)
+    assert not np.array_equal(some.x, likelihood._known(SimpleNamespace(config=None), 1).x)

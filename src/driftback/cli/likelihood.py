@@ -12,6 +12,7 @@ from driftback.cli.output import emit, say, show
 from driftback.cli.progress import progress
 
 if TYPE_CHECKING:
+    from driftback.data.dataset import Dataset
     from driftback.evaluation.likelihood import LogLikelihood
     from driftback.evaluation.typicality import Typicality
     from driftback.recipes.model import Model
@@ -70,6 +71,7 @@ def likelihood(
     items = original(model.config).held if data is None else like(model.config, data, **reading)
     if items is None:
         raise BadInput(f"nothing was held out when {run} was fitted; give DATA")
+    some = _known(model, seed) if typical else None
     if data is not None and model.config.source is not None and _same(data, model.config.source):
         say(f"{data} holds the items that the model was trained on; leave DATA out for the held-out ones")
     told = None if label_less else conditions.beside(model.config, items)
@@ -91,7 +93,7 @@ def likelihood(
             progress=lambda done, total: update(done, total, ""),
         )
     how: dict[str, Any] = {"bound": bound, "steps": steps, "draws": draws, "seed": seed + 1}
-    usual = _typicality(model, found, told is None, how) if typical else None
+    usual = None if some is None else _typicality(model, found, some, told is None, how)
     method = found.method + (f", given the {known}" if told is not None else "")
     bits, error = model.bits_per_dim(found.mean), found.standard_error
     if json:
@@ -146,21 +148,27 @@ MOST_KNOWN = 500
 """At most so many held-out items tell what is usual."""
 
 
-def _typicality(model: Model, found: LogLikelihood, label_less: bool, how: dict[str, Any]) -> Typicality:
-    """How usual what was `found` is among held-out items, with their labels only where DATA has its own. BadInput where
-    there are none.
+def _known(model: Model, seed: int) -> Dataset:
+    """Held-out items to compare with, at most `MOST_KNOWN` of them, chosen by `seed`: they may lie sorted by class.
+    BadInput where there are none.
     """
-    import numpy as np
-
+    from driftback.data.loading import load
     from driftback.errors import BadInput
-    from driftback.evaluation.typicality import typicality
-    from driftback.recipes import conditions
     from driftback.recipes.evaluate import original
 
     held = original(model.config).held
     if held is None:
         raise BadInput(COMPARED)
-    some = held.take(np.arange(min(len(held), MOST_KNOWN)))
+    return load(held, n=min(len(held), MOST_KNOWN), seed=seed)
+
+
+def _typicality(
+    model: Model, found: LogLikelihood, some: Dataset, label_less: bool, how: dict[str, Any]
+) -> Typicality:
+    """How usual what was `found` is among `some` known items, with their labels only where DATA has its own."""
+    from driftback.evaluation.typicality import typicality
+    from driftback.recipes import conditions
+
     told = None if label_less else conditions.beside(model.config, some)
     known = model.log_likelihood(some.x, told, shape=some.shapes, **how)
     return typicality(found.nats, known.nats)
