@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from driftback.errors import BadInput
-from driftback.evaluation.bound import integrand, noised, stratified_error, terminal_kl
+from driftback.evaluation.bound import integrated, noised, stratified_error, terminal_kl
 from driftback.evaluation.likelihood import LogLikelihood
 from driftback.randomness import Rng, as_rng
 from driftback.scores.denoiser import Denoiser
@@ -44,11 +44,7 @@ def continuous_bound(
     if not start > 0:
         raise BadInput("this process begins without noise, where no level is uncertain; use --method vdm for a bound")
     bottom, top = math.log(start), math.log(min(float(process.ratio(1.0)), 200 * spread))
-    shift = rng.child("shift").uniform((len(x0),), dtype=torch.float64, device=x0.device)
-    terms = torch.zeros(draws, len(x0), dtype=torch.float64, device=x0.device)
-    for k in range(draws):
-        clock = bottom + (top - bottom) * ((shift + k) / draws)
-        terms[k] = integrand(denoiser, x0, clock, rng.child("noise", k)) * (top - bottom)
+    terms = integrated(denoiser, x0, bottom, top, draws, rng)
     at_start = torch.full((len(x0),), bottom, dtype=torch.float64, device=x0.device)
     nats = -(terms.mean(0) + terminal_kl(x0, top, spread) + _decoder(denoiser, x0, levels, at_start, rng))
     return LogLikelihood(nats, stratified_error(terms), f"variational bound, {draws} draws", draws)

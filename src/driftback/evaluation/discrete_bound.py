@@ -81,15 +81,16 @@ def chained(
         raise BadInput(f"{draws} draws have no standard error; give at least 2, or None for every step")
     steps = len(chain) - 2
     count = steps if draws is None else min(draws, steps)
-    # A shift for each item, a golden section on from that of the one before: with one for all, the mean over items
-    # would err as a single item does, and this way together they meet every step about equally often.
-    luck = (rng.child("step").uniform((1,), dtype=torch.float64) + GOLDEN * torch.arange(len(x0))) % 1
+    # A shift for each stratum (see `bound.integrated`), and in it for each item, a golden section on from that of the
+    # one before: with one for all, the mean over items would err as a single item does, and this way together they meet
+    # every step about equally often.
+    luck = (rng.child("step").uniform((1, count), dtype=torch.float64) + GOLDEN * torch.arange(len(x0))[:, None]) % 1
     share_of, terms = _shares(chain), []
     for j in range(count):
         if count == steps:
             k, weight = torch.full((len(x0),), j), torch.tensor(float(steps))
         else:
-            k = torch.searchsorted(share_of.cumsum(0), (j + luck) / count, right=True).clamp(max=steps - 1)
+            k = torch.searchsorted(share_of.cumsum(0), (j + luck[:, j]) / count, right=True).clamp(max=steps - 1)
             weight = 1 / share_of[k]
         term = _term(denoiser, x0, chain, k.to(x0.device), share, rng.child("noise", j))
         terms.append(weight.to(term) * term)
