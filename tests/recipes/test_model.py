@@ -217,7 +217,7 @@ class TestWholeColumns:
         found = model.log_likelihood(x)
         # Measured: .34 below, and .06 after 1,500 steps without the third column.
         assert truth - 0.6 < found.mean < truth + 0.1
-        assert found.method.endswith(", uniform dequantisation of the discrete columns")
+        assert found.method.endswith(", uniform dequantisation of the discrete columns, 4 draws")
         drawn = model.sample(500, seed=0, steps=20)
         assert np.isin(drawn[:, 0], (0, 1)).mean() > 0.99
         assert (drawn[:, 2] == 7).all()

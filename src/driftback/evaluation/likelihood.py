@@ -12,6 +12,7 @@ standard error. The way starts at a small noise level, so the value is the densi
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -70,6 +71,24 @@ class LogLikelihood:
     def standard_error(self) -> float | None:
         """The standard error of the mean, over items and the method's randomness together; None for one item."""
         return float(self.nats.std() / math.sqrt(len(self.nats))) if len(self.nats) > 1 else None
+
+
+def averaged(found: Sequence[LogLikelihood]) -> LogLikelihood:
+    """The mean of two or more values of the same items, each with randomness of its own, of all of which it has the
+    error: from how far they are apart.
+    """
+    nats, apart = torch.stack([one.nats for one in found]), [one.discretisation for one in found]
+    moved = [one for one in apart if one is not None]
+    return LogLikelihood(
+        nats.mean(0),
+        nats.std(0) / math.sqrt(len(found)),
+        found[0].method,
+        sum(one.evaluations for one in found),
+        torch.stack(moved).mean(0) if moved else None,
+        len(found) - 1,
+        {name: torch.stack([one.terms[name] for one in found if one.terms]).mean(0) for name in found[0].terms or {}}
+        or None,
+    )
 
 
 def ode_log_likelihood(

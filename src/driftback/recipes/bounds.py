@@ -6,6 +6,7 @@ probability.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,7 @@ from driftback.evaluation.bound import variational_bound
 from driftback.evaluation.continuous_bound import continuous_bound
 from driftback.evaluation.discrete_bound import discrete_bound
 from driftback.evaluation.entropy_bound import entropy_bound
-from driftback.evaluation.likelihood import LogLikelihood, ode_log_likelihood
+from driftback.evaluation.likelihood import LogLikelihood, ode_log_likelihood, probes_for
 from driftback.processes.ddpm import DiscreteChain
 from driftback.processes.diffusion import Diffusion
 from driftback.randomness import Rng
@@ -67,23 +68,27 @@ class How:
         return name
 
 
-def told(how: How, config: Config, denoiser: LearnedDenoiser, x: Tensor, rng: Rng) -> LogLikelihood:
+def told(
+    how: How, config: Config, denoiser: LearnedDenoiser, x: Tensor, rng: Rng, shared: int = 1
+) -> LogLikelihood:
     """log p(x) in nats for encoded items `x` (n, *event), spread already where they are (`assembly.cells`); of a method
-    on levels log P(x). BadInput as `How.settled`.
+    on levels log P(x). The draws, or probes, are `shared` by so many calls, with 2 at least for each. BadInput as
+    `How.settled`.
     """
-    name = how.settled(config)
+    name, draws = how.settled(config), how.draws if shared == 1 else max(2, how.draws // shared)
     if name == "ode":
         low = max(1e-3, lowest_ratio(config) / config.spread)
-        return ode_log_likelihood(denoiser, x, spread=config.spread, low=low, check=how.check, rng=rng)
+        probes = max(2, probes_for(math.prod(x.shape[1:])) // shared)
+        return ode_log_likelihood(denoiser, x, spread=config.spread, low=low, probes=probes, check=how.check, rng=rng)
     levels = _levels(config) if bounded(config) else None
     if name == "ddpm":
         times = chain(config, denoiser.process, how.steps)
-        return discrete_bound(denoiser, x, times, levels=levels, draws=how.draws, rng=rng)
+        return discrete_bound(denoiser, x, times, levels=levels, draws=draws, rng=rng)
     if name == "entropy":
-        return entropy_bound(denoiser, x, chain(config, denoiser.process, how.steps), draws=how.draws, rng=rng)
+        return entropy_bound(denoiser, x, chain(config, denoiser.process, how.steps), draws=draws, rng=rng)
     if levels is None or isinstance(denoiser.parametrisation, Levels | Spikes):
-        return variational_bound(denoiser, x, spread=config.spread, draws=how.draws, rng=rng)
-    return continuous_bound(denoiser, x, levels, spread=config.spread, draws=how.draws, rng=rng)
+        return variational_bound(denoiser, x, spread=config.spread, draws=draws, rng=rng)
+    return continuous_bound(denoiser, x, levels, spread=config.spread, draws=draws, rng=rng)
 
 
 def chain(config: Config, process: Diffusion, steps: int | None = None) -> Tensor:
