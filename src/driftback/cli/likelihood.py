@@ -162,9 +162,7 @@ def _known(model: Model, seed: int) -> Dataset:
     return load(held, n=min(len(held), MOST_KNOWN), seed=seed)
 
 
-def _typicality(
-    model: Model, found: LogLikelihood, some: Dataset, label_less: bool, how: dict[str, Any]
-) -> Typicality:
+def _typicality(model: Model, found: LogLikelihood, some: Dataset, label_less: bool, how: dict[str, Any]) -> Typicality:
     """How usual what was `found` is among `some` known items, with their labels only where DATA has its own."""
     from driftback.evaluation.typicality import typicality
     from driftback.recipes import conditions

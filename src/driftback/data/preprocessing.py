@@ -19,6 +19,7 @@ from driftback.data.buckets import Buckets, named
 from driftback.data.dataset import Dataset
 from driftback.data.decimals import decimals_of, decimals_told
 from driftback.data.extent import LARGEST, SCALE_DOWN, declared_range, refuse_not_finite, too_large
+from driftback.data.fine import Grid, find_grid
 from driftback.data.layouts import LAYOUTS, layout_of
 from driftback.data.levels import Levels, distinct, find_levels
 from driftback.data.rows import Rows, Stack, blocks
@@ -29,7 +30,8 @@ class Preprocessing(BaseModel):
     """What is done to the data, as numbers: a frozen record that goes through JSON and comes back the same.
 
     `event`, `layout` and `dtype` describe a raw item; `offset` and `scale` hold one number, or one per column (a scale
-    of 0 marks a column that never changes); `levels` is the grid of discrete data; `bounds` the range that pictures are
+    of 0 marks a column that never changes); `levels` is the grid of discrete data, `grid` that of pictures of more
+    values; `bounds` the range that pictures are
     clipped to; `whole` the columns that hold whole numbers; `decimals` how many places behind the point each column of
     a table has, None where they are too many to be meant; `columns` and `classes` the names that came with the data;
     `buckets` the shapes that pictures have on their canvas.
@@ -44,6 +46,7 @@ class Preprocessing(BaseModel):
     offset: tuple[float, ...]
     scale: tuple[float, ...]
     levels: Levels | None = None
+    grid: Grid | None = None
     bounds: tuple[float, float] | None = None
     whole: tuple[int, ...] = ()
     decimals: tuple[int | None, ...] = ()
@@ -184,7 +187,7 @@ class Preprocessing(BaseModel):
         if self.levels is not None:
             return self.levels.nearest(x)
         if self.bounds is not None:
-            x = np.clip(x, *self.bounds)
+            x = np.clip(x, *self.bounds) if self.grid is None else self.grid.within(x, *self.bounds)
         if self.kind == "points":
             for j, places in enumerate(self._places):
                 if places is not None:
@@ -240,10 +243,12 @@ def _span(levels: Levels) -> str:
 
 def _fit_pictures(dataset: Dataset) -> dict[str, Any]:
     low, high = dataset.value_range or declared_range(dataset.x)
+    levels = find_levels(dataset.x, low, high)
     return {
         "offset": ((low + high) / 2,),
         "scale": ((high - low) / 2 or 1.0,),
-        "levels": find_levels(dataset.x, low, high),
+        "levels": levels,
+        "grid": None if levels is not None else find_grid(dataset.x),
         "bounds": (low, high),
     }
 

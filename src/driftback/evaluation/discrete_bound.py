@@ -45,8 +45,8 @@ def discrete_bound(
     the log of V between beta~ (0) and beta (1), DDPM's two choices: the first is right where x_0 is all but known, as
     on levels, the second where the density is smooth over a step (default: by `levels`). Every L_(t-1) is drawn once,
     at T evaluations; with `draws` >= 2 only so many of them, stratified. `error` is the standard error of the draws
-    and of `READ` of L_0, `terms` the three terms. Where the process has noise at t = 0, x_0 is read off there. BadInput where the chain does
-    not end at t = 0.
+    and of `READ` of L_0, `terms` the three terms. Where the process has noise at t = 0, x_0 is read off there.
+    BadInput where the chain does not end at t = 0.
     """
     chain, rng = closed(levels_of(denoiser.process, times)), as_rng(rng)
     share = (1.0 if levels is None else 0.0) if share is None else share
@@ -83,7 +83,19 @@ def chained(
     steps = len(chain) - 2
     count = steps if draws is None else min(draws, steps)
     if steps == 1:  # one draw of the only step would have no error
-        drawn = torch.stack([_term(denoiser, x0, chain, torch.zeros(len(x0), dtype=torch.int64, device=x0.device), share, rng.child("noise", j)) for j in range(READ)])
+        drawn = torch.stack(
+            [
+                _term(
+                    denoiser,
+                    x0,
+                    chain,
+                    torch.zeros(len(x0), dtype=torch.int64, device=x0.device),
+                    share,
+                    rng.child("noise", j),
+                )
+                for j in range(READ)
+            ]
+        )
         return Chained(drawn.mean(0), (drawn.var(0) / READ).sqrt(), READ, "2 steps")
     # A shift for each stratum (see `bound.integrated`), and in it for each item, a golden section on from that of the
     # one before: with one for all, the mean over items would err as a single item does, and this way together they meet

@@ -68,9 +68,7 @@ class How:
         return name
 
 
-def told(
-    how: How, config: Config, denoiser: LearnedDenoiser, x: Tensor, rng: Rng, shared: int = 1
-) -> LogLikelihood:
+def told(how: How, config: Config, denoiser: LearnedDenoiser, x: Tensor, rng: Rng, shared: int = 1) -> LogLikelihood:
     """log p(x) in nats for encoded items `x` (n, *event), spread already where they are (`assembly.cells`); of a method
     on levels log P(x). The draws, or probes, are `shared` by so many calls, with 2 at least for each. BadInput as
     `How.settled`.

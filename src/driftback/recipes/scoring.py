@@ -21,7 +21,6 @@ from driftback.recipes.config import Config
 from driftback.recipes.finite import refuse_not_finite
 from driftback.scores.learned import LearnedDenoiser
 
-
 SPREADS = 4
 """So often discrete items are spread over their cells; what a bound draws, or Hutchinson probes, is shared by these."""
 
