@@ -107,3 +107,34 @@ def test_known_items_are_a_part_of_all_not_the_first(monkeypatch: pytest.MonkeyP
     # Half of 500, give or take 4 standard deviations of a draw without replacement; the first 500 are all of one.
     assert abs(some.y.mean() - 0.5) < 4 * 0.5 / np.sqrt(500)
     assert not np.array_equal(some.x, likelihood._known(SimpleNamespace(config=None), 1).x)
+
+
+def test_rows_with_missing_values_are_refused(cli, run: Path) -> None:
+    """Left out in silence they would shift the numbers of all later items."""
+    (run / "gaps.csv").write_text("1,2\n,1\n0,1\n1,\n0,0\n0.5,1\n")
+    refused = cli("likelihood", run / "run", run / "gaps.csv", "--per-item", "--quiet")
+    assert refused.code == 2
+    assert "2 of the 6 rows have missing values" in refused.error
+    assert refused.out == ""
+
+
+def test_what_says_how_to_read_data_wants_data(cli, run: Path) -> None:
+    for option, value in (("--columns", "nix"), ("--size", "8"), ("--label", "nix"), ("--channels", 1)):
+        refused = cli("likelihood", run / "run", option, value, "--quiet")
+        assert refused.code == 2
+        assert f"{option} says how to read DATA" in refused.error
+
+
+def test_some_of_the_held_out_items_are_taken(cli, run: Path) -> None:
+    every, some, other = (
+        [one["nats"] for one in cli("likelihood", run / "run", *more, "--per-item", "--json", "--quiet").json["items"]]
+        for more in ((), ("--n", 7), ("--n", 7, "--seed", 1))
+    )
+    for found in (some, other):
+        assert len(found) == 7
+        assert np.abs(np.array(found)[:, None] - np.array(every)).min(1).max() < 1e-4, "each is one of them"
+        assert np.abs(np.array(found) - every[:7]).max() > 1e-2, "and they are not the first"
+    assert np.abs(np.array(some) - other).max() > 1e-2
+    refused = cli("likelihood", run / "run", "--n", len(every) + 1, "--quiet")
+    assert refused.code == 2
+    assert f"{len(every)} items were held out, fewer than --n {len(every) + 1}" in refused.error

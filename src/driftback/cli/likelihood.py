@@ -61,16 +61,13 @@ def likelihood(
     """The log-likelihood of data under a model: the mean over the items, with its standard error in nats."""
     from driftback.errors import BadInput
     from driftback.recipes import conditions
-    from driftback.recipes.evaluate import like, original
     from driftback.recipes.model import load
 
     model = load(run, device=device, checkpoint=checkpoint.value, ema=ema)
     if typical and data is None:
         raise BadInput(COMPARED)
     reading = options.reading(size, channels, columns, label, n, aspect=aspect, caption=caption, numbers=numbers)
-    items = original(model.config).held if data is None else like(model.config, data, **reading)
-    if items is None:
-        raise BadInput(f"nothing was held out when {run} was fitted; give DATA")
+    items = _held(model, run, seed, **reading) if data is None else _given(model, data, **reading)
     some = _known(model, seed) if typical else None
     if data is not None and model.config.source is not None and _same(data, model.config.source):
         say(f"{data} holds the items that the model was trained on; leave DATA out for the held-out ones")
@@ -146,6 +143,38 @@ UNUSUAL = 0.05
 COMPARED = "--typicality compares DATA with the held-out items; give DATA, to a model that held some out"
 MOST_KNOWN = 500
 """At most so many held-out items tell what is usual."""
+
+
+def _held(model: Model, run: Path, seed: int, n: int | None = None, **reading: Any) -> Dataset:
+    """The held-out items, or `n` of them, chosen by `seed`. BadInput where there are none or not as many, and for what
+    says how to read other data.
+    """
+    from driftback.data.loading import load
+    from driftback.errors import BadInput
+    from driftback.recipes.evaluate import original
+
+    if reading:
+        option = "label" if "y" in reading else next(iter(reading))
+        raise BadInput(f"--{option} says how to read DATA, and the held-out items are read as they were: give DATA too")
+    held = original(model.config).held
+    if held is None:
+        raise BadInput(f"nothing was held out when {run} was fitted; give DATA")
+    if n is not None and n > len(held):
+        raise BadInput(f"{len(held)} items were held out, fewer than --n {n}: ask for less, or give DATA")
+    return held if n is None else load(held, n=n, seed=seed)
+
+
+def _given(model: Model, data: str, **reading: Any) -> Dataset:
+    """DATA, with what was noticed on reading it said. BadInput for rows with missing values, as from Python."""
+    from driftback.recipes.evaluate import like
+    from driftback.recipes.shown import refuse_incomplete
+
+    items = like(model.config, data, **reading)
+    refuse_incomplete(items)
+    for finding in items.findings:
+        if finding.level == "warning":
+            say(f"{data}: {finding.what}")
+    return items
 
 
 def _known(model: Model, seed: int) -> Dataset:
