@@ -132,7 +132,7 @@ def test_some_of_the_held_out_items_are_taken(cli, run: Path) -> None:
     )
     for found in (some, other):
         assert len(found) == 7
-        assert np.abs(np.array(found)[:, None] - np.array(every)).min(1).max() < 1e-4, "each is one of them"
+        assert np.abs(np.array(found)[:, None] - np.array(every)).min(1).max() < 1e-3, "each is one of them"
         assert np.abs(np.array(found) - every[:7]).max() > 1e-2, "and they are not the first"
     assert np.abs(np.array(some) - other).max() > 1e-2
     refused = cli("likelihood", run / "run", "--n", len(every) + 1, "--quiet")

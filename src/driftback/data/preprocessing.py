@@ -22,7 +22,7 @@ from driftback.data.extent import LARGEST, SCALE_DOWN, declared_range, refuse_no
 from driftback.data.fine import Grid, find_grid
 from driftback.data.layouts import LAYOUTS, layout_of
 from driftback.data.levels import Levels, distinct, find_levels
-from driftback.data.rows import Rows, Stack, blocks
+from driftback.data.rows import Stack, as_stack, blocks
 from driftback.errors import BadInput
 
 
@@ -118,7 +118,22 @@ class Preprocessing(BaseModel):
         Raises BadInput for another shape, NaN or infinity, values off the levels or outside the range, and values so
         far from the data that float32 cannot hold them.
         """
-        x = x if isinstance(x, Rows) else np.asarray(x)
+        x = self.fitting(x)
+        z = np.empty(x.shape, np.float32)
+        # Bytes are looked up: there are only 256 of them.
+        table = self._scaled(np.arange(256, dtype=np.uint8)[:, None])[:, 0] if self._by_table(x) else None
+        for part in blocks(x):
+            z[part] = self._scaled(x[part]) if table is None else table[x[part]]
+            if not np.isfinite(z[part]).all():
+                far = x[part][~np.isfinite(z[part])][0]
+                raise BadInput(f"the value {far:g} is too far from the data that the model was fitted on: drop it")
+        return torch.from_numpy(np.ascontiguousarray(LAYOUTS[self.layout].inward(z)))
+
+    def fitting(self, x: Any) -> Stack:
+        """Raw items (n, *event) as an array, or as they are on the disk, gone through block by block. Raises BadInput
+        as `encode`, save for what float32 cannot hold.
+        """
+        x = as_stack(x)
         if x.shape[1:] != self.event or x.ndim != len(self.event) + 1:
             shapes = () if self.buckets is None else self.buckets.shapes
             known = f"pictures of {', '.join(map(named, shapes))} on a canvas" if shapes else "items"
@@ -130,15 +145,7 @@ class Preprocessing(BaseModel):
         if x.dtype.kind not in "biuf":
             raise BadInput(f"values must be numbers, not {x.dtype}")
         self._refuse(x)
-        z = np.empty(x.shape, np.float32)
-        # Bytes are looked up: there are only 256 of them.
-        table = self._scaled(np.arange(256, dtype=np.uint8)[:, None])[:, 0] if self._by_table(x) else None
-        for part in blocks(x):
-            z[part] = self._scaled(x[part]) if table is None else table[x[part]]
-            if not np.isfinite(z[part]).all():
-                far = x[part][~np.isfinite(z[part])][0]
-                raise BadInput(f"the value {far:g} is too far from the data that the model was fitted on: drop it")
-        return torch.from_numpy(np.ascontiguousarray(LAYOUTS[self.layout].inward(z)))
+        return x
 
     def decode(self, z: Tensor, bucket: np.ndarray | None = None) -> np.ndarray:
         """Encoded items (n, *internal_event) as raw ones (n, *event), in the dtype and the units of the data.

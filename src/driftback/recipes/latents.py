@@ -17,6 +17,7 @@ from torch import Tensor
 from driftback.arguments import whole
 from driftback.data.buckets import named
 from driftback.data.dataset import Dataset
+from driftback.data.rows import Stack, as_stack, blocks
 from driftback.errors import BadInput
 from driftback.recipes import buckets, conditions
 from driftback.recipes.assembly import lowest_ratio
@@ -63,43 +64,47 @@ class Latents:
         """How far items come back from where they were, (n,): the root mean square in standard deviations of the data,
         before they are rounded to the data's levels.
         """
-        z, told, bucket = self._known(x, y, shape)
-        latents = torch.from_numpy(self._all(z, told, bucket, back=False))
-        off = torch.from_numpy(self._all(latents, told, bucket, back=True)) - z
-        return (off.flatten(1).square().mean(1).sqrt() / self.model.config.spread).numpy()
+        x, told, bucket = self._known(x, y, shape)
+        latents = torch.from_numpy(self._all(x, told, bucket, back=False))
+        back = torch.from_numpy(self._all(latents, told, bucket, back=True))
+        encode, spread = self.model.config.preprocessing.encode, self.model.config.spread
+        off = [(back[part] - encode(x[part])).flatten(1).square().mean(1).sqrt() / spread for part in blocks(x)]
+        return torch.cat(off).numpy() if off else np.empty(0, np.float32)
 
     def between(self, a: Any, b: Any, n: int = 8, y: Any = None, shape: Shape = None) -> np.ndarray:
         """`n` >= 2 items from `a` to `b`, each (*event), along the circle through their latents: (n, *event). BadInput
         for pictures of two buckets: there is no shape between them.
         """
-        z, told, bucket = self._known(np.stack([np.asarray(a), np.asarray(b)]), None if y is None else [y, y], shape)
+        two = as_stack([np.asarray(a), np.asarray(b)])
+        x, told, bucket = self._known(two, None if y is None else [y, y], shape)
         known = self.model.config.preprocessing.buckets
         if bucket is not None and known is not None:
             first, last = (known.shapes[k] for k in bucket)
             if first != last:
                 raise BadInput(f"one item is {named(first)} and the other {named(last)}; take two of one shape")
             shape = first
-        ends = self._all(z, told, bucket, back=False)
+        ends = self._all(x, told, bucket, back=False)
         shares = torch.linspace(0, 1, whole(n, "n", 2))
         way = interpolated(torch.from_numpy(ends[0]), torch.from_numpy(ends[1]), shares)
         return self.decode(way.numpy(), None if y is None else [y] * n, shape)
 
-    def _known(self, x: Any, y: Any, shape: Shape) -> tuple[Tensor, np.ndarray | None, np.ndarray | None]:
-        """Items, encoded, with the rows of what is told of them and their buckets, None for none."""
+    def _known(self, x: Any, y: Any, shape: Shape) -> tuple[Stack, np.ndarray | None, np.ndarray | None]:
+        """Items, that the model can have made, with the rows of what is told of them and their buckets, None for none."""
         config = self.model.config
         shape = x.shapes if shape is None and isinstance(x, Dataset) else shape
         x, y = shown(config, x, y)
-        z = config.preprocessing.encode(x)
-        told = None if y is None else conditions.given_to(config, y, len(z))
-        return z, told, buckets.of_items(config, x, shape)
+        x = config.preprocessing.fitting(x)
+        told = None if y is None else conditions.given_to(config, y, len(x))
+        return x, told, buckets.of_items(config, x, shape)
 
-    def _all(self, z: Tensor, told: np.ndarray | None, bucket: np.ndarray | None, *, back: bool) -> np.ndarray:
+    def _all(self, z: Tensor | Stack, told: np.ndarray | None, bucket: np.ndarray | None, *, back: bool) -> np.ndarray:
         model, config, out = self.model, self.model.config, []
         done = buckets.told(config, bucket, model.device)
         model.denoiser.network.eval()
         low = max(1e-3, lowest_ratio(config) / config.spread)
         for first in range(0, len(z), model.block):
-            part, some = z[first : first + model.block].to(model.device), slice(first, first + model.block)
+            some = slice(first, first + model.block)
+            part = (z[some] if isinstance(z, Tensor) else config.preprocessing.encode(z[some])).to(model.device)
             denoiser = model.denoiser
             if told is not None:
                 denoiser = denoiser.given(torch.from_numpy(told[some]).to(model.device))
@@ -110,4 +115,4 @@ class Latents:
             found: Travelled = way(part, low=low, tolerance=self.tolerance)
             refuse_not_finite(found.w, "latent of item", first)
             out.append(found.w.cpu())
-        return torch.cat(out).numpy() if out else z.numpy()
+        return torch.cat(out).numpy() if out else np.empty((0, *config.preprocessing.internal_event), np.float32)

@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from driftback.data.rows import Stack
 from driftback.evaluation.likelihood import LogLikelihood, averaged
 from driftback.randomness import Rng
 from driftback.recipes import bounds
@@ -28,7 +29,7 @@ SPREADS = 4
 def scored(
     config: Config,
     denoiser: LearnedDenoiser,
-    z: Tensor,
+    x: Stack,
     labels: Tensor | None,
     done: Tensor | None,
     how: How,
@@ -37,7 +38,7 @@ def scored(
     rng: Rng,
     progress: Callable[[int, int], None] | None = None,
 ) -> LogLikelihood:
-    """The log-likelihood of encoded items `z` (n, *event) in raw units, given `labels` (n, *row) where they are told,
+    """The log-likelihood of items `x` (n, *event), in raw units, given `labels` (n, *row) where they are told,
     and what was `done` to each, (n, numbers); `block` items at once. Raises BadInput for a bound that the model does
     not have, and NotFinite where the network gives no numbers.
     """
@@ -45,9 +46,9 @@ def scored(
     device, cell = next(denoiser.network.parameters()).device, cells(config)
     denoiser.network.eval()
     parts = []
-    for first in range(0, len(z), block):
+    for first in range(0, len(x), block):
         some = slice(first, first + block)
-        part, key = z[some].to(device), rng.item(first)
+        part, key = config.preprocessing.encode(x[some]).to(device), rng.item(first)
         given = denoiser if labels is None else denoiser.given(labels[some].to(device))
         given = given if done is None else replace(given, augmented=done[some].to(device))
         if cell is None:
@@ -56,11 +57,11 @@ def scored(
             wide = cell.to(part)
             keys = [key.child("dequantise", k) for k in range(SPREADS)]
             spread = [part + wide * (one.uniform(part.shape).to(part) - 0.5) for one in keys]
-            drawn = [bounds.told(how, config, given, x, one, SPREADS) for x, one in zip(spread, keys, strict=True)]
+            drawn = [bounds.told(how, config, given, z, one, SPREADS) for z, one in zip(spread, keys, strict=True)]
             parts.append(averaged(drawn))
         refuse_not_finite(parts[-1].nats, "log-likelihood of item", first)
         if progress:
-            progress(min(first + block, len(z)), len(z))
+            progress(min(first + block, len(x)), len(x))
     # The bound is on a probability already; a density of the encoded data turns into one per raw unit or level.
     shift, words = raw_units(config)
     words += "" if cell is None else f", {SPREADS} draws"
