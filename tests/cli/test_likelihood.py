@@ -102,11 +102,12 @@ def test_known_items_are_a_part_of_all_not_the_first(monkeypatch: pytest.MonkeyP
     held = dataset.take(split(dataset)[1])
     assert (np.diff(held.y) >= 0).all(), "the first class comes first"
     monkeypatch.setattr("driftback.recipes.evaluate.original", lambda config: RealItems(dataset, held))
-    some = likelihood._known(SimpleNamespace(config=None), 0)
+    model = SimpleNamespace(config=SimpleNamespace(source="sorted.npy"))
+    some = likelihood._known(model, 0)
     assert len(some) == likelihood.MOST_KNOWN
     # Half of 500, give or take 4 standard deviations of a draw without replacement; the first 500 are all of one.
     assert abs(some.y.mean() - 0.5) < 4 * 0.5 / np.sqrt(500)
-    assert not np.array_equal(some.x, likelihood._known(SimpleNamespace(config=None), 1).x)
+    assert not np.array_equal(some.x, likelihood._known(model, 1).x)
 
 
 def test_rows_with_missing_values_are_refused(cli, run: Path) -> None:
@@ -138,3 +139,50 @@ def test_some_of_the_held_out_items_are_taken(cli, run: Path) -> None:
     refused = cli("likelihood", run / "run", "--n", len(every) + 1, "--quiet")
     assert refused.code == 2
     assert f"{len(every)} items were held out, fewer than --n {len(every) + 1}" in refused.error
+
+
+def test_items_have_errors_and_evaluations_are_of_the_denoiser(cli, run: Path, digits: Path) -> None:
+    found = cli("likelihood", digits, "--draws", 2, "--n", 1, "--per-item", "--quiet")
+    assert found.code == 0, found.err
+    item, mean, method = found.out.splitlines()[:3]
+    assert item.startswith("item 0: -")
+    assert item.count(" ± ") == mean.count(" ± ") == 1, "of one item the method's own error is known"
+    assert method.endswith("; 6 evaluations per item")
+    np.save(run / "one.npy", np.zeros((1, 2)))
+    exact = cli("likelihood", run / "run", run / "one.npy", "--per-item", "--quiet")
+    assert "±" not in exact.out
+    assert "products of vectors with their Jacobian" in exact.out
+    told = cli("likelihood", run / "run", run / "one.npy", "--json", "--quiet").json
+    assert told["standard_error"] is None
+    assert told["vector_products"] == 2 * told["evaluations"]
+
+
+def test_draws_of_an_exact_density_are_refused(cli, run: Path) -> None:
+    refused = cli("likelihood", run / "run", "--draws", 9, "--quiet")
+    assert refused.code == 2
+    assert "draws nothing: leave draws out" in refused.error
+
+
+def test_what_cannot_be_compared_with_is_told_before_the_work(
+    cli, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    db.fit(x, steps=1, network=SMALL, out=tmp_path / "memory", held_out=0.5)
+    np.save(tmp_path / "few.npy", x)
+    db.fit(tmp_path / "few.npy", steps=1, network=SMALL, out=tmp_path / "few", held_out=0.2)
+    monkeypatch.setattr("driftback.recipes.model.Model.log_likelihood", None)
+    for name, said in (("memory", "fitted on data in memory"), ("few", "of which this model has 12, and less than 20")):
+        refused = cli("likelihood", tmp_path / name, run / "near.npy", "--typicality", "--quiet")
+        assert refused.code == 2
+        assert said in refused.error
+
+
+def test_progress_is_told_on_standard_error(cli, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the items and of the known ones that they are compared with."""
+    monkeypatch.setattr("driftback.cli.progress.EVERY", 0.0)
+    words = ("likelihood", run / "run", run / "near.npy", "--bound", "ddpm", "--steps", 5, "--typicality", "--json")
+    found = cli(*words)
+    assert "items 30/70" in found.err
+    assert "items 70/70" in found.err
+    assert found.json["unusual"] < 1
+    assert "items" not in cli(*words, "--quiet").err
