@@ -220,3 +220,6 @@ def test_what_is_too_likely_is_not_typical() -> None:
     assert float(far.p) == pytest.approx(1 / 1000)
     with pytest.raises(BadInput, match="20 or more"):
         typicality(new, known[:19])
+    for nats, others in ((torch.tensor([math.nan]), known), (new, torch.cat([known, torch.tensor([math.nan])]))):
+        with pytest.raises(BadInput, match=r"1 of the log-likelihoods of .* are NaN"):
+            typicality(nats, others)

@@ -75,8 +75,8 @@ class Buckets(BaseModel):
         if (found < 0).any():
             known = ", ".join(map(named, self.shapes))
             raise BadInput(
-                f"item {first + int(np.argmin(found))} is in no bucket: outside of each of {known} in the middle something "
-                f"differs from {self.ground}"
+                f"item {first + int(np.argmin(found))} is in no bucket: outside of each of {known} in the middle "
+                f"something differs from {self.ground}"
             )
         return found
 

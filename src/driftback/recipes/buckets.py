@@ -7,7 +7,7 @@ is in (`driftback.networks.embedding.Conditioning`): in training, when it draws,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch

@@ -231,7 +231,7 @@ class Model:
         shape: Shape = None,
         bound: str | None = None,
         steps: int | None = None,
-        draws: int = 32,
+        draws: int | None = None,
         check: bool = False,
         seed: int = 0,
         progress: Callable[[int, int], None] | None = None,
