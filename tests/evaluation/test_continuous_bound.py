@@ -79,6 +79,13 @@ def test_the_error_is_that_of_the_draws() -> None:
     assert one.evaluations == DRAWS
 
 
+def test_the_decoders_draws_are_in_the_error() -> None:
+    """A process that begins with much noise, where what is read off errs by more than the integral."""
+    noisy = RecordedDenoiser(Diffusion(LogSNR(-1.0, 5.0), (2,), SPREAD), ATOMS)
+    one = continuous_bound(noisy, ATOMS[:1].expand(1000, 2), LEVELS, spread=SPREAD, draws=64, rng=1)
+    assert float(one.error.square().mean().sqrt()) == pytest.approx(float(one.nats.std()), rel=0.15)
+
+
 def test_what_has_no_bound_is_told() -> None:
     with pytest.raises(BadInput, match="at least 2"):
         continuous_bound(exact(), ATOMS, LEVELS, draws=1)

@@ -1,6 +1,7 @@
 """The bounds of chains against what they are bounds of: exact log-densities, probabilities of levels, entropies."""
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -12,6 +13,7 @@ from driftback.errors import BadInput
 from driftback.evaluation import discrete_bound as room
 from driftback.evaluation.discrete_bound import discrete_bound
 from driftback.evaluation.entropy_bound import entropy_bound
+from driftback.evaluation.likelihood import LogLikelihood
 from driftback.evaluation.typicality import typicality
 from driftback.processes import VE, VP, Diffusion, DiscreteChain, linear_betas
 from driftback.samplers.grids import uniform
@@ -88,14 +90,24 @@ def test_some_of_the_steps_stand_for_all() -> None:
     denoiser, times = chain(400)
     every = discrete_bound(denoiser, X, times, rng=2)
     some = discrete_bound(denoiser, X, times, draws=32, rng=3)
-    assert every.evaluations == 400
-    assert some.evaluations == 33
+    assert every.evaluations == 403
+    assert some.evaluations == 36
     error = float((some.nats - every.nats).std()) / math.sqrt(len(X))
     assert abs(float((some.nats - every.nats).mean())) < 4 * error
     spread = torch.stack([discrete_bound(denoiser, X[:200], times, draws=32, rng=k).nats for k in range(20)]).std(0)
     told = discrete_bound(denoiser, X[:200], times, draws=32, rng=3).error
-    # Other draws of the decoder are in the spread and not in the error; steep integrands make the error too large.
+    # Steep integrands make the error too large.
     assert 0.5 < float(told.square().mean().sqrt() / spread.square().mean().sqrt()) < 2
+
+
+@pytest.mark.parametrize(("steps", "bound"), [(2, entropy_bound), (2, discrete_bound), (8, discrete_bound)])
+def test_what_is_read_off_and_a_lone_step_are_in_the_error(steps: int, bound: Callable[..., LogLikelihood]) -> None:
+    """Of a chain of few steps the end is most of the randomness, and the only step that is drawn has an error too."""
+    denoiser, _ = chain(400)
+    times = torch.linspace(1, 0, steps + 1, dtype=torch.float64) ** 3
+    found = bound(denoiser, X[:4].repeat_interleave(250, 0), times, rng=0)
+    true = found.nats.reshape(4, 250).var(1).mean().sqrt()
+    assert float(found.error.square().mean().sqrt()) == pytest.approx(float(true), rel=0.15)
 
 
 def test_the_mean_errs_by_as_much_as_it_says() -> None:
@@ -208,3 +220,6 @@ def test_what_is_too_likely_is_not_typical() -> None:
     assert float(far.p) == pytest.approx(1 / 1000)
     with pytest.raises(BadInput, match="20 or more"):
         typicality(new, known[:19])
+    for nats, others in ((torch.tensor([math.nan]), known), (new, torch.cat([known, torch.tensor([math.nan])]))):
+        with pytest.raises(BadInput, match=r"1 of the log-likelihoods of .* are NaN"):
+            typicality(nats, others)

@@ -64,10 +64,10 @@ class Buckets(BaseModel):
             out[of, *place] = x[of, *place]
         return out
 
-    def seen(self, x: np.ndarray) -> np.ndarray:
+    def seen(self, x: np.ndarray, first: int = 0) -> np.ndarray:
         """The smallest bucket of each canvas `x` (n, h, w[, c]) outside of which there is but ground, (n,) int64.
 
-        Raises BadInput for a canvas that no bucket suits.
+        Raises BadInput for a canvas that no bucket suits, by its number, that of the first one being `first`.
         """
         found = np.full(len(x), -1)
         for k in sorted(range(len(self.shapes)), key=lambda k: -math.prod(self.shapes[k])):
@@ -75,8 +75,8 @@ class Buckets(BaseModel):
         if (found < 0).any():
             known = ", ".join(map(named, self.shapes))
             raise BadInput(
-                f"item {int(np.argmin(found))} is in no bucket: outside of each of {known} in the middle something "
-                f"differs from {self.ground}"
+                f"item {first + int(np.argmin(found))} is in no bucket: outside of each of {known} in the middle "
+                f"something differs from {self.ground}"
             )
         return found
 

@@ -58,6 +58,8 @@ class Dataset:
     number_names: tuple[str, ...] = ()
     groups: np.ndarray | None = None
     """Codes (n,) int64: items of one group are trained on together, or held out together."""
+    incomplete: int = 0
+    """How many rows of the source were left out, for their missing values."""
     buckets: Buckets | None = None
     """The shapes that pictures have in the middle of their canvas; None where they fill it."""
     bucket: np.ndarray | None = None

@@ -28,6 +28,11 @@ def scaling(dataset: Dataset) -> Iterator[Finding]:
             "discrete, samples are rounded to them",
             grid.count,
         )
+    if fitted.grid is not None:
+        yield Finding(
+            "note",
+            f"values in steps of {fitted.grid.step:g}, too many for levels: likelihoods are probabilities of them",
+        )
     if fitted.bounds is not None:
         start, stop = fitted.bounds
         yield Finding(

@@ -19,9 +19,10 @@ from driftback.data.buckets import Buckets, named
 from driftback.data.dataset import Dataset
 from driftback.data.decimals import decimals_of, decimals_told
 from driftback.data.extent import LARGEST, SCALE_DOWN, declared_range, refuse_not_finite, too_large
+from driftback.data.fine import Grid, find_grid
 from driftback.data.layouts import LAYOUTS, layout_of
 from driftback.data.levels import Levels, distinct, find_levels
-from driftback.data.rows import Rows, Stack, blocks
+from driftback.data.rows import Stack, as_stack, blocks
 from driftback.errors import BadInput
 
 
@@ -29,7 +30,8 @@ class Preprocessing(BaseModel):
     """What is done to the data, as numbers: a frozen record that goes through JSON and comes back the same.
 
     `event`, `layout` and `dtype` describe a raw item; `offset` and `scale` hold one number, or one per column (a scale
-    of 0 marks a column that never changes); `levels` is the grid of discrete data; `bounds` the range that pictures are
+    of 0 marks a column that never changes); `levels` is the grid of discrete data, `grid` that of pictures of more
+    values; `bounds` the range that pictures are
     clipped to; `whole` the columns that hold whole numbers; `decimals` how many places behind the point each column of
     a table has, None where they are too many to be meant; `columns` and `classes` the names that came with the data;
     `buckets` the shapes that pictures have on their canvas.
@@ -44,6 +46,7 @@ class Preprocessing(BaseModel):
     offset: tuple[float, ...]
     scale: tuple[float, ...]
     levels: Levels | None = None
+    grid: Grid | None = None
     bounds: tuple[float, float] | None = None
     whole: tuple[int, ...] = ()
     decimals: tuple[int | None, ...] = ()
@@ -115,7 +118,22 @@ class Preprocessing(BaseModel):
         Raises BadInput for another shape, NaN or infinity, values off the levels or outside the range, and values so
         far from the data that float32 cannot hold them.
         """
-        x = x if isinstance(x, Rows) else np.asarray(x)
+        x = self.fitting(x)
+        z = np.empty(x.shape, np.float32)
+        # Bytes are looked up: there are only 256 of them.
+        table = self._scaled(np.arange(256, dtype=np.uint8)[:, None])[:, 0] if self._by_table(x) else None
+        for part in blocks(x):
+            z[part] = self._scaled(x[part]) if table is None else table[x[part]]
+            if not np.isfinite(z[part]).all():
+                far = x[part][~np.isfinite(z[part])][0]
+                raise BadInput(f"the value {far:g} is too far from the data that the model was fitted on: drop it")
+        return torch.from_numpy(np.ascontiguousarray(LAYOUTS[self.layout].inward(z)))
+
+    def fitting(self, x: Any) -> Stack:
+        """Raw items (n, *event) as an array, or as they are on the disk, gone through block by block. Raises BadInput
+        as `encode`, save for what float32 cannot hold.
+        """
+        x = as_stack(x)
         if x.shape[1:] != self.event or x.ndim != len(self.event) + 1:
             shapes = () if self.buckets is None else self.buckets.shapes
             known = f"pictures of {', '.join(map(named, shapes))} on a canvas" if shapes else "items"
@@ -127,15 +145,7 @@ class Preprocessing(BaseModel):
         if x.dtype.kind not in "biuf":
             raise BadInput(f"values must be numbers, not {x.dtype}")
         self._refuse(x)
-        z = np.empty(x.shape, np.float32)
-        # Bytes are looked up: there are only 256 of them.
-        table = self._scaled(np.arange(256, dtype=np.uint8)[:, None])[:, 0] if self._by_table(x) else None
-        for part in blocks(x):
-            z[part] = self._scaled(x[part]) if table is None else table[x[part]]
-            if not np.isfinite(z[part]).all():
-                far = x[part][~np.isfinite(z[part])][0]
-                raise BadInput(f"the value {far:g} is too far from the data that the model was fitted on: drop it")
-        return torch.from_numpy(np.ascontiguousarray(LAYOUTS[self.layout].inward(z)))
+        return x
 
     def decode(self, z: Tensor, bucket: np.ndarray | None = None) -> np.ndarray:
         """Encoded items (n, *internal_event) as raw ones (n, *event), in the dtype and the units of the data.
@@ -184,7 +194,7 @@ class Preprocessing(BaseModel):
         if self.levels is not None:
             return self.levels.nearest(x)
         if self.bounds is not None:
-            x = np.clip(x, *self.bounds)
+            x = np.clip(x, *self.bounds) if self.grid is None else self.grid.within(x, *self.bounds)
         if self.kind == "points":
             for j, places in enumerate(self._places):
                 if places is not None:
@@ -240,10 +250,12 @@ def _span(levels: Levels) -> str:
 
 def _fit_pictures(dataset: Dataset) -> dict[str, Any]:
     low, high = dataset.value_range or declared_range(dataset.x)
+    levels = find_levels(dataset.x, low, high)
     return {
         "offset": ((low + high) / 2,),
         "scale": ((high - low) / 2 or 1.0,),
-        "levels": find_levels(dataset.x, low, high),
+        "levels": levels,
+        "grid": None if levels is not None else find_grid(dataset.x),
         "bounds": (low, high),
     }
 

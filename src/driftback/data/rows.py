@@ -137,6 +137,16 @@ Stack = np.ndarray | Rows
 """Items (n, *event), in memory or on the disk."""
 
 
+def as_stack(x: Any) -> Stack:
+    """Items as an array, or as rows where they are. BadInput for lists whose items have different lengths."""
+    if isinstance(x, Rows):
+        return x
+    try:
+        return np.asarray(x)
+    except ValueError:
+        raise BadInput("the items have different lengths, and would be no array: give them all one shape") from None
+
+
 def blocks(x: Stack, numbers: int = 1 << 22) -> Iterator[slice]:
     """Slices that cut `x` (n, *event) into runs of whole items, each of about `numbers` numbers."""
     step = max(1, numbers // max(1, math.prod(x.shape[1:])))

@@ -71,7 +71,16 @@ def from_columns(names: Sequence[str], columns: Sequence[np.ndarray], name: str,
     findings += dropped
     y, classes = (None, ()) if label is None else as_labels(label[keep], int(keep.sum()))
     return beside(
-        Dataset(x[keep], y, "points", classes, tuple(chosen), name, tuple(findings)),
+        Dataset(
+            x[keep],
+            y,
+            "points",
+            classes,
+            tuple(chosen),
+            name,
+            tuple(findings),
+            incomplete=int((~keep).sum()),
+        ),
         caption=None if options.caption is None else _said(table[options.caption][keep]),
         numbers={c: table[c][keep] for c in options.numbers or ()} or None,
         group=None if options.group is None else table[options.group][keep],

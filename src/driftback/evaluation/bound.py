@@ -33,9 +33,9 @@ def variational_bound(
 ) -> LogLikelihood:
     """A lower bound on log P(x0) in nats for `x0` (n, *event) on the levels of the denoiser's parametrisation.
 
-    `draws` evaluations per item, each in its own stratum of log r; the strata are shifted from item to item, so that
-    the mean over items converges faster than each item's own value. `error` is the standard error of those draws, from
-    the differences of neighbouring strata, and from `READ` draws of the decoder. BadInput for fewer than 2 draws.
+    `draws` evaluations per item, each somewhere in its own stratum of log r. `error` is the standard error of those
+    draws, from the differences of neighbouring strata, and from `READ` draws of the decoder. BadInput for fewer than 2
+    draws.
     """
     if draws < 2:
         raise BadInput(f"{draws} draws have no standard error; give at least 2, better 32")
@@ -43,16 +43,26 @@ def variational_bound(
     if not isinstance(levels, Levels | Spikes):
         raise TypeError("a variational bound needs a model that was fitted with --method levels or spikes")
     bottom, top = math.log(levels.bottom), math.log(min(float(process.ratio(1.0)), 200 * spread))
-    shift = rng.child("shift").uniform((len(x0),), dtype=torch.float64, device=x0.device)
-    terms = torch.zeros(draws, len(x0), dtype=torch.float64, device=x0.device)
-    for k in range(draws):
-        clock = bottom + (top - bottom) * ((shift + k) / draws)
-        terms[k] = integrand(denoiser, x0, clock, rng.child("noise", k)) * (top - bottom)
-    prior = terminal_kl(x0, top, spread)
+    terms = integrated(denoiser, x0, bottom, top, draws, rng)
     read = torch.stack([_reconstruction(denoiser, levels, x0, bottom, rng.child("read", k)) for k in range(READ)])
     error = (stratified_error(terms) ** 2 + read.var(0) / READ).sqrt()
-    nats = -(terms.mean(0) + prior + read.mean(0))
+    nats = -(terms.mean(0) + terminal_kl(x0, top, spread) + read.mean(0))
     return LogLikelihood(nats, error, f"variational bound, {draws} draws", draws + READ)
+
+
+def integrated(denoiser: Denoiser, x0: Tensor, bottom: float, top: float, draws: int, rng: Rng) -> Tensor:
+    """int |x_0 - D|^2 / r^2 dlog r from `bottom` to `top` by a draw from each of `draws` strata, whose mean it is:
+    (draws, n).
+
+    Every stratum has a shift of its own: one that an item's strata share errs by the integrand's fall from end to end,
+    which the differences of neighbours do not see, and which grows with the number of coordinates as nothing else does.
+    """
+    shift = rng.child("shift").uniform((len(x0), draws), dtype=torch.float64, device=x0.device)
+    terms = torch.zeros(draws, len(x0), dtype=torch.float64, device=x0.device)
+    for k in range(draws):
+        clock = bottom + (top - bottom) * ((shift[:, k] + k) / draws)
+        terms[k] = integrand(denoiser, x0, clock, rng.child("noise", k)) * (top - bottom)
+    return terms
 
 
 def stratified_error(terms: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from driftback.errors import BadInput
-from driftback.evaluation.bound import integrand, noised, stratified_error, terminal_kl
+from driftback.evaluation.bound import READ, integrated, noised, stratified_error, terminal_kl
 from driftback.evaluation.likelihood import LogLikelihood
 from driftback.randomness import Rng, as_rng
 from driftback.scores.denoiser import Denoiser
@@ -34,7 +34,8 @@ def continuous_bound(
 ) -> LogLikelihood:
     """A lower bound on log P(x0) in nats for `x0` (n, *event) on `levels` (k,), the values that a coordinate may have.
 
-    `draws` evaluations per item; `error` is their standard error (see `driftback.evaluation.bound`). Raises BadInput
+    `draws` evaluations per item; `error` is the standard error of these and of `READ` draws of the decoder, which asks
+    for none (see `driftback.evaluation.bound`). Raises BadInput
     for fewer than 2, and where the process has no noise at t = 0 for the levels to be told apart in.
     """
     process, rng = denoiser.process, as_rng(rng)
@@ -44,20 +45,18 @@ def continuous_bound(
     if not start > 0:
         raise BadInput("this process begins without noise, where no level is uncertain; use --method vdm for a bound")
     bottom, top = math.log(start), math.log(min(float(process.ratio(1.0)), 200 * spread))
-    shift = rng.child("shift").uniform((len(x0),), dtype=torch.float64, device=x0.device)
-    terms = torch.zeros(draws, len(x0), dtype=torch.float64, device=x0.device)
-    for k in range(draws):
-        clock = bottom + (top - bottom) * ((shift + k) / draws)
-        terms[k] = integrand(denoiser, x0, clock, rng.child("noise", k)) * (top - bottom)
+    terms = integrated(denoiser, x0, bottom, top, draws, rng)
     at_start = torch.full((len(x0),), bottom, dtype=torch.float64, device=x0.device)
-    nats = -(terms.mean(0) + terminal_kl(x0, top, spread) + _decoder(denoiser, x0, levels, at_start, rng))
-    return LogLikelihood(nats, stratified_error(terms), f"variational bound, {draws} draws", draws)
+    read = torch.stack([_decoder(denoiser, x0, levels, at_start, rng.child("decoder", k)) for k in range(READ)])
+    error = (stratified_error(terms) ** 2 + read.var(0) / READ).sqrt()
+    nats = -(terms.mean(0) + terminal_kl(x0, top, spread) + read.mean(0))
+    return LogLikelihood(nats, error, f"variational bound, {draws} draws", draws)
 
 
 def _decoder(denoiser: Denoiser, x0: Tensor, levels: Tensor, clock: Tensor, rng: Rng) -> Tensor:
     """E[-log p(x_0 | z_0)] by one draw, (n,)."""
     ratio = per_item(clock.exp(), x0)
-    x, t = noised(denoiser, x0, clock, rng.child("decoder"))
+    x, t = noised(denoiser, x0, clock, rng)
     y = x / per_item(denoiser.process.alpha(t), x)
     # One level after the other: all at once would take the memory of as many copies of the items.
     total = torch.full_like(y, -math.inf)

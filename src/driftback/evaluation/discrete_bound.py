@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from driftback.errors import BadInput
-from driftback.evaluation.bound import stratified_error
+from driftback.evaluation.bound import READ, stratified_error
 from driftback.evaluation.likelihood import LogLikelihood
 from driftback.randomness import Rng, as_rng
 from driftback.samplers.exponential import Level
@@ -44,9 +44,9 @@ def discrete_bound(
     `levels` (k,), evenly spaced, are the values that a coordinate may have; None for a density. `share` in [0, 1] puts
     the log of V between beta~ (0) and beta (1), DDPM's two choices: the first is right where x_0 is all but known, as
     on levels, the second where the density is smooth over a step (default: by `levels`). Every L_(t-1) is drawn once,
-    at T evaluations; with `draws` >= 2 only so many of them, stratified. `error` is the standard error of the draws,
-    `terms` the three terms. Where the process has noise at t = 0, x_0 is read off there. BadInput where the chain does
-    not end at t = 0.
+    at T evaluations; with `draws` >= 2 only so many of them, stratified. `error` is the standard error of the draws
+    and of `READ` of L_0, `terms` the three terms. Where the process has noise at t = 0, x_0 is read off there.
+    BadInput where the chain does not end at t = 0.
     """
     chain, rng = closed(levels_of(denoiser.process, times)), as_rng(rng)
     share = (1.0 if levels is None else 0.0) if share is None else share
@@ -55,10 +55,11 @@ def discrete_bound(
     variance = (first.alpha * denoiser.process.spread) ** 2 + first.sigma**2
     ratio = first.sigma**2 / variance
     prior = (sum_event(x0.double() ** 2) * first.alpha**2 / variance + d * (ratio - 1 - math.log(ratio))) / 2
-    read = _read(denoiser, x0, chain[-2], levels, rng.child("read"))
-    parts = {"L_T": prior, "L_t": way.total, "L_0": read}
-    nats = -(prior + way.total + read)
-    return LogLikelihood(nats, way.error, f"DDPM's bound, {way.words}", way.evaluations + 1, terms=parts)
+    read = torch.stack([_read(denoiser, x0, chain[-2], levels, rng.child("read", k)) for k in range(READ)])
+    parts = {"L_T": prior, "L_t": way.total, "L_0": read.mean(0)}
+    error = (way.error**2 + read.var(0) / READ).sqrt()
+    nats = -(prior + way.total + read.mean(0))
+    return LogLikelihood(nats, error, f"DDPM's bound, {way.words}", way.evaluations + READ, terms=parts)
 
 
 @dataclass(frozen=True)
@@ -81,23 +82,37 @@ def chained(
         raise BadInput(f"{draws} draws have no standard error; give at least 2, or None for every step")
     steps = len(chain) - 2
     count = steps if draws is None else min(draws, steps)
-    # A shift for each item, a golden section on from that of the one before: with one for all, the mean over items
-    # would err as a single item does, and this way together they meet every step about equally often.
-    luck = (rng.child("step").uniform((1,), dtype=torch.float64) + GOLDEN * torch.arange(len(x0))) % 1
+    if steps == 1:  # one draw of the only step would have no error
+        drawn = torch.stack(
+            [
+                _term(
+                    denoiser,
+                    x0,
+                    chain,
+                    torch.zeros(len(x0), dtype=torch.int64, device=x0.device),
+                    share,
+                    rng.child("noise", j),
+                )
+                for j in range(READ)
+            ]
+        )
+        return Chained(drawn.mean(0), (drawn.var(0) / READ).sqrt(), READ, "2 steps")
+    # A shift for each stratum (see `bound.integrated`), and in it for each item, a golden section on from that of the
+    # one before: with one for all, the mean over items would err as a single item does, and this way together they meet
+    # every step about equally often.
+    luck = (rng.child("step").uniform((1, count), dtype=torch.float64) + GOLDEN * torch.arange(len(x0))[:, None]) % 1
     share_of, terms = _shares(chain), []
     for j in range(count):
         if count == steps:
             k, weight = torch.full((len(x0),), j), torch.tensor(float(steps))
         else:
-            k = torch.searchsorted(share_of.cumsum(0), (j + luck) / count, right=True).clamp(max=steps - 1)
+            k = torch.searchsorted(share_of.cumsum(0), (j + luck[:, j]) / count, right=True).clamp(max=steps - 1)
             weight = 1 / share_of[k]
         term = _term(denoiser, x0, chain, k.to(x0.device), share, rng.child("noise", j))
         terms.append(weight.to(term) * term)
     drawn = torch.stack(terms)
-    total = drawn.mean(0)
-    error = stratified_error(drawn) if count > 1 else torch.full_like(total, math.nan)
     words = f"{steps + 1} steps" + ("" if count == steps else f", {count} of them drawn")
-    return Chained(total, error, count, words)
+    return Chained(drawn.mean(0), stratified_error(drawn), count, words)
 
 
 def _shares(chain: Sequence[Level]) -> Tensor:

@@ -12,12 +12,15 @@ standard error. The way starts at a small noise level, so the value is the densi
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from scipy import stats
 from torch import Tensor
 
+from driftback.arguments import real, whole
+from driftback.errors import BadInput
 from driftback.randomness import Rng, as_rng
 from driftback.samplers.whitened import Slope, Travelled, Whitened, travelled
 from driftback.scores.denoiser import Denoiser
@@ -55,6 +58,8 @@ class LogLikelihood:
     """The degrees of freedom of `error`: one less than the draws that it was made from; None where it has many."""
     terms: dict[str, Tensor] | None = None
     """The parts of a bound, (n,) nats each, under their names."""
+    products: int = 0
+    """Products of vectors with the denoiser's Jacobian per item, a backward pass each, that its divergence took."""
 
     @property
     def mean(self) -> float:
@@ -68,8 +73,31 @@ class LogLikelihood:
 
     @property
     def standard_error(self) -> float | None:
-        """The standard error of the mean, over items and the method's randomness together; None for one item."""
-        return float(self.nats.std() / math.sqrt(len(self.nats))) if len(self.nats) > 1 else None
+        """The standard error of the mean, over items and the method's randomness together; of one item that of the
+        method, None where that has none.
+        """
+        if len(self.nats) > 1:
+            return float(self.nats.std() / math.sqrt(len(self.nats)))
+        return float(self.error[0]) if float(self.error[0]) > 0 else None
+
+
+def averaged(found: Sequence[LogLikelihood]) -> LogLikelihood:
+    """The mean of two or more values of the same items, each with randomness of its own, of all of which it has the
+    error: from how far they are apart.
+    """
+    nats, apart = torch.stack([one.nats for one in found]), [one.discretisation for one in found]
+    moved = [one for one in apart if one is not None]
+    return LogLikelihood(
+        nats.mean(0),
+        nats.std(0) / math.sqrt(len(found)),
+        found[0].method,
+        sum(one.evaluations for one in found),
+        torch.stack(moved).mean(0) if moved else None,
+        len(found) - 1,
+        {name: torch.stack([one.terms[name] for one in found if one.terms]).mean(0) for name in found[0].terms or {}}
+        or None,
+        sum(one.products for one in found),
+    )
 
 
 def ode_log_likelihood(
@@ -87,22 +115,30 @@ def ode_log_likelihood(
     """log p(x0) for `x0` (n, *event), by adaptive steps whose error in log p is about `tolerance` each.
 
     `low` is the noise level to start from in units of `spread`, the standard deviation of the data; the far end is
-    compared with N(m, (spread^2 + r^2) I), m = D(0) there being the data's mean: left out, it would cost m z / r nats.
-    No step is shorter than 1 / `most` of the way in log r (default: `MOST`). `probes` >= 2 is the number of
-    Hutchinson's probes (default: `probes_for`). With `check` the way is gone again at half the tolerance, the value is
-    that one's, and the difference is told.
+    compared with N(m, (spread^2 + r^2) I), m = D(0) there being the data's mean: left out, it would cost m z / r
+    nats. No step is shorter than 1 / `most` of the way in log r (default: `MOST`). `probes` >= 2 is the number of
+    Hutchinson's probes, more than `EXACT_UP_TO` coordinates (default: `probes_for`). With `check` the way is gone
+    again at half the tolerance, the value is that one's, and the difference is told. BadInput for a `spread` or
+    `tolerance` that is not above 0, a `low` that is not between 0 and the far end, fewer than 1 for `most`, and
+    than 2 probes.
     """
     d = math.prod(x0.shape[1:])
     exact = d <= EXACT_UP_TO
-    probes = probes or probes_for(d)
+    probes = probes_for(d) if probes is None else whole(probes, "probes", 2)
+    for name, value in (("spread", spread), ("tolerance", tolerance), ("low", low)):
+        if not real(value, name) > 0:
+            raise BadInput(f"{name} must be above 0, not {value}")
+    if low >= (far := math.tan(Whitened(denoiser, spread).ends(0.0)[1])):
+        raise BadInput(f"low must be under the noise at the far end, {far:.3g} deviations of the data, not {low}")
     vectors = _basis(x0) if exact else _rademacher(x0, probes, as_rng(rng))
-    most = most or MOST[x0.ndim > 2]
+    most = MOST[x0.ndim > 2] if most is None else whole(most, "most", 1)
     rider = _Rider(Whitened(denoiser, spread), vectors, exact)
     found = _gone(rider, x0, low, tolerance, most)
     if check:
         finer = _gone(rider, x0, low, tolerance / 2, 2 * most)
         apart = (finer.nats - found.nats).abs()
-        found = replace(finer, discretisation=apart, evaluations=found.evaluations + finer.evaluations)
+        spent, products = found.evaluations + finer.evaluations, found.products + finer.products
+        found = replace(finer, discretisation=apart, evaluations=spent, products=products)
     return found
 
 
@@ -162,7 +198,9 @@ def _gone(rider: _Rider, x0: Tensor, low: float, tolerance: float, most: int) ->
     error = torch.zeros_like(nats) if rider.exact else way.q.std(1) / math.sqrt(k)
     name = "exact divergence" if rider.exact else f"Hutchinson, {k} probes"
     freedom = None if rider.exact else k - 1
-    return LogLikelihood(nats, error, f"probability-flow ODE, {name}", way.evaluations * (1 + k), freedom=freedom)
+    return LogLikelihood(
+        nats, error, f"probability-flow ODE, {name}", way.evaluations, freedom=freedom, products=way.evaluations * k
+    )
 
 
 def _basis(x0: Tensor) -> Tensor:

@@ -29,8 +29,12 @@ class Typicality:
 
 def typicality(nats: Tensor, known: Tensor) -> Typicality:
     """How usual log-likelihoods `nats` (n,) are among those of `known` items (m,) of the data, which the model has not
-    been trained on. If all are of one law, p <= a in a share a of the cases. BadInput for fewer than 20 known ones.
+    been trained on. If all are of one law, p <= a in a share a of the cases. BadInput for fewer than 20 known ones,
+    and for NaN.
     """
+    for what, some in (("the items", nats), ("known items", known)):
+        if bool(some.isnan().any()):
+            raise BadInput(f"{int(some.isnan().sum())} of the log-likelihoods of {what} are NaN: leave them out")
     if len(known) < LEAST:
         raise BadInput(f"{len(known)} known items say little of what is usual; give {LEAST} or more held-out ones")
     middle = known.double().median()

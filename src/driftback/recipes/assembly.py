@@ -65,12 +65,15 @@ WHOLE = 0.25
 
 
 def cells(config: Config) -> Tensor | None:
-    """How wide discrete values are spread (dequantised) before the model sees them, encoded: () for all, or per column
-    (d,). None where nothing is spread: continuous data, and methods that know the levels themselves.
+    """How wide discrete values are spread (dequantised) before the model sees them, encoded: () for all (levels, and
+    pictures on a fine grid), or per column (d,). None where nothing is spread: continuous data, and methods that know
+    the levels themselves.
     """
     prepared = config.preprocessing
     if prepared.levels is not None:
         return None if bounded(config) else torch.tensor(encoded_levels(config)[1])
+    if prepared.grid is not None:
+        return torch.tensor(prepared.grid.step / prepared.scale[0])
     # A column that never changes has scale 0, and is put back whatever is drawn there.
     discrete = [j in prepared.whole or s == 0 for j, s in enumerate(prepared.scale)]
     if not any(discrete):

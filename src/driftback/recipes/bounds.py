@@ -6,6 +6,7 @@ probability.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,7 @@ from driftback.evaluation.bound import variational_bound
 from driftback.evaluation.continuous_bound import continuous_bound
 from driftback.evaluation.discrete_bound import discrete_bound
 from driftback.evaluation.entropy_bound import entropy_bound
-from driftback.evaluation.likelihood import LogLikelihood, ode_log_likelihood
+from driftback.evaluation.likelihood import EXACT_UP_TO, LogLikelihood, ode_log_likelihood, probes_for
 from driftback.processes.ddpm import DiscreteChain
 from driftback.processes.diffusion import Diffusion
 from driftback.randomness import Rng
@@ -31,20 +32,22 @@ from driftback.scores.spikes import Spikes
 
 NAMES = ("ode", "continuous", "ddpm", "entropy")
 """The ODE's density, VDM's bound on levels, DDPM's bound of a chain, and K of the first diffusion paper."""
+DRAWS = 32
+"""The evaluations per item of a bound where nothing is said."""
 STEPS = 1000
 """The steps of a chain where nothing is said."""
 
 
 @dataclass(frozen=True)
 class How:
-    """What a likelihood is computed by, one of `NAMES` (None: what suits the model); `draws` evaluations per item of a
-    bound, stratified, of a chain of `steps` (None: `STEPS`, or those of the model's own chain). With `check` an ODE's
-    steps are halved too.
+    """What a likelihood is computed by, one of `NAMES` (None: what suits the model); `draws` evaluations per item
+    of a bound, stratified (None: `DRAWS`), or Hutchinson's probes for an ODE; of a chain of `steps` (None: `STEPS`,
+    or those of the model's own chain). With `check` an ODE's steps are halved too.
     """
 
     bound: str | None = None
     steps: int | None = None
-    draws: int = 32
+    draws: int | None = None
     check: bool = False
 
     def settled(self, config: Config) -> str:
@@ -64,26 +67,34 @@ class How:
             raise BadInput(f"method {method} draws levels, which have no density: take continuous or ddpm, not {name}")
         if self.steps is not None and name not in ("ddpm", "entropy"):
             raise BadInput(f"steps belong to a chain's bound, ddpm or entropy, not to {name}")
+        if self.draws is not None and whole(self.draws, "draws") < 2:
+            raise BadInput(f"{self.draws} draws have no standard error; give at least 2, better {DRAWS}")
+        if name == "ode" and self.draws is not None and math.prod(config.preprocessing.event) <= EXACT_UP_TO:
+            raise BadInput(
+                f"the ODE's divergence is exact up to {EXACT_UP_TO} numbers, and draws nothing: leave draws out"
+            )
         return name
 
 
-def told(how: How, config: Config, denoiser: LearnedDenoiser, x: Tensor, rng: Rng) -> LogLikelihood:
+def told(how: How, config: Config, denoiser: LearnedDenoiser, x: Tensor, rng: Rng, shared: int = 1) -> LogLikelihood:
     """log p(x) in nats for encoded items `x` (n, *event), spread already where they are (`assembly.cells`); of a method
-    on levels log P(x). BadInput as `How.settled`.
+    on levels log P(x). The draws, or probes, are `shared` by so many calls, with 2 at least for each. BadInput as
+    `How.settled`.
     """
     name = how.settled(config)
     if name == "ode":
         low = max(1e-3, lowest_ratio(config) / config.spread)
-        return ode_log_likelihood(denoiser, x, spread=config.spread, low=low, check=how.check, rng=rng)
-    levels = _levels(config) if bounded(config) else None
+        probes = max(2, (how.draws or probes_for(math.prod(x.shape[1:]))) // shared)
+        return ode_log_likelihood(denoiser, x, spread=config.spread, low=low, probes=probes, check=how.check, rng=rng)
+    draws = max(2, (how.draws or DRAWS) // shared)
     if name == "ddpm":
-        times = chain(config, denoiser.process, how.steps)
-        return discrete_bound(denoiser, x, times, levels=levels, draws=how.draws, rng=rng)
+        levels, times = _levels(config) if bounded(config) else None, chain(config, denoiser.process, how.steps)
+        return discrete_bound(denoiser, x, times, levels=levels, draws=draws, rng=rng)
     if name == "entropy":
-        return entropy_bound(denoiser, x, chain(config, denoiser.process, how.steps), draws=how.draws, rng=rng)
-    if levels is None or isinstance(denoiser.parametrisation, Levels | Spikes):
-        return variational_bound(denoiser, x, spread=config.spread, draws=how.draws, rng=rng)
-    return continuous_bound(denoiser, x, levels, spread=config.spread, draws=how.draws, rng=rng)
+        return entropy_bound(denoiser, x, chain(config, denoiser.process, how.steps), draws=draws, rng=rng)
+    if isinstance(denoiser.parametrisation, Levels | Spikes):
+        return variational_bound(denoiser, x, spread=config.spread, draws=draws, rng=rng)
+    return continuous_bound(denoiser, x, _levels(config), spread=config.spread, draws=draws, rng=rng)
 
 
 def chain(config: Config, process: Diffusion, steps: int | None = None) -> Tensor:

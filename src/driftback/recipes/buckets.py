@@ -7,7 +7,7 @@ is in (`driftback.networks.embedding.Conditioning`): in training, when it draws,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from driftback.data.buckets import named
 from driftback.data.dataset import Dataset
+from driftback.data.rows import Stack, blocks
 from driftback.errors import BadInput
 from driftback.recipes.classes import uniform
 from driftback.training.augment import numbers as augmented
@@ -100,12 +101,15 @@ def asked(config: Config, shape: Shape, n: int) -> np.ndarray | None:
     return np.array([codes[one] for one in map(tuple, sizes.tolist())], np.int64)
 
 
-def of_items(config: Config, x: Any, shape: Shape) -> np.ndarray | None:
+def of_items(config: Config, x: Stack, shape: Shape) -> np.ndarray | None:
     """The buckets of known items `x` (n, *event), (n,) int64: those of `shape`, else the smallest that each fits into;
     None for a model without. Raises BadInput for what is in none.
     """
     buckets = config.preprocessing.buckets
-    return asked(config, shape, len(x)) if shape is not None or buckets is None else buckets.seen(np.asarray(x))
+    if shape is not None or buckets is None:
+        return asked(config, shape, len(x))
+    found = [buckets.seen(np.asarray(x[part]), part.start) for part in blocks(x)]
+    return np.concatenate(found or [np.empty(0, np.int64)])
 
 
 def told(config: Config, bucket: np.ndarray | None, device: torch.device | str = "cpu") -> Tensor | None:

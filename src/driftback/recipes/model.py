@@ -232,7 +232,7 @@ class Model:
         shape: Shape = None,
         bound: str | None = None,
         steps: int | None = None,
-        draws: int = 32,
+        draws: int | None = None,
         check: bool = False,
         seed: int = 0,
         progress: Callable[[int, int], None] | None = None,
@@ -250,13 +250,13 @@ class Model:
         shape = x.shapes if shape is None and isinstance(x, Dataset) else shape
         x, y = shown(self.config, x, y)
         prepared, rng = self.config.preprocessing, as_rng(seed).child("likelihood")
-        z = prepared.encode(x)
-        if not len(z):
+        x = prepared.fitting(x)
+        if not len(x):
             raise BadInput("there are no items to score: give at least one")
-        labels = None if y is None else torch.from_numpy(conditions.given_to(self.config, y, len(z)))
+        labels = None if y is None else torch.from_numpy(conditions.given_to(self.config, y, len(x)))
         done = buckets.told(self.config, buckets.of_items(self.config, x, shape))
         how = How(bound, steps, draws, check)
-        return scored(self.config, self.denoiser, z, labels, done, how, block=self.block, rng=rng, progress=progress)
+        return scored(self.config, self.denoiser, x, labels, done, how, block=self.block, rng=rng, progress=progress)
 
     def score_samples(self, X: Any, y: Any = None) -> np.ndarray:
         """The log-density of each item of `X` in nats, (n,) float64; of `X` given the classes `y`, where these are

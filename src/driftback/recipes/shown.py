@@ -11,6 +11,13 @@ from driftback.errors import BadInput
 from driftback.recipes.config import Config
 
 
+def refuse_incomplete(found: Dataset) -> None:
+    """Raise BadInput where rows of `found` were left out on reading: the numbers of the others would not be theirs."""
+    if found.incomplete:
+        rows = len(found) + found.incomplete
+        raise BadInput(f"{found.incomplete} of the {rows} rows have missing values: fill them, or leave these rows out")
+
+
 def shown(config: Config, x: Any, y: Any = None) -> tuple[Any, Any]:
     """`x` and its labels `y` as arrays (n, *event) and (n,), or as they came where they have no names.
 
@@ -19,9 +26,8 @@ def shown(config: Config, x: Any, y: Any = None) -> tuple[Any, Any]:
     if not (frames.accepts(x) or isinstance(x, Dataset)):
         return x, y
     found = load(x, alike=config.alike)
-    if len(found) < len(x):
-        missing = len(x) - len(found)
-        raise BadInput(f"{missing} of the {len(x)} rows have missing values: fill them, or leave these rows out")
+    if not isinstance(x, Dataset):
+        refuse_incomplete(found)
     if y is None and found.y is not None and config.class_counts:
         y = [found.classes[k] for k in found.y]
     if y is None and config.condition is not None:

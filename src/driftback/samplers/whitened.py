@@ -121,7 +121,7 @@ def _step(slope: Slope, now: _Going, end: float, sign: float, tolerance: float, 
             there = torch.where(h == left, torch.full_like(clock, end), there)
         stages.append(slope(_moved(w, stages, row, sign * h, 0), there))
     ahead = _moved(w, stages, A[-1], sign * h, 0)
-    off_w = _moved(torch.zeros_like(w), stages, OFF, h, 0).flatten(1).double()
+    off_w = _moved(torch.zeros_like(w), stages, OFF, h, 0).reshape(len(w), -1).double()
     error = off_w.square().mean(1).sqrt()
     if q.shape[1]:
         error = torch.maximum(error, _moved(torch.zeros_like(q), stages, OFF, h, 1).abs().amax(1))

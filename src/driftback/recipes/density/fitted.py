@@ -19,6 +19,7 @@ from driftback.errors import BadInput
 from driftback.evaluation.likelihood import EXACT_UP_TO, ode_log_likelihood
 from driftback.randomness import Rng, as_rng
 from driftback.recipes.assembly import cells, lowest_ratio
+from driftback.recipes.methods import METHODS
 from driftback.recipes.model import Model, load
 
 STEPS = 32
@@ -82,7 +83,9 @@ def fitted_problem(folder: Path) -> Problem:
 
 def fitted(model: Model, name: str) -> Fitted:
     """The likelihood of a `model` that is called `name`; BadInput where it is no plain density."""
-    prepared = model.config.preprocessing
+    prepared, method = model.config.preprocessing, model.config.method
+    if METHODS[method].remembers:
+        raise BadInput(f"method {method} has no density: its items are points without a width; fit another")
     event = prepared.event
     if len(event) > 1 or event[0] > EXACT_UP_TO or cells(model.config) is not None or prepared.levels is not None:
         raise BadInput(
