@@ -63,7 +63,7 @@ def test_an_arrow_is_sigma_times_the_score() -> None:
 
 
 def test_points_follow_the_score_into_the_target() -> None:
-    x = [layer for layer in shown(2)[-1].panels[0].layers if isinstance(layer, Points)][0].x
+    x = next(layer for layer in shown(2)[-1].panels[0].layers if isinstance(layer, Points)).x
     near = np.minimum(*(np.linalg.norm(x - [side, 0], axis=1) for side in (-2, 2)))
     # Deviation 1/2 and the noise that is left about (-2, 0) or (2, 0), to 4.5 standard errors of 120 draws.
     assert abs(np.square(near).mean() - 0.5) < 4.5 * 0.5 / np.sqrt(120) + 0.05

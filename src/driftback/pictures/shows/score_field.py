@@ -1,9 +1,9 @@
 """The score as arrows: at each time and place, the direction in which the noised density rises fastest.
 
-sigma_t grad log p_t(x) = -E[eps | x_t = x] points to where the noise is taken away, alpha_t E[x_0 | x_t] (Tweedie; Song
-and Ermon 2019, arXiv 1907.05600, equation 2; that it says all of a density but its constant, Hyvarinen 2005, JMLR 6). An
-arrow is r / sqrt(1 + r^2) of a cell of its grid long for r = |sigma_t grad log p_t|. Points follow the score back by
-the probability-flow ODE.
+sigma_t grad log p_t(x) = -E[eps | x_t = x] leads to where the noise is taken away, alpha_t E[x_0 | x_t] (Tweedie; Efron
+2011). It tells all of a density but its constant (Hyvärinen 2005, JMLR 6), and followed through falling noise it makes
+samples (Song and Ermon 2019, arXiv 1907.05600). An arrow is r / sqrt(1 + r^2) of a cell of its grid long for
+r = |sigma_t grad log p_t|. Points follow the score back by the probability-flow ODE.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def field(about: Subject, denoiser: Denoiser, t: float, limits: Limits) -> Arrow
 SHOW = Show(
     "score-field",
     "The score points to where noise came from: arrows that turn as noise becomes data",
-    "Hyvarinen 2005, JMLR 6; Song and Ermon 2019, arXiv 1907.05600",
+    "Hyvärinen 2005, JMLR 6; Song and Ermon 2019, arXiv 1907.05600",
     make,
     place=5,
 )
