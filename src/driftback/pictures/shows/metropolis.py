@@ -31,7 +31,7 @@ SEEN, TRAIL, BARS = 16, 40, 32
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """Where a chain stood, `x` (moves + 1, 2), what it `proposed` (moves, 2), and what was `accepted` of it (moves,)."""
+    """Where a chain stood, `x` (moves + 1, 2), what it `proposed` (moves, 2), and what it took, `accepted` (moves,)."""
 
     x: np.ndarray
     proposed: np.ndarray
