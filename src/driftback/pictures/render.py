@@ -195,7 +195,10 @@ def _arrows(axes: Axes, layer: Arrows, palette: Palette, order: int) -> Update:
     axes.add_collection(shapes, autolim=False)
 
     def update(layer: Arrows) -> None:
-        shapes.set_verts(list(arrow_shapes(layer.x, layer.v)))
+        # Heads are symmetrical on the picture, also where one unit is not as long across as up.
+        (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+        unit = np.array([axes.bbox.width / (right - left), axes.bbox.height / (top - bottom)])
+        shapes.set_verts(list(arrow_shapes(layer.x * unit, layer.v * unit) / unit))
         shapes.set_alpha(layer.alpha)
 
     return update
