@@ -23,7 +23,7 @@ def densities(scene: Scene) -> list[Density]:
 
 
 def test_a_networks_density_stands_beside_the_exact_one_and_integrates_to_one(monkeypatch) -> None:
-    monkeypatch.setattr(log_density, "CELLS", 18)
+    monkeypatch.setattr(log_density, "CELLS", 15)
     scenes = list(SHOWS["log-density"].make(Options(frames=2, target="two-moons")).frames)
     assert [panel.title for panel in scenes[0].panels] == ["learned log p", "exact log p"]
     first, last = map(densities, scenes)
