@@ -51,6 +51,40 @@ def test_a_target_of_ones_own_and_a_strip(cli, tmp_path) -> None:
         assert image.width == 720
 
 
+def test_a_table_of_ones_own_is_filmed_in_two_commands(cli, tmp_path, monkeypatch) -> None:
+    """What the README shows, with fewer steps."""
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(0).normal(size=(120, 3)) @ np.array([[1, 0.5, 0], [0, 1, 0], [0, 0, 30]])
+    np.savetxt("my.csv", x, delimiter=",", header="a,b,c", comments="")
+    assert cli("fit", "my.csv", "--out", "runs/my", "--steps", "2", "--quiet").code == 0
+    told = cli("show", "forming", "--model", "runs/my", "--out", "forming.gif", "--frames", 4, "--quiet")
+    assert (told.code, told.err) == (0, "")
+    with Image.open("forming.gif") as image:
+        assert image.n_frames == 4
+
+
+def test_a_model_that_a_film_cannot_be_of_is_told(cli, moons, digits, tmp_path) -> None:
+    out = tmp_path / "y.gif"
+    for words, said in (
+        (("log-density", "--model", digits), "no model of two columns"),
+        (("forward", "--model", moons), "leave --model out, or show log-density and forming"),
+        (("forming", "--model", moons, "--target", "two-moons"), "not of both"),
+        (("forming", "--model", moons, "--columns", "d"), "no column d"),
+        (("forming", "--model", tmp_path / "gone"), "there is no model in"),
+    ):
+        refused = cli("show", *words, "--out", out)
+        assert refused.code in (2, 3)
+        assert said in refused.error
+    assert not out.exists()
+
+
+def test_pictures_of_a_model_form_as_tiles(cli, digits, tmp_path) -> None:
+    told = cli("show", "forming", "--model", digits, "--frames", 2, "--out", tmp_path / "x.png", "--quiet")
+    assert told.code == 0
+    with Image.open(tmp_path / "x.png") as image:
+        assert image.width == 520
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

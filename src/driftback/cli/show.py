@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,11 +15,16 @@ from driftback.cli.places import free
 from driftback.cli.progress import progress
 from driftback.errors import BadInput
 
+if TYPE_CHECKING:
+    from driftback.pictures.shows import Fitted
+    from driftback.pictures.way import Way
+
 EXAMPLES = (
     "driftback show --list",
     "driftback show random-walk --out walk.gif --seed 3 --dark",
     "driftback show forward --target points.csv --columns height,weight",
     "driftback show way-back --target two-moons --strip --out way.png",
+    "driftback show forming --model runs/digits --out forming.gif",
 )
 
 
@@ -35,6 +40,9 @@ def show(
     target: Annotated[
         str | None,
         typer.Option(help="A shape of the plane by name, or your own points: a .csv or .npy. Default: the film's own."),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="The folder of a fitted model, in the place of a target: forming, log-density.")
     ] = None,
     columns: options.Columns = None,
     frames: Annotated[int | None, typer.Option(min=2, help="How many frames. Default: the film's own number.")] = None,
@@ -57,11 +65,14 @@ def show(
         return
     if name not in SHOWS:
         raise BadInput(f"there is no film {name}{near(name, SHOWS)}")
+    if model is not None and not SHOWS[name].models:
+        able = " and ".join(one.name for one in SHOWS.values() if one.models)
+        raise BadInput(f"{name} is a film of a target, not of a model; leave --model out, or show {able}")
     path = Path(f"{name}.gif") if out is None else out.expanduser()
     free(path, SUFFIXES, force=force, what="write a film to")
     refuse(path, strip=strip)
     began = time.perf_counter()
-    asked = Options(seed, target, options.names(columns), frames)
+    asked = Options(seed, target, options.names(columns), frames, None if model is None else _fitted(model))
     with progress("frames", quiet=quiet) as update:
         film = SHOWS[name].make(asked)
         found = write(film, path, dark=dark, strip=strip, progress=lambda done, total: update(done, total, ""))
@@ -75,6 +86,21 @@ def show(
         f"wrote {name} to {path}: {many} of {found.width} x {found.height}, {found.size / 1000:,.0f} kB, "
         f"in {span(seconds)}"
     )
+
+
+def _fitted(folder: Path) -> Fitted:
+    """The model in `folder`, as a film sees it."""
+    from driftback.networks.memory import Memory
+    from driftback.pictures.shows import Fitted
+    from driftback.recipes.model import load
+
+    found = load(folder)
+
+    def back(n: int, seed: int, steps: int) -> Way:
+        return found.frames(n, seed=seed, steps=steps, grid="cosine")
+
+    remembers = isinstance(found.denoiser.network.closed_form, Memory)
+    return Fitted(found.config.name, found.denoiser, found.config.preprocessing, back, not remembers)
 
 
 def _listed(json: bool) -> None:

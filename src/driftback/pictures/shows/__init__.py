@@ -6,9 +6,9 @@ Each file holds a `SHOW`: what its idea is, where it comes from, and how its fil
 from importlib import import_module
 from pkgutil import iter_modules
 
-from driftback.pictures.shows.show import Options, Show
+from driftback.pictures.shows.show import Fitted, Options, Show
 
-__all__ = ["SHOWS", "Options", "Show"]
+__all__ = ["SHOWS", "Fitted", "Options", "Show"]
 
 
 def _found() -> dict[str, Show]:

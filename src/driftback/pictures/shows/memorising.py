@@ -1,0 +1,95 @@
+"""The exact score of a few recorded points returns the points themselves; what is smoothed does not.
+
+E[x_0 | x_t] of a recorded cloud is a mean of its points, weighted by exp(-|x_t - alpha x_i|^2 / (2 sigma^2)): as sigma
+falls it is one of them, and every way ends there (Karras et al. 2022, arXiv 2206.00364, appendix B.3). The mean of that
+denoiser over places near by ends between the points (Scarvelis et al. 2023, arXiv 2310.12395): nothing is trained for
+either, both ways begin at one start, and only one of them makes anything new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from driftback.pictures.film import Film
+from driftback.pictures.scene import Panel, Points, Scene
+from driftback.pictures.shows.show import Options, Show
+from driftback.pictures.shows.subject import Subject, subject
+from driftback.processes.diffusion import Diffusion
+from driftback.processes.schedules import VP
+from driftback.samplers.grids import cosine
+from driftback.samplers.heun import Heun
+from driftback.scores.recorded import RecordedDenoiser
+from driftback.scores.smoothed import SmoothedDenoiser
+
+FRAMES, STEPS = 50, 98
+KNOWN, POINTS = 40, 300
+"""Points that are recorded, and those that come back."""
+WIDTH = 0.5
+"""The cloud is smoothed by so much of the distance from a recorded point to its nearest, in the mean."""
+DRAWS = 16
+COPY = 0.05
+"""A copy is nearer to a recorded point than such a share of that distance: of fresh draws about one in 300 is."""
+
+
+def make(options: Options) -> Film:
+    """The film of `KNOWN` points of `options.target`, two moons by default."""
+    about = subject(options.target or "two-moons", options.columns)
+    count = options.frames or FRAMES
+    return Film(SHOW.name, _scenes(about, options, count), count)
+
+
+def _scenes(about: Subject, options: Options, count: int) -> Iterator[Scene]:
+    process, rng = Diffusion(VP(), (2,)), options.rng(SHOW.name)
+    known = about.sample(KNOWN, rng=rng.child("known")).unique(dim=0)
+    apart = _apart(known)
+    recorded = RecordedDenoiser(process, known)
+    each = -(-STEPS // (count - 1))
+    times = cosine(process, each * (count - 1))
+    start = process.simple_at(float(times[0])).sample(POINTS, rng=rng.child("start")).double()
+    denoisers = recorded, SmoothedDenoiser(recorded, WIDTH * apart, DRAWS, options.seed)
+    ways = [Heun(denoiser, correct=False)(start, times) for denoiser in denoisers]
+    titles = f"the exact score of {len(known)} recorded points", "the same, smoothed"
+    for k, pair in enumerate(zip(*ways, strict=True)):
+        if k % each:
+            continue
+        # A point in noise is a copy of none.
+        found = [copies(frame.x, known, COPY * apart) & (frame.t == float(times[-1])) for frame in pair]
+        panels = tuple(
+            Panel(_layers(about, frame.x, copied, known), about.limits, title, about.names, about.equal)
+            for frame, copied, title in zip(pair, found, titles, strict=True)
+        )
+        told = " and ".join(f"{100 * copied.mean():.0f} %" for copied in found)
+        moment = f"copies (red): {told}" if k == len(times) - 1 else f"t = {pair[0].t:.2f}"
+        yield Scene(panels, f"{about.name[:1].upper()}{about.name[1:]}: two ways back from one start", moment)
+
+
+def _layers(about: Subject, x: Tensor, copied: np.ndarray, known: Tensor) -> tuple[Points, ...]:
+    here = about.outside(x)
+    return (
+        Points(about.outside(known), "other", 2.6, 0.9),
+        Points(here[~copied], "made", 2.8, 0.8),
+        Points(here[copied], "start", 5.0, 0.9),
+    )
+
+
+def _apart(known: Tensor) -> float:
+    """The mean distance of the points (m, 2) to their nearest."""
+    return float(cKDTree(known.numpy()).query(known.numpy(), k=2)[0][:, 1].mean())
+
+
+def copies(x: Tensor, known: Tensor, near: float) -> np.ndarray:
+    """Which of `x` (n, 2) lie within `near` of one of `known` (m, 2)."""
+    return np.asarray(cKDTree(known.numpy()).query(x.numpy())[0] < near)
+
+
+SHOW = Show(
+    "memorising",
+    "The exact score of recorded points returns the points; a smoothed one makes new ones",
+    "Karras et al. 2022, arXiv 2206.00364, appendix B.3; Scarvelis et al. 2023, arXiv 2310.12395",
+    make,
+    place=14,
+)
