@@ -104,16 +104,8 @@ def azulas() -> dict[str, tuple[Draw, list[dict]]]:
 def deepinvs() -> dict[str, tuple[Draw, list[dict]]]:
     """deepinv's data fidelities by its own ancestral solver on its own variance-preserving schedule."""
     try:
-        try:
-            import deepinv
-        except RuntimeError:
-            # It imports torchvision, whose operators may be built for another torch. These samplers use none of them,
-            # so that their names will do.
-            operators = torch.library.Library("torchvision", "FRAGMENT")
-            for name in ("nms", "qnms"):
-                operators.define(f"{name}(Tensor x) -> Tensor")
-            import deepinv
-    except (ImportError, RuntimeError) as error:
+        import deepinv
+    except (ImportError, RuntimeError) as error:  # what it imports may want another build of torch
         print(f"deepinv is left out: {error}", file=sys.stderr)
         return {}
     room = deepinv.sampling

@@ -314,14 +314,14 @@ def commands() -> str:
 
     from driftback.cli.app import COMMANDS, app
 
-    group = typer.main.get_command(app)
+    listed: dict[str, Any] = vars(typer.main.get_command(app))["commands"]
     examples = {module.__name__.rpartition(".")[2]: module.EXAMPLES for module in COMMANDS}
     parts = [
         "# Commands",
         prose(app.info.help or ""),
         "`driftback COMMAND --help` prints the same on a terminal, `driftback --version` the version.",
     ]
-    for name, command in group.commands.items():  # type: ignore[attr-defined]
+    for name, command in listed.items():
         parts += [f"## `driftback {name}`", prose(command.help or "")]
         parts.append("```sh\n" + "\n".join(examples[name]) + "\n```")
         for title, records in _records(command):

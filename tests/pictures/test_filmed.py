@@ -195,9 +195,9 @@ def test_the_front_door_writes_what_it_is_asked(tmp_path: Path) -> None:
         assert image.n_frames == 4
     first = (tmp_path / "x.gif").read_bytes()
     again = Diffusion(VP(), (2,)).simple.sample(20, rng=0)
-    frames = lambda: iter([Frame(1.0, again), Frame(0.0, again / 2)])  # noqa: E731
-    assert db.film(frames(), tmp_path / "a.png", strip=True).frames == 1
-    db.film(frames(), tmp_path / "b.png", strip=True)
+    frames = [Frame(1.0, again), Frame(0.0, again / 2)]
+    assert db.film(iter(frames), tmp_path / "a.png", strip=True).frames == 1
+    db.film(iter(frames), tmp_path / "b.png", strip=True)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert (tmp_path / "x.gif").read_bytes() == first
 
