@@ -140,7 +140,7 @@ def test_opposite_points_leave_what_is_linear(draws: int) -> None:
     x, seen = normal(5, 3), []
 
     def linear(near: Tensor) -> Tensor:
-        seen.append(near - x)
+        seen.extend(near - x)
         return 2 * near - 1
 
     out = smoothed(linear, x, 0.3, draws)

@@ -126,12 +126,12 @@ def _summed(y: Tensor, precision: Tensor, points: Tensor) -> tuple[Tensor, Tenso
     total, mean = torch.zeros_like(top), y.new_zeros(y.shape, dtype=torch.float64)
     wide, half = y.double(), precision[:, None] / 2
     for chunk in points.split(_width(points)):
-        chunk = chunk.double()
-        exponent = -half * squares(wide, chunk, half)
+        exponent = -half * squares(wide, chunk.double(), half)
         new_top = torch.maximum(top, exponent.amax(1, keepdim=True))
         weights, shrink = (exponent - new_top).exp_(), (top - new_top).exp()
         total = total * shrink + weights.sum(1, keepdim=True)
-        mean = mean * shrink + weights @ chunk
+        # Weights of at most 1 need no more digits than the mean is wanted with.
+        mean = mean * shrink + weights.to(y.dtype) @ chunk.to(y.dtype)
         top = new_top
     return mean / total, top, total
 

@@ -139,10 +139,12 @@ class Memory(nn.Module):
                     continue
 
                 def bound(near: Tensor, recall: Recall = recall, ratio: float = ratio) -> Tensor:
-                    precision = torch.full((len(near),), ratio**-2, dtype=torch.float64, device=near.device)
-                    mean, off = recall.bounded(near.flatten(1), precision)
+                    items = near.flatten(0, 1).flatten(1)
+                    precision = torch.full((len(items),), ratio**-2, dtype=torch.float64, device=near.device)
+                    mean, off = recall.bounded(items, precision)
                     rounding = torch.finfo(near.dtype).eps * mean.norm(dim=1) / ratio
-                    return (off + rounding * (off > 0)).to(near).reshape(-1, *[1] * (near.ndim - 1)).expand(near.shape)
+                    told = (off + rounding * (off > 0)).to(near)
+                    return told.reshape(*near.shape[:2], *[1] * (near.ndim - 2)).expand(near.shape)
 
                 width = float(self.width)
                 found = smoothed(bound, y[labels == label], width, self.spec.draws if width else 1)
@@ -155,7 +157,7 @@ class Memory(nn.Module):
             patches = Patches(recall.points.unflatten(1, self.event), self.spec.shift)
             return SizedPatches(patches, self.sizes, self.spread).mean(y, precision)
         if self.spec.kind == "recorded" or float(self.width) == 0:
-            return _asked(recall, precision)(y)
+            return _asked(recall, precision)(y[None])[0]
         return smoothed(_asked(recall, precision), y, float(self.width), self.spec.draws)
 
     def _recall(self, label: int | None) -> Recall:
@@ -188,8 +190,8 @@ class Memory(nn.Module):
 
 
 def _asked(recall: Recall, precision: Tensor) -> Callable[[Tensor], Tensor]:
-    """What `recall` says of items (n, *event) at `precision` (n,)."""
-    return lambda y: recall.mean(y.flatten(1), precision).reshape(y.shape)
+    """What `recall` says of items (k, n, *event) at `precision` (n,): one pass over what it remembers for all k."""
+    return lambda y: recall.mean(y.flatten(0, 1).flatten(1), precision.repeat(len(y))).reshape(y.shape)
 
 
 class Nothing(nn.Module):

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Self
 
+import torch
 from torch import Tensor
 
 from driftback.distributions.smoothing import smoothed
@@ -42,7 +43,11 @@ class SmoothedDenoiser(Denoiser):
 
     def denoised(self, x: Tensor, t: float | Tensor) -> Tensor:
         scale = per_item(self.process.alpha(as_time(t, x)) * self.width, x)
-        return smoothed(lambda near: self.denoiser.denoised(near, t), x, scale, self.draws, self.seed)
+
+        def asked(near: Tensor) -> Tensor:
+            return torch.stack([self.denoiser.denoised(one, t) for one in near])
+
+        return smoothed(asked, x, scale, self.draws, self.seed)
 
     def of(self, rows: Tensor) -> Self:
         return replace(self, denoiser=self.denoiser.of(rows))
