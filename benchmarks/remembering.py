@@ -3,7 +3,7 @@
 `driftback fit --method recorded|smoothed|patches` keeps the pictures, and draws by the exact score of these, of these
 smoothed, and of their patches. Judged are the feature distance of 100 pictures of each class (the judge of
 benchmarks/fashion.py) and copies of training pictures; the network is fitted by default for the minutes that `patches`
-took to fit and to draw, less its own drawing. See docs/benchmarks.md.
+took to fit and to draw, less what it takes beside its training. See docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from driftback.evaluation.memorisation import memorisation
 
 SOURCE = Path("/usr/share/datasets/fashion-mnist")
 METHODS = ("recorded", "smoothed", "patches")
-DRAWING = 20.0
-"""Seconds that a small network takes to draw as many, about."""
+DRAWING = 50.0
+"""Seconds that a small network takes beside its training: to read, to be judged as it goes, and to draw as many."""
 
 
 def drawn(folder: Path, data: Path, **given: object) -> tuple[np.ndarray, dict]:
