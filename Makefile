@@ -8,7 +8,7 @@ DOCS := .venv-docs
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test slow faults lint docs benchmark clean
+.PHONY: help install demo test slow faults lint films docs benchmark clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s%s\n", $$1, $$2 }'
@@ -44,6 +44,10 @@ lint: install ## style, types, and which room may know which
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache --no-logo
+
+films: install ## the films of the story again: docs/images/*.gif
+	@set -e; for film in $$($(BIN)/python -c 'from driftback.pictures.shows import SHOWS; print(*SHOWS)'); do \
+		$(BIN)/driftback show $$film --out docs/images/$$film.gif --force --quiet; done
 
 docs: $(DOCS)/.installed ## the documentation as a site in site/, to be read without a network
 	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict

@@ -4,6 +4,7 @@ The site itself is made by `make docs`, which fails at a warning. What it is mad
 tools.
 """
 
+import ast
 import importlib
 import re
 import sys
@@ -14,6 +15,7 @@ from typer.main import get_command
 
 import driftback
 from driftback.cli.app import COMMANDS, app
+from driftback.pictures.shows import SHOWS
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,7 +29,8 @@ def making(name):
         sys.path.pop(0)
 
 
-reference, links, formulas = making("reference"), making("links"), making("formulas")
+reference, source, prose = making("reference"), making("source"), making("prose")
+links, formulas = making("links"), making("formulas")
 PACKAGE = reference.Package()
 
 
@@ -74,7 +77,7 @@ def test_what_is_not_described_is_seen_and_what_is_private_is_not_told(tmp_path)
     file = tmp_path / "planted" / "x.py"
     file.parent.mkdir()
     file.write_text("'''Doc.'''\ndef bare(): ...\ndef told():\n    'Says it.'\ndef _own(): ...\nLIMIT = 3\n'''So.'''\n")
-    module = reference.Module.of(file, file.parent)
+    module = source.Module.of(file, file.parent)
     assert list(module.public) == ["bare", "told", "LIMIT"]
     assert undescribed([module]) == ["planted.x.bare"]
 
@@ -92,7 +95,7 @@ def test_every_command_is_told_with_all_its_options_and_examples(module, pages) 
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("code", "said"),
     [
         ("def f(x: int, *, y: str='a', **more: int) -> None: ...", "f(x: int, *, y: str = 'a', **more: int) -> None"),
         ("def f(*xs, y=1): ...", "f(*xs, y=1)"),
@@ -102,13 +105,13 @@ def test_every_command_is_told_with_all_its_options_and_examples(module, pages) 
         ("N: int = 3", "N: int"),
     ],
 )
-def test_signatures(source, said) -> None:
-    assert reference.signature(reference.ast.parse(source).body[0]) == said
+def test_signatures(code, said) -> None:
+    assert source.signature(ast.parse(code).body[0]) == said
 
 
 def test_words_are_words_and_not_markup() -> None:
-    assert reference.prose("x_t *and* `a_b` in [0, 1],\n  p < q") == r"x\_t \*and\* `a_b` in \[0, 1\], p &lt; q"
-    assert reference.prose("one\n\ntwo") == "one\n\ntwo"
+    assert prose.prose("x_t *and* `a_b` in [0, 1],\n  p < q") == r"x\_t \*and\* `a_b` in \[0, 1\], p &lt; q"
+    assert prose.prose("one\n\ntwo") == "one\n\ntwo"
 
 
 @pytest.mark.parametrize(
@@ -161,6 +164,24 @@ def test_every_page_stands_in_the_navigation_once(pages) -> None:
     written = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     outside = {links.place_of("CONTRIBUTING.md"), links.place_of("CHANGELOG.md")}
     assert sorted(in_navigation()) == sorted({*written, *outside, *(f"reference/{name}" for name in pages)})
+
+
+def shown_in(folder: Path) -> list[str]:
+    """The films that the pages of `folder` show, each with the command that makes it below."""
+    pages = [page.read_text("utf-8") for page in sorted(folder.glob("*.md"))]
+    film = r"!\[[^\]]+\]\(\.\./images/([\w-]+)\.gif\)\n\n\*[^\n]* `driftback show \1`\*\n"
+    return [name for page in pages for name in re.findall(film, page)]
+
+
+def test_every_film_stands_in_the_story_once() -> None:
+    assert sorted(shown_in(ROOT / "docs" / "story")) == sorted(SHOWS)
+
+
+def test_a_film_without_its_command_is_seen(tmp_path) -> None:
+    (tmp_path / "a.md").write_text(
+        "![A](../images/a.gif)\n\n*So. `driftback show a`*\n\n![B](../images/b.gif)\n\n*So.*\n"
+    )
+    assert shown_in(tmp_path) == ["a"]
 
 
 def numbers(text: str) -> set[float]:

@@ -12,7 +12,6 @@ SMALL = {
     "log_density.TOLERANCE": 0.02,
     "forming.PICTURES": 4,
     "forming.POINTS": 60,
-    "forming.KNOWN": 120,
     "forming.STEPS": 12,
     "memorising.POINTS": 120,
     "steps.POINTS": 300,

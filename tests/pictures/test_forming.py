@@ -2,14 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 
 import driftback as db
 from driftback.data.loading import load
 from driftback.data.preprocessing import Preprocessing
+from driftback.distributions.low_rank_fit import Shape, fitted
 from driftback.pictures.scene import Points, Scene, Tiles
 from driftback.pictures.shows import SHOWS, Fitted, Options
-from driftback.pictures.shows.forming import shrinking
-from driftback.pictures.way import Way
+from driftback.pictures.shows.forming import full
+from driftback.pictures.way import Way, shrinking
 from driftback.processes.diffusion import Diffusion
 from driftback.processes.schedules import EDM
 from driftback.samplers.frame import Frame
@@ -19,15 +21,24 @@ def shown(**named) -> list[Scene]:
     return list(SHOWS["forming"].make(Options(**named)).frames)
 
 
-def test_digits_form_without_training() -> None:
+def test_digits_form_by_an_exact_score() -> None:
     scenes = shown(frames=5)
     tiles = [scene.panels[0].layers[0] for scene in scenes]
     assert all(isinstance(layer, Tiles) and layer.pictures.shape == (4, 8, 8, 3) for layer in tiles)
-    assert "untrained" in scenes[0].caption
+    assert "by a mixture" in scenes[0].caption
+    assert tiles[0].words == ("0", "1", "2", "3")
     # The outermost columns of digits are empty: noise is there at first, and nothing at the end.
     edge = [layer.pictures[:, :, 0].mean() for layer in tiles]
     assert edge[0] > 60
     assert edge[-1] < 8
+
+
+def test_a_mixture_in_few_directions_is_one_with_full_covariances() -> None:
+    x = torch.from_numpy(load("digits").x[:300]).float().flatten(1)[:, 20:30]
+    law = fitted(x, None, 1, Shape(4, 3, shared=False), rng=0)
+    y = x[:20] + 0.5
+    none = torch.full((20,), -1)
+    assert torch.allclose(full(law).log_prob(y.double()), law.log_prob(y, none).double(), rtol=1e-4)
 
 
 def test_a_target_forms_by_a_network_in_its_own_units() -> None:

@@ -1,5 +1,6 @@
 """The films show what they say: where walks start, that particles follow the density, that two ways share a start."""
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -110,10 +111,11 @@ def test_walks_are_pure_noise_of_one_unit_of_time() -> None:
 @pytest.mark.parametrize("name", ["forward", "way-back"])
 def test_densities_are_exact_at_every_time_and_integrate_to_one(name) -> None:
     for scene in shown(name, 4):
-        t = float(scene.moment.removeprefix("t = "))
-        (density,) = layers(scene, Density)
-        assert abs(density.integral - 1) < 0.03, "nearly all of it is inside the limits"
-        if name == "forward" and t == 0:
+        moment = float(scene.moment.split(" = ")[1])
+        for panel in (0, 1):
+            (density,) = layers(scene, Density, panel)
+            assert abs(density.integral - 1) < 0.03, "nearly all of it is inside the limits"
+        if name == "forward" and moment == 0:
             # Two Gaussians of deviation 1/2 at -2 and 2: the highest value is 1 / (2 pi / 4) / 2.
             assert density.values.max() == pytest.approx(1 / np.pi, rel=0.02)
 
@@ -121,8 +123,8 @@ def test_densities_are_exact_at_every_time_and_integrate_to_one(name) -> None:
 @pytest.mark.parametrize("target", ["two-gaussians", "checkerboard"])
 def test_particles_follow_the_density(target) -> None:
     """The share of 300 particles in the quarter where x and y are above their means, to 4.5 standard errors of .025."""
-    for scene in shown("forward", 4, target=target, seed=2):
-        (density,), (particles,) = layers(scene, Density), layers(scene, Points)
+    for scene, panel in product(shown("forward", 4, target=target, seed=2), (0, 1)):
+        (density,), (particles,) = layers(scene, Density, panel), layers(scene, Points, panel)
         left, right, bottom, top = density.extent
         rows, columns = (np.arange(n) + 0.5 for n in density.values.shape)
         x, y = left + (right - left) * columns / len(columns), bottom + (top - bottom) * rows / len(rows)
@@ -130,6 +132,16 @@ def test_particles_follow_the_density(target) -> None:
         middle = np.array([(masses.sum(0) * x).sum(), (masses.sum(1) * y).sum()])
         expected = masses[np.ix_(y > middle[1], x > middle[0])].sum()
         assert abs((particles.x > middle).all(1).mean() - expected) < 0.115
+
+
+def test_pure_noise_and_noise_with_a_pull_differ_in_scale_alone() -> None:
+    for scene in shown("forward", 4)[1:]:
+        ratio = float(scene.moment.split(" = ")[1])
+        free, pulled = (layers(scene, Density, panel)[0] for panel in (0, 1))
+        assert pulled.values.max() == pytest.approx(free.values.max() * (1 + ratio**2), rel=0.05)
+    # Two have become one: nowhere is there more than in the middle.
+    assert free.values[47:49, 47:49].mean() > 0.99 * free.values.max()
+    assert shown("forward", 2)[0].panels[0].layers[0].values[47:49, 47:49].max() < 0.01
 
 
 def test_both_ways_back_have_one_start_and_end_in_the_target() -> None:

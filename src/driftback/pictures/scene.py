@@ -196,7 +196,7 @@ STRIP, LETTERS = 5, 16
 def side_by_side(scenes: Sequence[Scene], moments: int = STRIP) -> Scene:
     """`moments` of the `scenes`, evenly spaced from the first to the last, side by side: a row for each panel.
 
-    The moments are written above the columns, and the panels' titles at the left of the rows.
+    The moments are written above the columns, and the panels' titles, up to a colon, at the left of the rows.
     """
     places = np.unique(np.linspace(0, len(scenes) - 1, moments).round().astype(int))
     shown = [scenes[k] for k in places]
@@ -204,7 +204,7 @@ def side_by_side(scenes: Sequence[Scene], moments: int = STRIP) -> Scene:
         replace(
             scene.panels[row],
             title=scene.moment if row == 0 else "",
-            names=("", fill(scene.panels[row].title, LETTERS) if column == 0 else ""),
+            names=("", fill(scene.panels[row].title.partition(":")[0], LETTERS) if column == 0 else ""),
             numbers=False,
         )
         for row in range(len(shown[0].panels))

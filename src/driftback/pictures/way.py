@@ -7,7 +7,7 @@ everything that only wants frames it is one like any other, and a film can ask i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,16 +40,14 @@ class Way(Iterator[Frame]):
         return self.prepared.decode(frame.x)
 
     def pictures(self, frame: Frame) -> np.ndarray:
-        """The pictures of `frame`, (n, *event), white outside of their bucket.
+        """The pictures of `frame`, shrunk, (n, *event), white outside of their bucket."""
+        return on_white(self.prepared.decode(self.shrunk(frame).x, self.bucket), self.prepared, self.bucket)
 
-        x_t is shrunk to the deviation of the data, which it exceeds where there is much noise: nearly all of it would
-        be black or white.
-        """
-        alpha, sigma, spread = float(self.process.alpha(frame.t)), float(self.process.sigma(frame.t)), self.spread
-        shrunk = frame.x * (spread / np.sqrt(alpha**2 * spread**2 + sigma**2))
-        return on_white(self.prepared.decode(shrunk, self.bucket), self.prepared, self.bucket)
+    def shrunk(self, frame: Frame) -> Frame:
+        """`frame` with the deviation of the data; without it pictures would begin all black and white."""
+        return replace(frame, x=frame.x * shrinking(self.process, frame.t))
 
-    @property
-    def spread(self) -> float:
-        """The standard deviation of encoded data."""
-        return self.process.spread
+
+def shrinking(process: Diffusion, t: float) -> float:
+    """What brings x_t to the deviation of the data."""
+    return process.spread / process.simple_at(t).deviation

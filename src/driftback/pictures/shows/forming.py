@@ -2,48 +2,50 @@
 
 dx = [f - g^2 grad log p_t / 2] dt backwards (Song et al. 2021, arXiv 2011.13456, equation 13), by Heun's rule in equal
 steps of the angle arctan(sigma / alpha), and x_t shrunk to the deviation of the data, so that what forms fills the
-film. Without a model it is one that is there in seconds: of digits, whose score is made of patches of known pictures
-without training (Kamb and Ganguli 2024, arXiv 2412.20292), or of a target in the plane, a small network.
+film. Without a model it is one that is there in seconds: of digits, the exact score of a mixture of Gaussians that is
+fitted to each of their classes, or of a target in the plane, a small network.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
-import numpy as np
 import torch
 
 from driftback.data.loading import load
 from driftback.data.preprocessing import Preprocessing
-from driftback.distributions.patches import Patches, SizedPatches
+from driftback.distributions.low_rank import LowRankMixture
+from driftback.distributions.low_rank_fit import Shape, fitted
+from driftback.distributions.mixture import Mixture
 from driftback.pictures.film import Film
 from driftback.pictures.filmed import scenes
-from driftback.pictures.scene import Panel, Points, Scene
+from driftback.pictures.scene import Points, Scene
 from driftback.pictures.shows.learned import learned
-from driftback.pictures.shows.show import Fitted, Options, Show
+from driftback.pictures.shows.show import Fitted, Options, Show, stride
 from driftback.pictures.shows.subject import Subject, subject
-from driftback.pictures.way import Way
+from driftback.pictures.way import Way, shrinking
 from driftback.processes.diffusion import Diffusion
 from driftback.processes.schedules import EDM
 from driftback.randomness import Rng
-from driftback.samplers.frame import Frame
 from driftback.samplers.grids import cosine
 from driftback.samplers.heun import Heun
+from driftback.scores.exact import ExactDenoiser
 
 FRAMES, STEPS = 49, 48
 """Steps at least, however few frames are shown of them."""
 PICTURES, POINTS = 36, 500
 MOST = 24
 """Letters of a model's name."""
-KNOWN, LEFT_OUT = 1200, 16
-"""Digits that patches are cut from, and those whose errors say how large patches are."""
+RANK, EACH = 40, 6
+"""Directions of the mixture of digits, and components for each of their classes."""
 
 
 def make(options: Options) -> Film:
     """The film of `options.model`, of `options.target`, or of digits."""
     count = options.frames or FRAMES
-    each = -(-STEPS // (count - 1))
+    each = stride(STEPS, count)
     if options.target is not None:
         about = subject(options.target, options.columns)
         return Film(SHOW.name, _in_the_plane(about, options, count, each), count)
@@ -58,39 +60,36 @@ def make(options: Options) -> Film:
 def _of_model(way: Way, options: Options, count: int, each: int, caption: str) -> Iterator[Scene]:
     # Pictures are shrunk where they are made into tiles; points here.
     shrink = way.prepared.kind != "pictures"
-    frames = (_shrunk(way, frame) if shrink else frame for k, frame in enumerate(way) if k % each == 0)
+    frames = (way.shrunk(frame) if shrink else frame for frame in islice(way, 0, None, each))
     return scenes(replace(way, frames=frames), columns=options.columns, most=count + 1, caption=caption)
 
 
-def _shrunk(way: Way, frame: Frame) -> Frame:
-    return replace(frame, x=frame.x * shrinking(way.process, frame.t))
-
-
-def shrinking(process: Diffusion, t: float) -> float:
-    """What brings x_t to the deviation of the data."""
-    alpha, sigma, spread = float(process.alpha(t)), float(process.sigma(t)), process.spread
-    return float(spread / np.hypot(alpha * spread, sigma))
-
-
 def _digits(rng: Rng) -> Fitted:
-    """scikit-learn's digits by patches of them: a model that takes no training."""
-    from driftback.scores.patches import PatchDenoiser
-
+    """scikit-learn's digits by the exact score of a mixture fitted to them: a model that is there in a second."""
     data = load("digits")
     prepared = Preprocessing.fit(data)
-    x = prepared.encode(data.x).float()[torch.from_numpy(rng.child("order").generator().permutation(len(data.x)))]
-    spread = float(x.std())
-    process = Diffusion(EDM(), tuple(x.shape[1:]), spread=spread)
-    few = x[KNOWN : KNOWN + LEFT_OUT]
-    sizes = SizedPatches.chosen(Patches(x[:200]), few, spread=spread, rng=rng).sizes
-    denoiser = PatchDenoiser(process, SizedPatches(Patches(x[:KNOWN]), sizes, spread))
+    x, label = prepared.encode(data.x).float(), torch.as_tensor(data.y)
+    classes, shape = len(data.classes), Shape(RANK, EACH * len(data.classes), shared=False)
+    law = fitted(x.flatten(1), label, classes, shape, rng=rng.child("mixture"))
+    process = Diffusion(EDM(), tuple(x.shape[1:]), spread=float(x.std()))
+    denoiser = ExactDenoiser(process, full(law), torch.arange(classes).repeat_interleave(EACH))
 
     def back(n: int, seed: int, steps: int) -> Way:
-        times = cosine(process, steps, low=0.01 * spread)
-        start = process.simple_at(float(times[0])).sample(n, rng=Rng(seed).child("sample"))
-        return Way(Heun(denoiser)(start, times), prepared, process)
+        times, asked = cosine(process, steps, low=0.01 * process.spread), torch.arange(n) % classes
+        start = process.simple_at(float(times[0])).sample(n, rng=Rng(seed).child("sample")).double()
+        words = tuple(str(data.classes[k]) for k in asked.tolist())
+        return Way(Heun(denoiser.given(asked))(start, times), prepared, process, words)
 
-    return Fitted(f"by patches of {KNOWN:,} old ones, untrained", denoiser, prepared, back, density=False)
+    return Fitted("by a mixture fitted to old ones", denoiser, prepared, back)
+
+
+def full(law: LowRankMixture) -> Mixture:
+    """The same as a mixture with full covariances, without the classes, in float64."""
+    basis, axes = law.basis.double(), law.axes.double()
+    within = axes * law.variances.double()[:, None, :] @ axes.mT
+    outside = float(law.rest) * (torch.eye(len(basis), dtype=torch.float64) - basis @ basis.T)
+    weights = law.log_weights[-1].double().exp()
+    return Mixture(weights, law.mean + law.centres.double() @ basis.T, basis @ within @ basis.T + outside)
 
 
 def _in_the_plane(about: Subject, options: Options, count: int, each: int) -> Iterator[Scene]:
@@ -99,16 +98,16 @@ def _in_the_plane(about: Subject, options: Options, count: int, each: int) -> It
     process, caption = denoiser.process, f"{about.name}, by a network fitted in seconds"
     times = cosine(process, each * (count - 1))
     start = process.simple_at(float(times[0])).sample(POINTS, rng=rng.child("start"))
-    for frame in (frame for k, frame in enumerate(Heun(denoiser)(start, times)) if k % each == 0):
+    for frame in islice(Heun(denoiser)(start, times), 0, None, each):
         x = about.outside(frame.x.double() * shrinking(process, frame.t))
-        panel = Panel((Points(x, "made", 2.8, 0.8),), about.limits, names=about.names, equal=about.equal)
+        panel = about.panel(Points(x, "made", 2.8, 0.8))
         yield Scene((panel,), caption[:1].upper() + caption[1:], f"t = {frame.t:.3g}")
 
 
 SHOW = Show(
     "forming",
     "A model's new items form from noise: pictures, points, or the rows of your own table",
-    "Song et al. 2021, arXiv 2011.13456, equation 13; Kamb et al. 2024, arXiv 2412.20292",
+    "Song et al. 2021, arXiv 2011.13456, equation 13",
     make,
     place=12,
     models=True,

@@ -85,7 +85,7 @@ def _of_target(about: Subject, options: Options, count: int) -> Iterator[Scene]:
         with np.errstate(divide="ignore"):
             layers = _above(found, about.limits, peak), _above(np.log(exact.values), about.limits, peak)
         panels = tuple(
-            Panel((layer,), about.limits, title, about.names, about.equal)
+            about.panel(layer, title=title)
             for layer, title in zip(layers, ("learned log p", "exact log p"), strict=True)
         )
         yield Scene(panels, f"A small network's log-density of {about.name}", _moment(level, found, about.limits))

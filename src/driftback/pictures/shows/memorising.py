@@ -9,14 +9,15 @@ either, both ways begin at one start, and only one of them makes anything new.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 from scipy.spatial import cKDTree
 from torch import Tensor
 
 from driftback.pictures.film import Film
-from driftback.pictures.scene import Panel, Points, Scene
-from driftback.pictures.shows.show import Options, Show
+from driftback.pictures.scene import Points, Scene
+from driftback.pictures.shows.show import Options, Show, stride
 from driftback.pictures.shows.subject import Subject, subject
 from driftback.processes.diffusion import Diffusion
 from driftback.processes.schedules import VP
@@ -47,23 +48,22 @@ def _scenes(about: Subject, options: Options, count: int) -> Iterator[Scene]:
     known = about.sample(KNOWN, rng=rng.child("known")).unique(dim=0)
     apart = _apart(known)
     recorded = RecordedDenoiser(process, known)
-    each = -(-STEPS // (count - 1))
+    each = stride(STEPS, count)
     times = cosine(process, each * (count - 1))
     start = process.simple_at(float(times[0])).sample(POINTS, rng=rng.child("start")).double()
     denoisers = recorded, SmoothedDenoiser(recorded, WIDTH * apart, DRAWS, options.seed)
     ways = [Heun(denoiser, correct=False)(start, times) for denoiser in denoisers]
     titles = f"the exact score of {len(known)} recorded points", "the same, smoothed"
-    for k, pair in enumerate(zip(*ways, strict=True)):
-        if k % each:
-            continue
+    for pair in islice(zip(*ways, strict=True), 0, None, each):
         # A point in noise is a copy of none.
-        found = [copies(frame.x, known, COPY * apart) & (frame.t == float(times[-1])) for frame in pair]
+        arrived = pair[0].t == float(times[-1])
+        found = [copies(frame.x, known, COPY * apart) & arrived for frame in pair]
         panels = tuple(
-            Panel(_layers(about, frame.x, copied, known), about.limits, title, about.names, about.equal)
+            about.panel(*_layers(about, frame.x, copied, known), title=title)
             for frame, copied, title in zip(pair, found, titles, strict=True)
         )
         told = " and ".join(f"{100 * copied.mean():.0f} %" for copied in found)
-        moment = f"copies (red): {told}" if k == len(times) - 1 else f"t = {pair[0].t:.2f}"
+        moment = f"copies (red): {told}" if arrived else f"t = {pair[0].t:.2f}"
         yield Scene(panels, f"{about.name[:1].upper()}{about.name[1:]}: two ways back from one start", moment)
 
 

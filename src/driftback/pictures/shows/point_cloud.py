@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from driftback.pictures.film import Film
-from driftback.pictures.scene import Panel, Points, Scene
+from driftback.pictures.scene import Points, Scene
 from driftback.pictures.shows.show import Options, Show
 from driftback.pictures.shows.subject import Subject, subject
 
@@ -36,9 +36,9 @@ def _scenes(about: Subject, options: Options, count: int) -> Iterator[Scene]:
         share = min(1.0, max(0.0, share))
         panels = []
         for faded in (share, 1 - share):
-            layers = replace(density, alpha=faded), Points(x, "made", 2.6, 0.75 * (1 - faded))
+            points = Points(x, "made", 2.6, 0.75 * (1 - faded))
             title = DENSITY if faded > 0.5 else CLOUD
-            panels.append(Panel(layers, about.limits, title, about.names, about.equal))
+            panels.append(about.panel(replace(density, alpha=faded), points, title=title))
         yield Scene(tuple(panels), f"{POINTS:,} points of {about.name}, and the density that they are drawn from")
 
 

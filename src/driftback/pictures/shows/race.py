@@ -17,9 +17,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from driftback.pictures.film import Film
-from driftback.pictures.scene import Panel, Paths, Points, Scene
+from driftback.pictures.scene import Paths, Points, Scene
 from driftback.pictures.shows.reached import reached
-from driftback.pictures.shows.show import Options, Show
+from driftback.pictures.shows.show import Options, Show, stride
 from driftback.pictures.shows.subject import Subject, subject
 from driftback.processes.diffusion import Diffusion
 from driftback.processes.schedules import VP
@@ -76,27 +76,22 @@ def apart(x: Tensor, y: Tensor, lines: Tensor) -> float:
 
 
 def _scenes(about: Subject, options: Options, count: int) -> Iterator[Scene]:
-    each = -(-STEPS // (count - 1))
+    each = stride(STEPS, count)
     steps, rng = each * (count - 1), options.rng(SHOW.name)
     all_ways = ways(about, options, steps)
     real = about.sample(TIMES * POINTS, rng=rng.child("real"))
     turn = np.pi * (np.arange(LINES) + 0.5) / LINES
-    lines = torch.from_numpy(np.stack([np.cos(turn), np.sin(turn)], 1))
+    along = torch.from_numpy(np.stack([np.cos(turn), np.sin(turn)], 1))
     density, drawn = about.density(), about.sample(POINTS, rng=rng.child("drawn"))
-    caption = f"To {about.name}; its own draws are off by {apart(drawn, real, lines):.2f}"
+    caption = f"To {about.name}; its own draws are off by {apart(drawn, real, along):.2f}"
     for k in range(0, steps + 1, each):
         panels, off = [], []
         for title, way in zip(TITLES, all_ways, strict=True):
-            off.append(f"{apart(way[k], real, lines):.2f}")
+            off.append(f"{apart(way[k], real, along):.2f}")
             x = about.outside(way[: k + 1])
             trails = x[:, :WAYS].swapaxes(0, 1)
-            layers = (
-                density,
-                Points(x[k], "made", 2.8, 0.75),
-                Paths(trails, "other", 0.8, 0.7),
-                Points(trails[:, 0], "start", 5.0, 1.0),
-            )
-            panels.append(Panel(layers, about.limits, title, about.names, about.equal))
+            points, lines = Points(x[k], "made", 2.8, 0.75), Paths(trails, "other", 0.8, 0.7)
+            panels.append(about.panel(density, points, lines, Points(trails[:, 0], "start", 5.0, 1.0), title=title))
         yield Scene(tuple(panels), caption, f"evaluation {k}: off by {', '.join(off)}")
 
 

@@ -9,13 +9,14 @@ r = |sigma_t grad log p_t|. Points follow the score back by the probability-flow
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 import torch
 
 from driftback.pictures.film import Film
-from driftback.pictures.scene import Arrows, Limits, Panel, Points, Scene, centres
-from driftback.pictures.shows.show import Options, Show
+from driftback.pictures.scene import Arrows, Limits, Points, Scene, centres
+from driftback.pictures.shows.show import Options, Show, stride
 from driftback.pictures.shows.subject import Subject, subject
 from driftback.processes.diffusion import Diffusion
 from driftback.processes.schedules import VP
@@ -24,7 +25,7 @@ from driftback.samplers.multistep import Multistep
 from driftback.scores.denoiser import Denoiser
 
 FRAMES, POINTS, STEPS = 50, 120, 98
-"""Steps of the ODE at least, however few frames are shown of them."""
+"""Steps of the ODE at least."""
 ARROWS = 15
 """Arrows each way."""
 LEAST = 0.1
@@ -40,17 +41,14 @@ def make(options: Options) -> Film:
 
 def _scenes(about: Subject, options: Options, count: int) -> Iterator[Scene]:
     process, rng = Diffusion(VP(), (2,)), options.rng(SHOW.name)
-    denoiser, each = about.denoiser(process), -(-STEPS // (count - 1))
+    denoiser, each = about.denoiser(process), stride(STEPS, count)
     times = cosine(process, each * (count - 1), low=LEAST, end=LEAST)
     start = process.simple_at(float(times[0])).sample(POINTS, rng=rng).double()
     exact = "score" if about.law is not None else f"score of {len(about.cloud):,} points"
-    for k, frame in enumerate(Multistep(denoiser, 2)(start, times)):
-        if k % each:
-            continue
-        density = about.density(float(process.alpha(frame.t)), float(process.sigma(frame.t)))
+    for frame in islice(Multistep(denoiser, 2)(start, times), 0, None, each):
         arrows = field(about, denoiser, frame.t, about.limits)
-        layers = density, arrows, Points(about.outside(frame.x), "made", 3.0, 0.8)
-        panel = Panel(layers, about.limits, names=about.names, equal=about.equal)
+        points = Points(about.outside(frame.x), "made", 3.0, 0.8)
+        panel = about.panel(about.noised(process, frame.t), arrows, points)
         yield Scene((panel,), f"The {exact} leads back to {about.name}", f"t = {frame.t:.2f}")
 
 

@@ -52,6 +52,11 @@ class Options:
         return Rng(self.seed).child("show", name)
 
 
+def stride(steps: int, frames: int) -> int:
+    """How many steps go from each of `frames` to the next, so that there are `steps` at least, however few they are."""
+    return -(-steps // (frames - 1))
+
+
 @dataclass(frozen=True)
 class Show:
     """`about`, one line with the idea, and `source`, who it is from; `make` makes the film.

@@ -86,8 +86,8 @@ def _scenes(about: Subject, options: Options, count: int) -> Iterator[Scene]:
             end = last(SAMPLERS[name].make(denoiser)(start, times, rng=rng.child("noise")))
             x = about.outside(end.x)
             curves[name].append((float(np.log10(end.evaluations)), float(np.log10(distance(x)))))
-            layers = Points(about.cloud[:SHOWN], "faint", 2.2, 0.9), Points(x[:SHOWN], role, 2.6, 0.8)
-            panels.append(Panel(layers, about.limits, title, about.names, about.equal, numbers=False))
+            real, made = Points(about.cloud[:SHOWN], "faint", 2.2, 0.9), Points(x[:SHOWN], role, 2.6, 0.8)
+            panels.append(about.panel(real, made, title=title, numbers=False))
         panels.append(_chart(curves, floor, right, low))
         many = "1 step" if steps == 1 else f"{steps} steps"
         yield Scene(tuple(panels), f"Back to {about.name} with the {score}; grey: the target", many, columns=2)
@@ -100,7 +100,7 @@ def _chart(curves: dict[str, list[tuple[float, float]]], floor: float, right: fl
         x = np.array(curves[name])
         layers += [Curve(x[:, 0], x[:, 1], role, 1.6), Points(x[-1:], role, 5.0, 1.0)]
     names = "log10 of evaluations", "log10 of distance"
-    title = "distance; line: real points have this"
+    title = "distance: the line is that of real points"
     return Panel(tuple(layers), (-0.05, right + 0.05, low, TOP), title, names, equal=False)
 
 

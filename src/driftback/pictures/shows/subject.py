@@ -30,7 +30,7 @@ from driftback.distributions.protocols import Source
 from driftback.distributions.shapes2d import SHAPES
 from driftback.errors import BadInput
 from driftback.pictures.filmed import chosen
-from driftback.pictures.scene import Density, Limits, around, centres, squared
+from driftback.pictures.scene import Density, Layer, Limits, Panel, around, centres, squared
 from driftback.processes.diffusion import Diffusion
 from driftback.randomness import Rng
 from driftback.scores.denoiser import Denoiser
@@ -39,6 +39,8 @@ from driftback.scores.recorded import RecordedDenoiser
 
 CELLS = 96
 """A density is worked out on so many cells each way, and one that is recorded on twice as many."""
+WIDE = 2.6
+"""Deviations of a normal law that a picture holds, each way."""
 RECORDED = 4000
 """Points of a shape, or at most of a file, whose exact score stands for one that is not known."""
 
@@ -82,8 +84,12 @@ class Subject:
 
     @cached_property
     def limits(self) -> Limits:
-        """A square in the units of x that holds nearly all of x, and of its noise at t = 1 when z is standardised."""
-        noise = self.outside(2.6 * np.array([[-1.0, -1.0], [1.0, 1.0]]))
+        """Those in the units of x that hold nearly all of x, and of normal noise on z of deviation 1."""
+        return self.reach(1.0)
+
+    def reach(self, deviation: float) -> Limits:
+        """Those that hold nearly all of x, and of normal z of such a deviation; a square where both have one unit."""
+        noise = self.outside(WIDE * deviation * np.array([[-1.0, -1.0], [1.0, 1.0]]))
         left, right, bottom, top = around(self.cloud, room=0.12)
         low, high = np.minimum((left, bottom), noise[0]), np.maximum((right, top), noise[1])
         limits = float(low[0]), float(high[0]), float(low[1]), float(high[1])
@@ -124,6 +130,14 @@ class Subject:
         if self.known is not None and alpha == 1 and sigma == 0:
             return Density(np.exp(self.known.log_prob(torch.from_numpy(places)).numpy()).reshape(CELLS, CELLS), extent)
         return Density(self._blurred(alpha, sigma, extent), extent)
+
+    def noised(self, process: Diffusion, t: float, *, limits: Limits | None = None) -> Density:
+        """The density under `process` at time `t`, as `density`."""
+        return self.density(float(process.alpha(t)), float(process.sigma(t)), limits=limits)
+
+    def panel(self, *layers: Layer, title: str = "", limits: Limits | None = None, numbers: bool = True) -> Panel:
+        """`layers` in the units of x, with the names of the two numbers."""
+        return Panel(layers, limits or self.limits, title, self.names, self.equal, numbers=numbers)
 
     def _blurred(self, alpha: float, sigma: float, extent: Limits) -> np.ndarray:
         x, masses = self._masses
@@ -180,7 +194,8 @@ def _named(name: str) -> Subject:
     x = source.sample(RECORDED, rng=Rng(0).child("recorded")).double()
     spread = float(x.std(0, correction=0).square().mean().sqrt())
     known = source if isinstance(source, Known) else None
-    return Subject(name.replace("-", " "), source, x.mean(0).numpy(), np.full(2, spread), known)
+    words = name.replace("-", " ").replace("gaussian", "Gaussian")
+    return Subject(words, source, x.mean(0).numpy(), np.full(2, spread), known)
 
 
 def _recorded(path: str, columns: Sequence[str] | None) -> Subject:

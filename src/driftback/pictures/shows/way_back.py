@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import torch
 
 from driftback.pictures.film import Film
-from driftback.pictures.scene import Panel, Paths, Points, Scene
-from driftback.pictures.shows.show import Options, Show
+from driftback.pictures.scene import Paths, Points, Scene
+from driftback.pictures.shows.show import Options, Show, stride
 from driftback.pictures.shows.subject import Subject, subject
 from driftback.processes.diffusion import Diffusion
 from driftback.processes.schedules import VP
@@ -21,7 +21,7 @@ from driftback.samplers.grids import cosine
 from driftback.samplers.multistep import Multistep
 
 FRAMES, POINTS, WAYS, STEPS = 60, 300, 4, 118
-"""Ways that leave a line, and steps at least, however few frames are shown of them."""
+"""Ways that leave a line, and steps at least."""
 TITLES = (("the reverse SDE", 1.0), ("the probability-flow ODE", 0.0))
 """And the noise of each, eta."""
 
@@ -35,7 +35,7 @@ def make(options: Options) -> Film:
 
 def _scenes(about: Subject, options: Options, count: int) -> Iterator[Scene]:
     process, rng = Diffusion(VP(), (2,)), options.rng(SHOW.name)
-    each = -(-STEPS // (count - 1))
+    each = stride(STEPS, count)
     denoiser, times = about.denoiser(process), cosine(process, each * (count - 1))
     start = process.simple_at(float(times[0])).sample(POINTS, rng=rng.child("start")).double()
     both = [Multistep(denoiser, 2, noise=noise)(start, times, rng=rng) for _, noise in TITLES]
@@ -46,17 +46,13 @@ def _scenes(about: Subject, options: Options, count: int) -> Iterator[Scene]:
         if k % each:
             continue
         t = pair[0].t
-        density = about.density(float(process.alpha(t)), float(process.sigma(t)))
+        density = about.noised(process, t)
         panels = []
         for (title, _), frame, trail in zip(TITLES, pair, trails, strict=True):
             lines = about.outside(trail[:, : k + 1])
-            layers = (
-                density,
-                Points(about.outside(frame.x), "made", 2.6, 0.7),
-                Paths(lines, "other", 0.8, 0.65),
-                Points(lines[:, 0], "start", 5.0, 1.0),
-            )
-            panels.append(Panel(layers, about.limits, title, about.names, about.equal))
+            points = Points(about.outside(frame.x), "made", 2.6, 0.7)
+            ways = Paths(lines, "other", 0.8, 0.65)
+            panels.append(about.panel(density, points, ways, Points(lines[:, 0], "start", 5.0, 1.0), title=title))
         yield Scene(tuple(panels), f"Back to {about.name} from one start, with the {score}", f"t = {t:.2f}")
 
 
