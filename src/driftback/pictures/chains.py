@@ -20,13 +20,12 @@ from driftback.errors import BadInput
 from driftback.evaluation.chain_draws import Array, Numbers, read_draws
 from driftback.evaluation.convergence import FEWEST, convergence
 from driftback.files import writing
+from driftback.pictures.palette import LIGHT, SERIES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000")
-"""Okabe and Ito's, which people tell apart whatever colours they see."""
 POINTS = 500
 """Draws of a chain that a trace shows: of more, evenly spaced ones."""
 BINS = 20
@@ -84,10 +83,10 @@ def diagnostic_figure(draws: Array, names: Sequence[str] = (), *, problem: Probl
 
 def chosen(x: Numbers) -> tuple[int, ...]:
     """The chains of `x` (chains, draws) to show: all, or one per colour, evenly from low to high means."""
-    if len(x) <= len(COLOURS):
+    if len(x) <= len(SERIES):
         return tuple(range(len(x)))
     order = np.argsort(x.mean(1), kind="stable")
-    places = np.linspace(0, len(x) - 1, len(COLOURS)).round().astype(int)
+    places = np.linspace(0, len(x) - 1, len(SERIES)).round().astype(int)
     return tuple(int(c) for c in order[places])
 
 
@@ -112,23 +111,23 @@ def autocorrelation(x: Numbers, lags: int = LAGS) -> Numbers:
 
 def _traces(axes: Axes, x: Numbers, shown: Sequence[int]) -> None:
     at = np.unique(np.linspace(0, x.shape[1] - 1, min(POINTS, x.shape[1])).round().astype(int))
-    for c, colour in zip(shown, COLOURS, strict=False):
+    for c, colour in zip(shown, SERIES, strict=False):
         axes.plot(at, x[c, at], color=colour, linewidth=0.6, label=f"chain {c}")
 
 
 def _ranks(axes: Axes, x: Numbers, shown: Sequence[int]) -> None:
     bins = min(BINS, x.shape[1])
     low, high = binom.ppf([0.025, 0.975], x.shape[1], 1 / bins) / x.shape[1] * bins
-    axes.axhspan(low, high, color="#dddddd", linewidth=0)
+    axes.axhspan(low, high, color=LIGHT.roles["faint"], alpha=0.5, linewidth=0)
     edges = np.linspace(0, 1, bins + 1)
     shares = rank_shares(x, bins)
-    for c, colour in zip(shown, COLOURS, strict=False):
+    for c, colour in zip(shown, SERIES, strict=False):
         axes.stairs(shares[c] * bins, edges, color=colour, label=f"chain {c}")
     axes.set_ylim(bottom=0)
 
 
 def _memory(axes: Axes, x: Numbers, shown: Sequence[int]) -> None:
-    axes.axhline(0, color="#999999", linewidth=0.8)
-    for c, one, colour in zip(shown, autocorrelation(x[list(shown)]), COLOURS, strict=False):
+    axes.axhline(0, color=LIGHT.roles["faint"], linewidth=0.8)
+    for c, one, colour in zip(shown, autocorrelation(x[list(shown)]), SERIES, strict=False):
         axes.plot(np.arange(len(one)), one, color=colour, linewidth=0.9, label=f"chain {c}")
     axes.set_ylim(-0.3, 1.05)

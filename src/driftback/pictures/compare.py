@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from driftback.files import writing
+from driftback.pictures.palette import LIGHT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN, ACROSS = 1000, 3
 """So many points are drawn in a panel, and so many panels stand side by side."""
-EXACT, DRAWN = "#b8b8b8", "#0072b2"
-"""Grey and the blue of Okabe and Ito, which everybody can tell apart."""
 
 
 def comparison_figure(panels: Sequence[tuple[str, np.ndarray]], truth: np.ndarray | None) -> Figure:
@@ -33,8 +32,8 @@ def comparison_figure(panels: Sequence[tuple[str, np.ndarray]], truth: np.ndarra
     room = 0.1 * (high - low) + 1e-9
     for ax, (title, _), points in zip(axes, panels, clouds, strict=False):
         if truth is not None:
-            ax.plot(*frame.T, ".", color=EXACT, markersize=2, zorder=1)
-        ax.plot(*points.T, ".", color=DRAWN, markersize=2, zorder=2)
+            ax.plot(*frame.T, ".", color=LIGHT.roles["faint"], markersize=2, zorder=1)
+        ax.plot(*points.T, ".", color=LIGHT.roles["made"], markersize=2, zorder=2)
         ax.set(xlim=(low[0] - room[0], high[0] + room[0]), ylim=(low[1] - room[1], high[1] + room[1]))
         ax.set_title(title, fontsize=9)
         ax.tick_params(labelsize=7)

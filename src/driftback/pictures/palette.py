@@ -101,3 +101,5 @@ DARK = Palette(
 )
 PALETTES = {False: LIGHT, True: DARK}
 """By whether it is dark."""
+SERIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000")
+"""Okabe and Ito's eight, on light paper, for lines that are many and alike and have no role."""

@@ -12,6 +12,9 @@ from driftback.data.buckets import WHITE
 from driftback.data.layouts import LAYOUTS
 from driftback.data.preprocessing import Preprocessing
 from driftback.files import writing
+from driftback.pictures.palette import LIGHT
+from driftback.pictures.render import tiled
+from driftback.pictures.scene import Tiles
 
 
 def preview(x: np.ndarray, path: Path, prepared: Preprocessing) -> None:
@@ -44,14 +47,7 @@ def picture_grid(
     x: np.ndarray, prepared: Preprocessing, *, columns: int | None = None, least: int = 480
 ) -> Image.Image:
     """Raw pictures `x` (n, *event) side by side, enlarged by a whole factor to `least` pixels across or more."""
-    shown = tiles(x, prepared)
-    n, height, width, _ = shown.shape
-    across = columns or max(1, int(np.ceil(np.sqrt(n))))
-    down = -(-n // across)
-    sheet = np.full((down * (height + 1) + 1, across * (width + 1) + 1, 3), 255, np.uint8)
-    for i, one in enumerate(shown):
-        top, left = i // across * (height + 1) + 1, i % across * (width + 1) + 1
-        sheet[top : top + height, left : left + width] = one
+    sheet = tiled(Tiles(tiles(x, prepared), columns or max(1, int(np.ceil(np.sqrt(len(x)))))))
     factor = max(1, -(-least // sheet.shape[1]))
     return Image.fromarray(sheet.repeat(factor, 0).repeat(factor, 1))
 
@@ -68,11 +64,11 @@ def scatter(x: np.ndarray, *, real: np.ndarray | None = None, names: Sequence[st
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     if x.shape[1] == 1:
-        for points, colour in ((real, "#bbbbbb"), (x, "#0072b2")):
+        for points, colour in ((real, LIGHT.roles["faint"]), (x, LIGHT.roles["made"])):
             if points is not None:
                 axes.hist(points[:, 0], bins=60, density=True, color=colour, alpha=0.7)
     else:
-        for points, colour in ((real, "#bbbbbb"), (x, "#0072b2")):
+        for points, colour in ((real, LIGHT.roles["faint"]), (x, LIGHT.roles["made"])):
             if points is not None:
                 axes.scatter(
                     points[:, 0],

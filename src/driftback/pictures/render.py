@@ -263,8 +263,8 @@ def _tiles(axes: Axes, layer: Tiles, palette: Palette, order: int) -> Update:
     return update
 
 
-def tiled(layer: Tiles, paper: np.ndarray) -> np.ndarray:
-    """The pictures of `layer` on one sheet (height, width, 3) uint8 of the colour `paper` (3,)."""
+def tiled(layer: Tiles, paper: np.ndarray | int = 255) -> np.ndarray:
+    """The pictures of `layer` on one sheet (height, width, 3) uint8 of the colour `paper` (3,), white by default."""
     width, height = layer.size
     sheet = np.full((height, width, 3), paper, np.uint8)
     high, wide = layer.pictures.shape[1:3]

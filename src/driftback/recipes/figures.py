@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from driftback.data.preprocessing import Preprocessing
+from driftback.pictures.palette import LIGHT
 from driftback.pictures.preview import picture_grid
 from driftback.training.health import Measurement
 
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SEEN, HELD, REAL = "#0072b2", "#d55e00", "#8a8a8a"
-"""Okabe and Ito's blue and vermilion, which colour-blind readers tell apart, and grey."""
+SEEN, HELD, REAL = (LIGHT.roles[role] for role in ("made", "start", "faint"))
 FRAME = 360
 """Pixels of a preview's longer side in the report."""
 
