@@ -60,11 +60,11 @@ def _load(tmp_path, text, y=None, **options):
         ("a,b\n", "a header and no rows"),
         ("a,b\n1,2\n3\n", "line 3 has 1 cells where the first has 2"),
         ("a,a\n1,2\n", "two columns named 'a'"),
-        ("a,b\n1,red\n2,blue\n", r"'b' \(such as 'red', 2 different\)"),
+        ("a,b\n1,red\n2,blue\n", r"'b' \(such as 'red', 2 different\); take the others \(--columns a\), turn them"),
         ('a,b\n"1,000",2\n', "'a' .such as '1,000'"),
         ("a,b\n1_000,2\n", "'a' .such as '1_000'"),
         ("a,b\n1,\n2,\n,3\n", "3 of the 3 rows of x.csv have missing values, most of them in column 'b'"),
-        ("id\nx1\nx2\nx3\n", "not numbers"),
+        ("id\nx1\nx2\nx3\n", "not numbers.*; remove them"),
         ("\0\1\n", "no text file"),
     ],
 )

@@ -232,9 +232,21 @@ def test_a_cloud_of_ones_own_is_shown_in_its_own_units(tmp_path) -> None:
     assert set(some[:, 0]) <= set(many[:, 0])
 
 
+def test_of_a_table_with_words_the_first_two_columns_of_numbers_are_shown(tmp_path) -> None:
+    x = np.random.default_rng(0).normal(size=(30, 3))
+    rows = [f"p{k},{a:.4f},{b:.4f},{c:.4f}" for k, (a, b, c) in enumerate(x)]
+    (tmp_path / "people.csv").write_text("\n".join(["name,height,weight,age", *rows]))
+    about = subject(str(tmp_path / "people.csv"))
+    assert about.names == ("height", "weight")
+    assert np.allclose(about.cloud, x[:, :2], atol=1e-4)
+    np.save(tmp_path / "three.npy", x)
+    assert np.allclose(subject(str(tmp_path / "three.npy")).cloud, x[:, :2])
+
+
 def files(folder: Path) -> None:
     rng = np.random.default_rng(0)
     np.save(folder / "three.npy", rng.normal(size=(20, 3)))
+    (folder / "words.csv").write_text("name,height\na,1.5\nb,2.5\nc,3\n")
     np.save(folder / "flat.npy", np.column_stack([np.arange(9.0), np.ones(9)]))
     np.save(folder / "one.npy", np.arange(9.0)[:, None])
     np.save(folder / "nan.npy", np.array([[1.0, 2.0], [np.nan, 3.0], [4.0, 5.0]]))
@@ -248,7 +260,8 @@ def files(folder: Path) -> None:
         ("funnel", None, r"no cloud in the plane .*10 numbers"),
         ("eight-schools", None, "no cloud in the plane"),
         ("gone.csv", None, "no file or folder gone.csv"),
-        ("three.npy", None, "has 3 columns, and a film wants two"),
+        ("words.csv", None, "one column|not numbers: 'name'"),
+        ("words.csv", ("name", "height"), "not numbers: 'name'"),
         ("three.npy", ("0", "9"), "no column 9"),
         ("three.npy", ("1", "1"), "two different"),
         ("one.npy", None, "has one column"),

@@ -24,13 +24,21 @@ TRUTH = {"true": 1.0, "false": 0.0}
 ROW_NAMES = frozenset({"", "id", "index", "idx", "rowid", "row", "uuid", "unnamed: 0"})
 
 
+class WordsFound(BadInput):
+    """Columns of words stand among those that are wanted; `numbers` are the others."""
+
+    def __init__(self, message: str, numbers: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.numbers = numbers
+
+
 def from_columns(names: Sequence[str], columns: Sequence[np.ndarray], name: str, options: Options) -> Dataset:
     """Points (n, d) float64 from columns (n,), each of numbers (NaN is missing) or of words.
 
     `options.label` names the column that holds the classes, `options.caption`, `numbers` and `group` those that go with
     the items and are not drawn, `options.columns` those to take, in that order; without
     it, those of the model that `options.alike` tells of, else all but the label and the row numbers. Raises BadInput
-    for words, unknown or doubled names, and nothing left.
+    for unknown or doubled names, and nothing left, and `WordsFound`, which is one, for words.
     """
     doubled = [c for i, c in enumerate(names) if c in names[:i]]
     if doubled:
@@ -164,9 +172,13 @@ def _refuse_words(table: dict[str, np.ndarray], chosen: list[str], name: str) ->
         return
     shown = ", ".join(f"{c!r} (such as {_a_word(table[c])!r}, {len(np.unique(table[c]))} different)" for c in words[:4])
     more = f" and {len(words) - 4} more" if len(words) > 4 else ""
-    raise BadInput(
-        f"{name} has columns that are not numbers: {shown}{more}; remove them, turn them into numbers, "
-        f"or name one as the class labels: --label {words[0]} (from Python y={words[0]!r})"
+    numbers = tuple(c for c in chosen if c not in words)
+    few = ",".join(numbers[:6]) + ",..." * (len(numbers) > 6)
+    others = f"take the others (--columns {few})" if numbers else "remove them"
+    raise WordsFound(
+        f"{name} has columns that are not numbers: {shown}{more}; {others}, turn them into numbers, "
+        f"or name one as the class labels: --label {words[0]} (from Python y={words[0]!r})",
+        numbers,
     )
 
 

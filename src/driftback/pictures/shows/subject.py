@@ -20,8 +20,10 @@ from torch import Tensor
 
 from driftback.arguments import near
 from driftback.data.builtin import plain
+from driftback.data.dataset import Dataset
 from driftback.data.extent import refuse_not_finite
 from driftback.data.loading import load
+from driftback.data.tables import WordsFound
 from driftback.distributions.cloud import Cloud
 from driftback.distributions.energies import TARGETS
 from driftback.distributions.mixture import Mixture
@@ -173,8 +175,8 @@ def _plane(target: object) -> bool:
 
 
 def subject(target: str, columns: Sequence[str] | None = None) -> Subject:
-    """The subject called `target`: a name of `names()`, or a file of points with two columns, or of which two are
-    chosen. BadInput for what has not two numbers.
+    """The subject called `target`: a name of `names()`, or a file of points, of which two columns are chosen, or the
+    first two of numbers taken. BadInput for what has not two numbers.
     """
     name = plain(target)
     if name in SHAPES or name in TARGETS:
@@ -198,17 +200,25 @@ def _named(name: str) -> Subject:
     return Subject(words, source, x.mean(0).numpy(), np.full(2, spread), known)
 
 
+def _table(path: str, columns: tuple[str, ...] | None) -> Dataset:
+    """The table at `path`, its `columns` or all of numbers."""
+    try:
+        return load(path, columns=columns)
+    except WordsFound as found:
+        if columns or len(found.numbers) < 2:
+            raise
+        return load(path, columns=found.numbers[:2])
+
+
 def _recorded(path: str, columns: Sequence[str] | None) -> Subject:
     by_name = columns is not None and not all(one.isdecimal() for one in columns)
-    data = load(path, columns=tuple(columns or ())) if by_name else load(path)
+    data = _table(path, tuple(columns) if by_name and columns else None)
     if data.kind != "points":
         raise BadInput(f"{path} holds {data.kind}, and this film wants points in the plane; give a table of numbers")
     refuse_not_finite(data.x)
     known = data.columns or tuple(f"column {j}" for j in range(data.event_shape[0]))
     if len(known) < 2:
         raise BadInput(f"{path} has one column, and this film wants points in the plane; give a table with two")
-    if len(known) > 2 and (columns is None or len(columns) != 2):
-        raise BadInput(f"{path} has {len(known)} columns, and a film wants two: choose them, as --columns 0,1")
     picked = chosen(None if by_name else columns, known)
     x = np.asarray(data.x[:])[:, picked].astype(np.float64)
     scale = x.std(0)
