@@ -40,8 +40,8 @@ def test_the_steps_contribution_is_told(cli, run: Path) -> None:
 
 def test_a_bound_has_no_steps(cli, digits: Path) -> None:
     result = cli("likelihood", digits, "--draws", 2, "--check", "--quiet")
-    assert result.code == 0, result.err
-    assert "this is a bound" in result.err
+    assert result.code == 2
+    assert "continuous is a bound, which has none: leave it out" in result.err
 
 
 def test_unusual_items_are_told(cli, run: Path) -> None:
@@ -54,6 +54,8 @@ def test_unusual_items_are_told(cli, run: Path) -> None:
     assert "the steps contribute about" in told.out
     assert "unusual: 100.0 %" in told.out
     assert ", p = 0.0" in told.out
+    alone = cli("likelihood", run / "run", run / "far.npy", "--n", 1, "--typicality", "--quiet")
+    assert "typicality: p = 0.0" in alone.out
 
 
 def test_held_out_items_are_not_compared_with_themselves(cli, run: Path) -> None:

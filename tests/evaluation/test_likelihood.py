@@ -162,6 +162,8 @@ def test_hutchinson_within_its_standard_error() -> None:
     # Student's t with 7 degrees of freedom: |z| < 3.5 in 99 %, and the mean of 150 has a standard error of about .1.
     assert float((z.abs() < 3.5).double().mean()) > 0.95
     assert abs(float(z.mean())) < 0.4
+    with pytest.raises(BadInput, match="a level of 95 is no probability"):
+        found.interval(95)
     low, high = found.interval()
     covered = float(((low <= target.log_prob(x)) & (target.log_prob(x) <= high)).double().mean())
     # 150 trials of 95 %: within .07 but for one time in 15,000. Normal quantiles would cover 91 %.

@@ -226,7 +226,9 @@ def test_no_training_is_judged(tmp_path: Path) -> None:
     for _ in job.run():
         pass
     said = "nothing was trained: 96 items are remembered; driftback evaluate tells copies of them"
-    found = job.finish()[1].verdict
+    summary = job.finish()[1]
+    found = summary.verdict
+    assert summary.samples_seen == 0
     assert found.startswith(said)
     assert "; smoothed by " in found
     assert not any("averaged weights" in line for line in job.said)

@@ -234,8 +234,8 @@ def _tell(summary: Summary, out: Path, json: bool) -> None:
     if json:
         emit(asdict(summary))
         return
-    seen = f"{summary.samples_seen:,} samples seen"
-    show(f"fitted {out}: {summary.items:,} {summary.kind} in {span(summary.seconds)}, {seen}")
+    seen = f", {summary.samples_seen:,} samples seen" if summary.samples_seen else ""
+    show(f"fitted {out}: {summary.items:,} {summary.kind} in {span(summary.seconds)}{seen}")
     show(f"verdict: {summary.verdict}")
     if "best checkpoint" in summary.verdict:
         show(f"      the weights of that step: driftback sample {shlex.quote(str(out))} --checkpoint best")

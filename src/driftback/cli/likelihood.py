@@ -141,12 +141,12 @@ def likelihood(
     show(f"method: {method}; {found.evaluations} evaluations per item{products}")
     if found.terms is not None:
         show("nats: " + ", ".join(f"{name} {float(term.mean()):.4f}" for name, term in found.terms.items()))
-    if check and found.discretisation is None:
-        say("--check looks at an ODE's steps, and this is a bound, which has none")
     if found.discretisation is not None:
         mean, most = float(found.discretisation.mean()), float(found.discretisation.max())
         show(f"the steps contribute about {mean:.1g} nats per item, {most:.1g} at most")
-    if usual is not None:
+    if usual is not None and len(items) == 1:
+        show(f"typicality: p = {float(usual.p[0]):.3g}, the share of held-out items that are as far from the usual")
+    elif usual is not None:
         share = float((usual.p <= UNUSUAL).double().mean())
         show(
             f"unusual: {100 * share:.1f} % of the items have p <= {UNUSUAL:g}; {100 * UNUSUAL:g} % would, were they "

@@ -67,7 +67,11 @@ class LogLikelihood:
         return float(self.nats.mean())
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
-        """Where each item's value lies with probability `level`, by Student's t: two of (n,)."""
+        """Where each item's value lies with probability `level`, by Student's t: two of (n,). BadInput for a level that
+        is not between 0 and 1.
+        """
+        if not 0 < real(level, "level") < 1:
+            raise BadInput(f"a level of {level:g} is no probability: give .95 for 95 %")
         reach = stats.norm.ppf((1 + level) / 2) if self.freedom is None else stats.t.ppf((1 + level) / 2, self.freedom)
         return self.nats - float(reach) * self.error, self.nats + float(reach) * self.error
 

@@ -67,6 +67,8 @@ class How:
             raise BadInput(f"method {method} draws levels, which have no density: take continuous or ddpm, not {name}")
         if self.steps is not None and name not in ("ddpm", "entropy"):
             raise BadInput(f"steps belong to a chain's bound, ddpm or entropy, not to {name}")
+        if self.check and name != "ode":
+            raise BadInput(f"check looks at the steps of an ODE, and {name} is a bound, which has none: leave it out")
         if self.draws is not None and whole(self.draws, "draws") < 2:
             raise BadInput(f"{self.draws} draws have no standard error; give at least 2, better {DRAWS}")
         if name == "ode" and self.draws is not None and math.prod(config.preprocessing.event) <= EXACT_UP_TO:

@@ -189,7 +189,7 @@ class Job:
             items=self.config.items,
             held_out=self.config.held_out,
             seconds=round(self.seconds, 2),
-            samples_seen=plan.steps * plan.batch,
+            samples_seen=0 if METHODS[self.config.method].remembers else plan.steps * plan.batch,
             bits_per_dim=bits,
             bits_per_dim_se=error,
             verdict=self.verdict.text,
