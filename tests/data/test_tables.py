@@ -84,6 +84,11 @@ def test_the_label_column_may_hold_words(tmp_path):
         _load(tmp_path, text, y="colour")
 
 
+def test_a_label_among_the_columns_is_told(tmp_path):
+    with pytest.raises(BadInput, match="column 'b' is the label, and no column to draw: leave it out of --columns"):
+        _load(tmp_path, "a,b\n1,x\n2,y\n", y="b", columns=("a", "b"))
+
+
 def test_missing_values_are_left_out_and_counted(tmp_path):
     dataset = _load(tmp_path, "a,b\n1,2\n,3\n4,NA\n?,6\n7,8\n9,10\n11,12\n")
     np.testing.assert_array_equal(dataset.x, [[1, 2], [7, 8], [9, 10], [11, 12]])

@@ -16,7 +16,7 @@ SMALL = {
     "memorising.POINTS": 120,
     "steps.POINTS": 300,
     "steps.FEW": 80,
-    "steps.REAL": 3000,
+    "steps.TIMES": 8,
     "steps.MOST": 8,
 }
 

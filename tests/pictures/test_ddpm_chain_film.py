@@ -77,11 +77,14 @@ def test_lines_are_the_chains_over_the_density_of_each_time(monkeypatch) -> None
         assert np.allclose(chain.lines[:, :, 0], np.linspace(0, 1, steps + 1))
         assert np.allclose(path.lines[:, :, 1], about.outside(sde)[:, : film.WAYS, 0].T)
         assert layers(middle, Paths, panel)[0].lines.shape[1] == steps // 2 + 1
+        assert layers(middle, Paths, panel)[1].lines[:, -1, 0] == pytest.approx(0.5), "the SDE is no further"
         cloud, start = layers(last, Points, panel)
         assert np.allclose(cloud.x, np.stack([np.ones(film.POINTS), about.outside(way[-1])[:, 0]], 1))
         assert np.array_equal(start.x, path.lines[:, 0])
     off = ", ".join(f"{float((way[-1] - sde[-1]).square().mean().sqrt()):.2f}" for way in chains)
     assert last.moment == f"t = 0.00, apart by {off}"
+    half = [float((way[(len(way) - 1) // 2] - sde[film.FINE // 2]).square().mean().sqrt()) for way in chains]
+    assert middle.moment == f"t = 0.50, apart by {', '.join(f'{one:.2f}' for one in half)}"
     (density,) = layers(last, Density)
     assert density.integral == pytest.approx(1, abs=0.01)
     # By the SDE's time 1 - (39 + 1/2) / 40 two Gaussians are nearly as they were: N(+-2, 1/4) along the first number.

@@ -13,7 +13,7 @@ from driftback.pictures.film import SUFFIXES, Film, Written, write
 from driftback.pictures.gif import COLOURS, numbered
 from driftback.pictures.palette import LIGHT, colour
 from driftback.pictures.render import pixels
-from driftback.pictures.scene import Density, Panel, Points, Scene, centres
+from driftback.pictures.scene import Density, Panel, Points, Scene, Tiles, centres
 from driftback.pictures.video import ffmpeg, write_mp4
 
 COUNT = 4
@@ -112,6 +112,33 @@ def test_a_gif_keeps_the_colour_of_a_role_that_few_dots_have(tmp_path) -> None:
     told = write(Film("red", [Scene((Panel(dots, LIMITS),), "", f"{k}") for k in range(2)]), tmp_path / "x.gif")
     red = np.rint(255 * colour(LIGHT.roles["start"]))
     assert all(20 < (frame == red).all(2).sum() < 80 for frame in opened(told))
+
+
+def test_a_gif_keeps_a_colour_that_is_there_in_the_middle_alone(tmp_path) -> None:
+    tiles = [np.full((1, 30, 30, 3), 255, np.uint8) for _ in range(5)]
+    tiles[2][:] = (10, 200, 40)
+    one = [Scene((Panel((Tiles(part, 1),), (0, 32, 0, 32)),), "", f"{k}") for k, part in enumerate(tiles)]
+    frames = list(opened(write(Film("green", one), tmp_path / "x.gif")))
+    assert np.abs(frames[2][200, 200].astype(int) - [10, 200, 40]).max() < 12
+
+
+def test_times_are_those_of_the_file(tmp_path) -> None:
+    for suffix, each in ((".gif", 30), (".webp", 33)):
+        told = write(film(hold=0.0, seconds=0.033), tmp_path / f"x{suffix}")
+        assert told.plays == pytest.approx(COUNT * each / 1000)
+
+
+@pytest.mark.parametrize("name", ["a film.mp4", "12:30.mp4"])
+def test_a_video_has_one_thread_and_any_name(name, tmp_path, monkeypatch) -> None:
+    asked, start = [], subprocess.Popen
+
+    def watched(command, **named):
+        asked.extend(command)
+        return start(command, **named)
+
+    monkeypatch.setattr(subprocess, "Popen", watched)
+    assert write(film(hold=2.0, seconds=0.1), tmp_path / name).plays == pytest.approx(2.0 + 0.1 * (COUNT - 1))
+    assert asked[asked.index("-threads") + 1] == "1", "more threads make other files on other machines"
 
 
 def test_each_pixel_gets_the_nearest_colour() -> None:

@@ -208,6 +208,13 @@ def test_the_front_door_writes_what_it_is_asked(tmp_path: Path) -> None:
         (lambda: iter([]), {}, "no frames"),
         (bare, {"most": 1}, "most"),
         (bare, {"seconds": 0.0}, "seconds"),
+        (bare, {"seconds": 1e9}, "seconds must be 0.02 to 600"),
+        (bare, {"hold": 1e4}, "hold 0 to 600"),
+        (lambda: np.zeros((3, 2)), {}, r"model.frames\(64\) yields them, and a ndarray is none"),
+        (lambda: 7, {}, "an int has none"),
+        (lambda: iter([Frame(0.5, torch.zeros(0, 2))]), {}, "no points at t = 0.5"),
+        (lambda: iter([Frame(0.5, torch.zeros(5, 0))]), {}, "no points at t = 0.5"),
+        (lambda: iter([Frame(0.5, torch.zeros(5, 2, dtype=torch.complex64))]), {}, "complex"),
         (bare, {"columns": ("x7",)}, "no column x7"),
         (lambda: bare(d=0, count=2), {"columns": (1,)}, "no column 1"),
         (lambda: iter([Frame(0.5, torch.full((2, 2), float("nan")))]), {}, r"not finite at t = 0\.5"),
@@ -223,3 +230,10 @@ def test_what_cannot_be_filmed_is_told_in_one_line(frames, options, said, tmp_pa
         db.film(frames(), tmp_path / "x.gif", **options)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_points_of_few_digits_are_shown(tmp_path) -> None:
+    frames = [Frame(t, torch.ones(4, 2, dtype=torch.bfloat16) * (1 + torch.arange(4)[:, None])) for t in (1.0, 0.0)]
+    assert db.film(iter(frames), tmp_path / "x.gif").frames == 2
+    with pytest.raises(db.BadInput, match="no name of one"):
+        db.film(iter(frames), None)

@@ -25,7 +25,7 @@ def test_digits_form_by_an_exact_score() -> None:
     scenes = shown(frames=5)
     tiles = [scene.panels[0].layers[0] for scene in scenes]
     assert all(isinstance(layer, Tiles) and layer.pictures.shape == (4, 8, 8, 3) for layer in tiles)
-    assert "by a mixture" in scenes[0].caption
+    assert "by a fitted mixture" in scenes[0].caption
     assert tiles[0].words == ("0", "1", "2", "3")
     # The outermost columns of digits are empty: noise is there at first, and nothing at the end.
     edge = [layer.pictures[:, :, 0].mean() for layer in tiles]

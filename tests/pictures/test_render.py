@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from matplotlib import rc_context
 
+from driftback.pictures.layers import arrow_shapes
 from driftback.pictures.layout import sheet
 from driftback.pictures.palette import PALETTES, colour
-from driftback.pictures.render import arrow_shapes, picture, pixels, svg
+from driftback.pictures.render import picture, pixels, svg
 from driftback.pictures.scene import (
     Arrows,
     Bars,
@@ -194,3 +195,32 @@ def test_the_head_of_an_arrow_is_upright_where_units_differ() -> None:
         wide.append(np.ptp(inside(scene, of(picture(scene), "made")), axis=0))
     assert np.abs(wide[0] - wide[1][::-1]).max() < 3
     assert wide[0][0] > 20
+
+
+def written(caption: str, moment: str) -> np.ndarray:
+    """Where the ink of what stands below is, from the left."""
+    scene = Scene((Panel((), LIMITS, "costs $5 to $6^{", ("$x", "$y$"), numbers=False),), caption, moment)
+    image = picture(scene)
+    foot = image[-sheet(scene).foot :]
+    return np.nonzero((foot < 120).all(2).any(0))[0]
+
+
+def test_a_dollar_is_a_dollar_and_long_captions_stay_before_the_moment() -> None:
+    short, moment, both = (
+        written("costs $x^{$ then", ""),
+        written("", "t = 0.25"),
+        written("many words " * 30, "t = 0.25"),
+    )
+    assert len(short) > 20
+    begins = moment.min()
+    assert both.max() == moment.max()
+    gap = np.diff(both)
+    assert gap.max() >= 10, "there is room between the two"
+    assert both[: gap.argmax() + 1].max() < begins
+    assert both.min() > 5
+
+
+def test_dots_are_smaller_on_small_panels() -> None:
+    panel = Panel((Points(np.zeros((1, 2)), "made", 6.0, 1.0),), LIMITS, numbers=False)
+    large, small = (len(of(picture(Scene((panel,) * n, columns=n)), "made")) / n for n in (1, 6))
+    assert 0.15 < small / large < 0.75

@@ -16,9 +16,9 @@ from driftback.pictures.scene import (
     Tiles,
     around,
     centres,
-    side_by_side,
     squared,
 )
+from driftback.pictures.strip import side_by_side
 
 EXTENT = (-6.0, 6.0, -3.0, 9.0)
 
@@ -106,6 +106,7 @@ def seen(rgb: np.ndarray, matrix: list[list[float]]) -> np.ndarray:
 def test_roles_are_told_apart_by_everybody(palette, eyes) -> None:
     """What may meet on one panel: made points, where they start, what rivals do, and the ground below."""
     pairs = [("made", "start"), ("made", "other"), ("accepted", "rejected"), ("made", "data"), ("start", "other")]
+    pairs += [("accepted", "other"), ("accepted", "made"), ("accepted", "start")]
     named = {role: colour(name) for role, name in palette.roles.items()} | {"paper": colour(palette.paper)}
     pairs += [(role, "paper") for role in palette.roles]
     view = (lambda rgb: oklab(rgb[None])[0]) if eyes is None else (lambda rgb: seen(rgb[None], BLIND[eyes])[0])
@@ -132,3 +133,14 @@ def test_oklab_is_ottossons() -> None:
     assert np.allclose(red, [0.62796, 0.22486, 0.12585], atol=1e-4)
     x = np.random.default_rng(0).uniform(size=(20, 3))
     assert np.allclose(from_oklab(oklab(x)), x, atol=1e-6)
+
+
+def test_a_strip_shows_few_of_many_pictures() -> None:
+    tiles = Tiles(np.zeros((36, 8, 8, 3), np.uint8), 6, tuple("abcdef" * 6))
+    width, height = tiles.size
+    one = Scene((Panel((tiles,), (0, width, 0, height), shape=height / width),), "", "noise / data = 0.25")
+    panel = side_by_side([one, one], 2).panels[0]
+    (shown,) = panel.layers
+    assert (len(shown.pictures), shown.columns, shown.words) == (9, 3, ())
+    assert panel.limits == (0, *shown.size[:1], 0, *shown.size[1:])
+    assert panel.title == "noise / data =\n0.25"

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
+from scipy.stats import wasserstein_distance
 
 from driftback.pictures.scene import Curve, Points, Scene
 from driftback.pictures.shows import SHOWS, Options, steps
+from driftback.pictures.shows.apart import apart
 from driftback.pictures.shows.subject import subject
 from driftback.randomness import Rng
 
@@ -58,8 +61,35 @@ def test_the_cloud_of_one_step_is_the_mean_for_all_samplers() -> None:
 def test_the_distance_is_the_one_it_says_it_is() -> None:
     """Points moved by d along an axis are d times the mean of |cos| away, 2 / pi, in deviations of the target."""
     about = subject("eight-gaussians")
-    distance, floor = steps._to_the_target(about, 300, Options())
-    real = about.source.sample(300, rng=Rng(5)).double().numpy()
-    assert distance(real) == pytest.approx(floor, rel=0.8)
-    moved = distance(real + np.array([10 * about.scale[0], 0]))
-    assert moved == pytest.approx(10 * 2 / np.pi, rel=0.1)
+    x, y = about.sample(300, rng=Rng(5)), about.sample(2400, rng=Rng(6))
+    assert 0.01 < apart(x, y) < 0.15
+    assert apart(x + torch.tensor([10.0, 0.0]), y) == pytest.approx(10 * 2 / np.pi, rel=0.1)
+    exact = [wasserstein_distance((x @ line).numpy(), (y @ line).numpy()) for line in lines()]
+    assert apart(x, y) == pytest.approx(np.mean(exact))
+
+
+def lines() -> list[torch.Tensor]:
+    turn = np.pi * (np.arange(32) + 0.5) / 32
+    return [torch.tensor([np.cos(one), np.sin(one)]) for one in turn]
+
+
+def test_the_floor_is_that_of_fresh_draws(monkeypatch) -> None:
+    monkeypatch.setattr(steps, "MOST", 2)
+    level = shown(frames=2)[0].panels[3].layers[0].y[0]
+    about = subject("eight-gaussians")
+    fresh = [apart(about.sample(300, rng=Rng(k)), about.sample(2400, rng=Rng(100 + k))) for k in range(8)]
+    assert level == pytest.approx(np.log10(np.mean(fresh)), abs=0.15)
+
+
+def test_a_file_that_is_sorted_is_shown_whole_and_reached(tmp_path, monkeypatch) -> None:
+    """Points of a file are taken in no order, and the floor is that of the law whose score is followed."""
+    monkeypatch.setattr(steps, "MOST", 32)
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(size=(1000, 2)) * 0.3 + [side, 0] for side in (-2, 2)]) * [1, 1000]
+    np.save(tmp_path / "sorted.npy", x)
+    last = shown(frames=4, target=str(tmp_path / "sorted.npy"))[-1]
+    grey, made = last.panels[2].layers
+    assert 0.4 < (grey.x[:, 0] > 0).mean() < 0.6
+    assert 0.3 < (made.x[:, 0] > 0).mean() < 0.7
+    floor, *curves = [layer for layer in last.panels[3].layers if isinstance(layer, Curve)]
+    assert curves[2].y[-1] < floor.y[0] + 0.35

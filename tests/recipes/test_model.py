@@ -78,7 +78,10 @@ class TestSample:
         assert way.words == words[3:]
         assert len(way.words) == (kind == "digits")
         *_, scene = scenes(way)
-        assert (scene.moment, type(scene.panels[0].layers[0])) == ("t = 0", Tiles if kind == "digits" else Points)
+        assert (scene.moment, type(scene.panels[0].layers[0])) == (
+            "noise / data = 0",
+            Tiles if kind == "digits" else Points,
+        )
 
     def test_nonsense_is_refused_in_one_line(self, kind: str, request: pytest.FixtureRequest) -> None:
         model: Model = request.getfixturevalue(kind)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from driftback.cli import options
-from driftback.cli.output import emit, span
+from driftback.cli.output import emit, say, span
 from driftback.cli.output import show as line
 from driftback.cli.places import free
 from driftback.cli.progress import progress
@@ -74,7 +75,10 @@ def show(
     began = time.perf_counter()
     asked = Options(seed, target, options.names(columns), frames, None if model is None else _fitted(model))
     with progress("frames", quiet=quiet) as update:
-        film = SHOWS[name].make(asked)
+        with warnings.catch_warnings(record=True) as noticed:
+            film = SHOWS[name].make(asked)
+        for one in noticed:
+            say(f"warning: {one.message}")
         found = write(film, path, dark=dark, strip=strip, progress=lambda done, total: update(done, total, ""))
     seconds = time.perf_counter() - began
     if json:

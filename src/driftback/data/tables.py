@@ -50,6 +50,8 @@ def from_columns(names: Sequence[str], columns: Sequence[np.ndarray], name: str,
     alike = options.alike or Alike()
     label_name = alike.label if options.label is None and alike.label in table else options.label
     label = None if label_name is None else table[label_name]
+    if options.label is not None and options.label in (options.columns or ()):
+        raise BadInput(f"column {options.label!r} is the label, and no column to draw: leave it out of --columns")
     options = as_known(table, options)
     extras = named_of(table, options, name)
     findings: list[Finding] = []

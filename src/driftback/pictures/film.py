@@ -19,7 +19,8 @@ from driftback.pictures.gif import write_gif
 from driftback.pictures.layout import sheet
 from driftback.pictures.palette import PALETTES
 from driftback.pictures.render import picture, pixels, svg
-from driftback.pictures.scene import Scene, side_by_side
+from driftback.pictures.scene import Scene
+from driftback.pictures.strip import side_by_side
 from driftback.pictures.video import ffmpeg, write_mp4
 
 QUALITY = 82
@@ -74,7 +75,7 @@ def write(
     with writing(path) as temporary:
         FILMS[suffix](shots, temporary, film, dark)
     height, width, _ = shots[0].shape
-    plays = (len(shots) - 1) * film.seconds + film.hold
+    plays = sum(milliseconds(film, len(shots), TICKS.get(suffix, 1))) / 1000
     return Written(path, len(shots), width, height, plays, path.stat().st_size)
 
 
@@ -114,13 +115,16 @@ def _svg(scene: Scene, path: Path, dark: bool) -> None:
     path.write_bytes(svg(scene, dark=dark))
 
 
-def milliseconds(film: Film, frames: int) -> list[int]:
-    """How long each of so many frames is shown; a .gif counts in hundredths of a second."""
-    return [10 * round(100 * film.seconds)] * (frames - 1) + [10 * round(100 * film.hold)]
+def milliseconds(film: Film, frames: int, tick: int = 1) -> list[int]:
+    """How long each of so many frames is shown, in whole ticks of so many milliseconds, two at least; the last one no
+    shorter than the others.
+    """
+    each, last = (max(2, round(1000 * one / tick)) * tick for one in (film.seconds, max(film.hold, film.seconds)))
+    return [each] * (frames - 1) + [last]
 
 
 def _gif(shots: list[np.ndarray], path: Path, film: Film, dark: bool) -> None:
-    write_gif(shots, path, PALETTES[dark], milliseconds(film, len(shots)))
+    write_gif(shots, path, PALETTES[dark], milliseconds(film, len(shots), TICKS[".gif"]))
 
 
 def _webp(shots: list[np.ndarray], path: Path, film: Film, dark: bool) -> None:
@@ -131,11 +135,13 @@ def _webp(shots: list[np.ndarray], path: Path, film: Film, dark: bool) -> None:
 
 
 def _mp4(shots: list[np.ndarray], path: Path, film: Film, dark: bool) -> None:
-    held = max(1, round(film.hold / film.seconds))
-    write_mp4([*shots, *[shots[-1]] * (held - 1)], path, rate=1 / film.seconds)
+    *_, last = milliseconds(film, len(shots))
+    write_mp4(shots, path, rate=1 / film.seconds, hold=last / 1000)
 
 
 FILMS: dict[str, Callable[[list[np.ndarray], Path, Film, bool], None]] = {".gif": _gif, ".webp": _webp, ".mp4": _mp4}
+TICKS = {".gif": 10}
+"""Milliseconds that a format counts in, where it is not 1."""
 STILLS: dict[str, Callable[[Scene, Path, bool], None]] = {".png": _png, ".svg": _svg}
 NEEDS: dict[str, Callable[[], object]] = {".mp4": ffmpeg}
 """What raises BadInput where a format's own package is missing."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from driftback.arguments import near, real, whole
 from driftback.errors import BadInput
@@ -26,8 +27,10 @@ MOST = 80
 BINS = 60
 STEADY = 2.5
 """Where the cloud is never so many times as wide as at another time, the axes stand still; else they follow it."""
-WORDS = 12
-"""Letters of a word below a tile."""
+WORDS, ROW = 12, 80
+"""Letters of a word below a tile, and of all words in a row of them: more would lie over each other."""
+SHORTEST, LONGEST = 0.02, 600.0
+"""Seconds that a frame may be shown: browsers slow down what is faster, and a .gif cannot say what is longer."""
 
 Column = str | int
 
@@ -65,11 +68,15 @@ def film(
     each for `seconds`, the last for `hold`. `strip` shows five moments side by side in a still. A file that is there is
     replaced. Raises BadInput for what cannot be shown or written.
     """
+    if not isinstance(path, str | Path):
+        raise BadInput(f"a film is written to a file, and {_a(path)} is no name of one; give 'film.gif'")
     target = Path(path).expanduser()
     refuse(target, strip=strip)
     seconds, hold = real(seconds, "seconds"), real(hold, "hold")
-    if not (seconds >= 0.01 and hold >= 0):
-        raise BadInput(f"seconds must be at least 0.01 and hold at least 0, not {seconds:g} and {hold:g}")
+    if not (SHORTEST <= seconds <= LONGEST and 0 <= hold <= LONGEST):
+        raise BadInput(
+            f"seconds must be {SHORTEST:g} to {LONGEST:g}, and hold 0 to {LONGEST:g}, not {seconds:g} and {hold:g}"
+        )
     shown = tuple(scenes(frames, columns=columns, most=most, caption=caption))
     made = Film(target.stem, shown, len(shown), seconds, hold)
     return write(made, target, dark=dark, strip=strip, progress=progress)
@@ -92,7 +99,9 @@ def _points(
     frames: Iterable[Frame], way: Way | None, columns: Sequence[Column] | None, most: int, caption: str
 ) -> Iterator[Scene]:
     def seen(frame: Frame) -> Seen:
-        x = way.items(frame) if way is not None else frame.x.detach().cpu().numpy()
+        x = way.items(frame) if way is not None else bare(frame.x)
+        if not x.size:
+            raise BadInput(f"there are no points at t = {frame.t:g}, so there is nothing to film")
         x = x.reshape(len(x), -1).astype(np.float64)
         known = axis_names(way.prepared) if way is not None else tuple(f"x{j}" for j in range(x.shape[1]))
         picked = chosen(columns, known)
@@ -105,7 +114,19 @@ def _points(
     # Columns of data have units of their own; the numbers of bare points are taken to have one.
     for one, limits in zip(kept, camera([one.x for one in kept], square=way is None), strict=True):
         panel = _histogram(one, limits) if one.x.shape[1] == 1 else _scatter(one, limits)
-        yield Scene((panel,), caption, f"t = {one.t:.3g}")
+        yield Scene((panel,), caption, _moment(one.t, way))
+
+
+def _moment(t: float, way: Way | None) -> str:
+    """Where a frame is: of what knows its process how much noise there is, of anything else the sampler's own time."""
+    return f"t = {t:.3g}" if way is None else f"noise / data = {way.noise(t):.3g}"
+
+
+def bare(x: Tensor) -> np.ndarray:
+    """Points (n, *event) as float64. BadInput for complex ones."""
+    if x.is_complex():
+        raise BadInput("the points are complex, and have no place in a picture; film their real or imaginary part")
+    return x.detach().cpu().double().numpy()
 
 
 def _histogram(one: Seen, limits: Limits) -> Panel:
@@ -136,10 +157,12 @@ def _pictures(way: Way, most: int, caption: str) -> Iterator[Scene]:
 
     words = tuple(word if len(word) <= WORDS else f"{word[: WORDS - 1]}…" for word in way.words)
     for one in thinned(way, most, seen):
-        shown = Tiles(one.x, int(np.ceil(np.sqrt(len(one.x)))), words)
+        columns = int(np.ceil(np.sqrt(len(one.x))))
+        room = columns * max(map(len, words), default=0) <= ROW
+        shown = Tiles(one.x, columns, words if room else ())
         width, height = shown.size
         panel = Panel((shown,), (0, width, 0, height), shape=height / width, frame=False, numbers=False)
-        yield Scene((panel,), caption, f"t = {one.t:.3g}")
+        yield Scene((panel,), caption, _moment(one.t, way))
 
 
 def thinned(stream: Iterable[Frame], most: int, seen: Callable[[Frame], Seen]) -> list[Seen]:
@@ -150,7 +173,11 @@ def thinned(stream: Iterable[Frame], most: int, seen: Callable[[Frame], Seen]) -
     most, stride = whole(most, "most", 2), 1
     kept: list[Seen] = []
     last: Frame | None = None
+    if not isinstance(stream, Iterable):
+        raise BadInput(f"a film is made of frames, as model.frames(64) yields them, and {_a(stream)} has none")
     for k, frame in enumerate(stream):
+        if not isinstance(frame, Frame):
+            raise BadInput(f"a film is made of frames, as model.frames(64) yields them, and {_a(frame)} is none")
         last = frame
         if k % stride == 0 and len(kept) == most - 1:
             kept, stride = kept[::2], 2 * stride
@@ -158,6 +185,11 @@ def thinned(stream: Iterable[Frame], most: int, seen: Callable[[Frame], Seen]) -
             kept.append(seen(frame))
             last = None
     return kept if last is None else [*kept, seen(last)]
+
+
+def _a(what: object) -> str:
+    name = type(what).__name__
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
 
 
 def camera(clouds: Sequence[np.ndarray], *, square: bool) -> list[Limits]:

@@ -84,4 +84,5 @@ def _room(panel: Panel) -> tuple[int, int, int]:
     left = LEFT if panel.numbers else EDGE
     below = BOTTOM if panel.numbers else EDGE // 2
     names = [NAME * (name.count("\n") + 1) if name else 0 for name in panel.names]
-    return left + names[1], TITLE if panel.title else EDGE, below + names[0]
+    above = TITLE + NAME * panel.title.count("\n") if panel.title else EDGE
+    return left + names[1], above, below + names[0]

@@ -79,7 +79,7 @@ LIGHT = Palette(
         "data": "#555555",
         "made": "#0072b2",
         "start": "#d55e00",
-        "accepted": "#00664b",
+        "accepted": "#005f45",
         "rejected": "#cc79a7",
         "other": "#000000",
         "faint": "#b8b8b8",

@@ -12,8 +12,8 @@ from driftback.data.buckets import WHITE
 from driftback.data.layouts import LAYOUTS
 from driftback.data.preprocessing import Preprocessing
 from driftback.files import writing
+from driftback.pictures.layers import tiled
 from driftback.pictures.palette import LIGHT
-from driftback.pictures.render import tiled
 from driftback.pictures.scene import Tiles
 
 

@@ -1,22 +1,23 @@
 """A scene as pixels or as SVG, by matplotlib's Agg: the same scene and palette give the same bytes.
 
 From frame to frame of a film the figure stays, and its artists are handed new numbers: making axes takes longer than
-drawing them. Each kind of layer has one function here that puts it on axes and returns what brings it up to date.
+drawing them.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from driftback.pictures.layers import DRAW, SMALL, Update
 from driftback.pictures.layout import Sheet, sheet, widened
-from driftback.pictures.palette import PALETTES, Palette, colour
-from driftback.pictures.scene import Arrows, Bars, Curve, Density, Layer, Panel, Paths, Points, Scene, Tiles
+from driftback.pictures.palette import PALETTES, Palette
+from driftback.pictures.scene import Panel, Scene
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,13 +25,11 @@ if TYPE_CHECKING:
     from matplotlib.text import Text
 
 DPI = 100
-SMALL, USUAL = 8, 9.5
-"""Typographic points of the numbers at the axes and the words below tiles, and of everything else that is written."""
-HEAD = 0.35
-"""The head of an arrow is this share of its length; half of it is how wide it is."""
-
-Update = Callable[[Any], None]
-"""Hands a layer's artists the numbers of another layer of the same kind."""
+USUAL, LEAST = 9.5, 7
+"""Typographic points of what is written, but for numbers at the axes and words below tiles, and of what would not have
+room."""
+GAP = 16
+"""Pixels between the caption and the moment."""
 
 
 def pixels(scenes: Iterable[Scene], *, dark: bool = False) -> Iterator[np.ndarray]:
@@ -92,7 +91,7 @@ class _Drawn:
         FigureCanvasAgg(self.figure)
         self.panels = [self._panel(panel, k) for k, panel in enumerate(scene.panels)]
         foot = self.sheet.foot / 2 / self.sheet.height
-        write: dict[str, Any] = {"fontsize": USUAL, "color": palette.ink, "va": "center"}
+        write: dict[str, Any] = {"fontsize": USUAL, "color": palette.ink, "va": "center", "parse_math": False}
         self.caption: Text = self.figure.text(EDGE_SHARE, foot, "", ha="left", **write)
         self.moment: Text = self.figure.text(1 - EDGE_SHARE, foot, "", ha="right", **write)
 
@@ -104,6 +103,9 @@ class _Drawn:
         """Bring everything up to date."""
         self.caption.set_text(scene.caption)
         self.moment.set_text(scene.moment)
+        room = (1 - 2 * EDGE_SHARE) * self.sheet.width - GAP
+        self._fit(self.moment, room)
+        self._fit(self.caption, room - self.moment.get_window_extent().width * bool(scene.moment))
         for kept, panel, box in zip(self.panels, scene.panels, self.sheet.boxes, strict=True):
             left, right, bottom, top = widened(panel, box)
             if (*kept.axes.get_xlim(), *kept.axes.get_ylim()) != (left, right, bottom, top):
@@ -111,11 +113,23 @@ class _Drawn:
             for update, layer in zip(kept.updates, panel.layers, strict=True):
                 update(layer)
 
+    def _fit(self, text: Text, room: float) -> None:
+        """Make `text` as small as it must be for so many pixels, and where it cannot be read any more cut its end."""
+        wide = text.get_window_extent().width
+        if wide > room:
+            text.set_fontsize(max(LEAST, float(text.get_fontsize()) * room / wide))
+        while text.get_window_extent().width > room and len(text.get_text()) > 1:
+            short = text.get_text().rstrip("…")
+            keep = min(len(short) - 1, int(len(short) * room / text.get_window_extent().width))
+            text.set_text(short[: max(0, keep)] + "…")
+
     def _panel(self, panel: Panel, number: int) -> _Kept:
         axes = self.figure.add_axes(_placed(self.sheet, number), facecolor=self.palette.paper, label=str(number))
-        axes.set_title(panel.title, fontsize=USUAL, color=self.palette.ink, pad=6)
-        axes.set_xlabel(panel.names[0], fontsize=USUAL, color=self.palette.ink, labelpad=2)
-        axes.set_ylabel(panel.names[1], fontsize=USUAL, color=self.palette.ink, labelpad=2)
+        # A dollar is a dollar; and a title stays where its room is, whatever stands beside it.
+        write: dict[str, Any] = {"fontsize": USUAL, "color": self.palette.ink, "parse_math": False}
+        axes.set_title(panel.title, y=1.0, pad=6, **write)
+        axes.set_xlabel(panel.names[0], labelpad=2, **write)
+        axes.set_ylabel(panel.names[1], labelpad=2, **write)
         axes.tick_params(labelsize=SMALL, colors=self.palette.ink, length=3, width=0.6)
         if panel.numbers:
             axes.locator_params(nbins=max(2, min(5, self.sheet.boxes[number].width // 60)))
@@ -154,133 +168,3 @@ def _panel_key(panel: Panel) -> tuple[Any, ...]:
         for layer in panel.layers
     )
     return panel.title, panel.names, panel.equal, panel.shape, panel.frame, panel.numbers, layers
-
-
-def _thin(axes: Axes) -> float:
-    """Dots and lines are as wide as they say, and thinner on panels that are smaller than usual."""
-    return float(min(1.0, (axes.bbox.width / 300) ** 0.5))
-
-
-def _points(axes: Axes, layer: Points, palette: Palette, order: int) -> Update:
-    (dots,) = axes.plot([], [], "o", color=palette.roles[layer.role], markeredgewidth=0, zorder=order)
-
-    def update(layer: Points) -> None:
-        dots.set_data(layer.x[:, 0], layer.x[:, 1])
-        dots.set(markersize=layer.size * _thin(axes), alpha=layer.alpha)
-
-    return update
-
-
-def _density(axes: Axes, layer: Density, palette: Palette, order: int) -> Update:
-    from matplotlib.colors import ListedColormap
-
-    colours = ListedColormap(palette.ramp)
-    image = axes.imshow(
-        layer.values, cmap=colours, origin="lower", aspect="auto", interpolation="bilinear", zorder=order
-    )
-
-    def update(layer: Density) -> None:
-        image.set_data(layer.values)
-        image.set_extent(layer.extent)
-        image.set_clim(0, layer.peak or float(layer.values.max()) or 1.0)
-        image.set_alpha(layer.alpha)
-
-    return update
-
-
-def _arrows(axes: Axes, layer: Arrows, palette: Palette, order: int) -> Update:
-    from matplotlib.collections import PolyCollection
-
-    shapes = PolyCollection([], facecolors=palette.roles[layer.role], edgecolors="none", zorder=order)
-    axes.add_collection(shapes, autolim=False)
-
-    def update(layer: Arrows) -> None:
-        # Heads are symmetrical on the picture, also where one unit is not as long across as up.
-        (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-        unit = np.array([axes.bbox.width / (right - left), axes.bbox.height / (top - bottom)])
-        shapes.set_verts(list(arrow_shapes(layer.x * unit, layer.v * unit) / unit))
-        shapes.set_alpha(layer.alpha)
-
-    return update
-
-
-def arrow_shapes(x: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """The outlines (n, 7, 2) of arrows from `x` (n, 2) to `x + v`."""
-    across = np.stack([-v[:, 1], v[:, 0]], 1) * HEAD / 2
-    neck = x + (1 - HEAD) * v
-    thin = 0.25 * across
-    corners = (x - thin, neck - thin, neck - across, x + v, neck + across, neck + thin, x + thin)
-    return np.stack(corners, 1)
-
-
-def _paths(axes: Axes, layer: Paths, palette: Palette, order: int) -> Update:
-    from matplotlib.collections import LineCollection
-
-    lines = LineCollection([], colors=palette.roles[layer.role], linewidths=layer.width * _thin(axes), zorder=order)
-    axes.add_collection(lines, autolim=False)
-
-    def update(layer: Paths) -> None:
-        lines.set_segments(list(layer.lines))
-        lines.set_alpha(layer.alpha)
-
-    return update
-
-
-def _bars(axes: Axes, layer: Bars, palette: Palette, order: int) -> Update:
-    steps = axes.stairs(layer.heights, layer.edges, fill=True, color=palette.roles[layer.role], zorder=order)
-
-    def update(layer: Bars) -> None:
-        steps.set_data(layer.heights, layer.edges)
-        steps.set_alpha(layer.alpha)
-
-    return update
-
-
-def _curve(axes: Axes, layer: Curve, palette: Palette, order: int) -> Update:
-    (line,) = axes.plot([], [], color=palette.roles[layer.role], linewidth=layer.width * _thin(axes), zorder=order)
-
-    def update(layer: Curve) -> None:
-        line.set_data(layer.x, layer.y)
-        line.set_alpha(layer.alpha)
-
-    return update
-
-
-def _tiles(axes: Axes, layer: Tiles, palette: Palette, order: int) -> Update:
-    paper = np.rint(255 * colour(palette.paper)).astype(np.uint8)
-    image = axes.imshow(tiled(layer, paper), interpolation="nearest", aspect="auto", zorder=order)
-    style: dict[str, Any] = {"fontsize": SMALL, "color": palette.ink, "ha": "center", "va": "center", "clip_on": True}
-    texts = [axes.text(0, 0, word, zorder=order, **style) for word in layer.words]
-
-    def update(layer: Tiles) -> None:
-        (width, height), (high, wide) = layer.size, layer.pictures.shape[1:3]
-        image.set_data(tiled(layer, paper))
-        image.set_extent((0, width, 0, height))
-        for i, text in enumerate(texts):
-            left, top = layer.corner(i)
-            text.set_position((left + wide / 2, height - top - high - layer.below / 2))
-
-    return update
-
-
-def tiled(layer: Tiles, paper: np.ndarray | int = 255) -> np.ndarray:
-    """The pictures of `layer` on one sheet (height, width, 3) uint8 of the colour `paper` (3,), white by default."""
-    width, height = layer.size
-    sheet = np.full((height, width, 3), paper, np.uint8)
-    high, wide = layer.pictures.shape[1:3]
-    for i, one in enumerate(layer.pictures):
-        left, top = layer.corner(i)
-        sheet[top : top + high, left : left + wide] = one
-    return sheet
-
-
-DRAW: dict[type[Layer], Callable[..., Update]] = {
-    Points: _points,
-    Density: _density,
-    Arrows: _arrows,
-    Paths: _paths,
-    Bars: _bars,
-    Curve: _curve,
-    Tiles: _tiles,
-}
-"""How each kind of layer is put on axes; a new kind joins by its class in `scene`, and a function and a line here."""

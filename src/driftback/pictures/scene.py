@@ -7,9 +7,7 @@ can ask a scene what it shows: where the points are, what a density integrates t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from textwrap import fill
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -187,27 +185,3 @@ def centres(extent: Limits, cells: int) -> np.ndarray:
     share = (np.arange(cells) + 0.5) / cells
     x, y = np.meshgrid(left + (right - left) * share, bottom + (top - bottom) * share)
     return np.stack([x.ravel(), y.ravel()], 1)
-
-
-STRIP, LETTERS = 5, 16
-"""A strip shows so many moments, and breaks the titles at its left into lines of so many letters."""
-
-
-def side_by_side(scenes: Sequence[Scene], moments: int = STRIP) -> Scene:
-    """`moments` of the `scenes`, evenly spaced from the first to the last, side by side: a row for each panel.
-
-    The moments are written above the columns, and the panels' titles, up to a colon, at the left of the rows.
-    """
-    places = np.unique(np.linspace(0, len(scenes) - 1, moments).round().astype(int))
-    shown = [scenes[k] for k in places]
-    panels = [
-        replace(
-            scene.panels[row],
-            title=scene.moment if row == 0 else "",
-            names=("", fill(scene.panels[row].title.partition(":")[0], LETTERS) if column == 0 else ""),
-            numbers=False,
-        )
-        for row in range(len(shown[0].panels))
-        for column, scene in enumerate(shown)
-    ]
-    return Scene(tuple(panels), shown[-1].caption, columns=len(shown))

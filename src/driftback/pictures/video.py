@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +26,20 @@ def ffmpeg() -> str:
         raise BadInput(MISSING) from None
 
 
-def write_mp4(shots: Sequence[np.ndarray], path: Path, *, rate: float) -> None:
-    """Write `shots`, (height, width, 3) uint8 with even sides, at `rate` frames a second. BadInput without the extra
-    `video`, OSError where ffmpeg cannot write.
+def write_mp4(shots: Sequence[np.ndarray], path: Path, *, rate: float, hold: float = 0.0) -> None:
+    """Write `shots`, (height, width, 3) uint8 with even sides, at `rate` frames a second, the last shown for `hold`
+    seconds. BadInput without the extra `video`, OSError where ffmpeg cannot write.
     """
     height, width, _ = shots[0].shape
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{rate:.6g}", "-i", "-"]
-    coded = ["-c:v", "libx264", "-crf", "20", "-pix_fmt", "yuv420p", "-movflags", "+faststart", *REPEATABLE]
-    command = [ffmpeg(), "-v", "error", "-y", *raw, *coded, str(path)]
-    pixels = b"".join(shot.tobytes() for shot in shots)
-    done = subprocess.run(command, input=pixels, capture_output=True, check=False)
-    if done.returncode:
-        said = " ".join(done.stderr.decode(errors="replace").split())[-200:]
+    held = ["-vf", f"tpad=stop_mode=clone:stop_duration={max(0.0, hold - 1 / rate):.6g}"]
+    coded = [*held, "-c:v", "libx264", "-crf", "20", "-pix_fmt", "yuv420p", "-movflags", "+faststart", *REPEATABLE]
+    command = [ffmpeg(), "-v", "error", "-y", *raw, *coded, f"file:{path}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):  # it says why it stopped
+            for shot in shots:
+                process.stdin.write(shot.tobytes())
+        said = " ".join(process.communicate()[1].decode(errors="replace").split())[-200:]
+    if process.returncode:
         raise OSError(f"ffmpeg stopped ({said})")

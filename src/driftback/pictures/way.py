@@ -43,6 +43,10 @@ class Way(Iterator[Frame]):
         """The pictures of `frame`, shrunk, (n, *event), white outside of their bucket."""
         return on_white(self.prepared.decode(self.shrunk(frame).x, self.bucket), self.prepared, self.bucket)
 
+    def noise(self, t: float) -> float:
+        """The noise at time `t`, in deviations of the data."""
+        return float(self.process.ratio(t)) / self.process.spread
+
     def shrunk(self, frame: Frame) -> Frame:
         """`frame` with the deviation of the data; without it pictures would begin all black and white."""
         return replace(frame, x=frame.x * shrinking(self.process, frame.t))

@@ -141,7 +141,7 @@ class Model:
         `first` is the number of the first item: frames(2, first=5) shows items 5 and 6 of the seed.
         """
         asked = Asked(steps, sampler, tolerance, evaluations, churn, guidance, grid, autoguidance, guidance_interval)
-        given = conditions.warned(self.given(first + n, Wanted(label, prompt, value, shape), seed=seed))
+        given = conditions.warned(self.given(first + whole(n, "n", 1), Wanted(label, prompt, value, shape), seed=seed))
         rows, done = conditions.told_of(self.config, given, np.arange(first, first + n), self.device)
         back = self.ways.back(n, rows, asked, Rng(seed).child("sample").item(first), done)
         return Way(back, self.config.preprocessing, self.denoiser.process, *given.beyond(first))

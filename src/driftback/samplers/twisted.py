@@ -41,12 +41,12 @@ class Twisted:
     """
 
     twist: Twist
-    threshold: float = 0.5
+    threshold: float = 0.8
     block: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold <= 1:
-            raise BadInput(f"the threshold {self.threshold} is no share of the particles; give 0 to 1, .5 as a rule")
+            raise BadInput(f"the threshold {self.threshold} is no share of the particles; give 0 to 1, .8 as a rule")
 
     @torch.no_grad()
     def __call__(self, x: Tensor, times: Tensor, *, rng: Rng | int | None = None) -> Iterator[Frame]:

@@ -53,7 +53,9 @@ def make(options: Options) -> Film:
     pictures = model.prepared.kind == "pictures"
     way = model.back(PICTURES if pictures else POINTS, options.seed, each * (count - 1))
     items = "pictures" if pictures else "points"
-    caption = f"New {items}, by a model of {model.name[:MOST]}" if options.model else f"New digits, {model.name}"
+    # What remembers returns what is known.
+    new = f"New {items}" if model.density else items.capitalize()
+    caption = f"{new}, by a model of {model.name[:MOST]}" if options.model else f"New digits, {model.name}"
     return Film(SHOW.name, _of_model(way, options, count, each, caption), count)
 
 
@@ -80,7 +82,7 @@ def _digits(rng: Rng) -> Fitted:
         words = tuple(str(data.classes[k]) for k in asked.tolist())
         return Way(Heun(denoiser.given(asked))(start, times), prepared, process, words)
 
-    return Fitted("by a mixture fitted to old ones", denoiser, prepared, back)
+    return Fitted("by a fitted mixture", denoiser, prepared, back)
 
 
 def full(law: LowRankMixture) -> Mixture:

@@ -56,12 +56,12 @@ def _scenes(about: Subject, options: Options, count: int) -> Iterator[Scene]:
             for process, title, limit, frame in zip(processes, TITLES, limits, frames, strict=True)
         )
         ratio = float(processes[0].ratio(frames[0].t))
-        yield Scene(panels, f"Noise melts {about.name} into one Gaussian", f"noise / data = {ratio:.2f}")
+        yield Scene(panels, f"Noise melts {about.name} nearly into one Gaussian", f"noise / data = {ratio:.2f}")
 
 
 SHOW = Show(
     "forward",
-    "The forward SDE melts any distribution into a Gaussian, particle by particle",
+    "The forward SDE melts any distribution nearly into one Gaussian, particle by particle",
     "Sohl-Dickstein et al. 2015, arXiv 1503.03585; Song et al. 2021, arXiv 2011.13456, equation 5",
     make,
     place=4,

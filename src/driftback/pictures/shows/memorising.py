@@ -15,6 +15,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from driftback.errors import BadInput
 from driftback.pictures.film import Film
 from driftback.pictures.scene import Points, Scene
 from driftback.pictures.shows.show import Options, Show, stride
@@ -46,6 +47,8 @@ def make(options: Options) -> Film:
 def _scenes(about: Subject, options: Options, count: int) -> Iterator[Scene]:
     process, rng = Diffusion(VP(), (2,)), options.rng(SHOW.name)
     known = about.sample(KNOWN, rng=rng.child("known")).unique(dim=0)
+    if len(known) < 2:
+        raise BadInput(f"{about.name} is one point again and again, so nothing lies between; give different points")
     apart = _apart(known)
     recorded = RecordedDenoiser(process, known)
     each = stride(STEPS, count)

@@ -45,15 +45,17 @@ def make(options: Options) -> Film:
     return Film(SHOW.name, tuple(_scenes(about, options, count)), count, seconds=0.1)
 
 
-def ran(about: Subject, options: Options) -> tuple[Chain, float]:
-    """A chain from one point of the data, in the units of x, and how much the density was smoothed for it."""
+def ran(about: Subject, options: Options, count: int = FRAMES) -> tuple[Chain, float]:
+    """A chain from one point of the data, in the units of x, of `MOVES` or as many as `count` frames show, and how much
+    the density was smoothed for it.
+    """
     rng = options.rng(SHOW.name)
     target, smoothing = reached(about)
     proposal = RandomWalk(torch.tensor(STEP, dtype=torch.float64))
     kernel, noise = Metropolis(Energy(target), proposal), Noise(rng, 1)
     state = kernel.begin(about.sample(1, rng=rng.child("start")))
     x, proposed, accepted = [state.x], [], []
-    for k, (after, move) in enumerate(moves(kernel, state, noise, MOVES)):
+    for k, (after, move) in enumerate(moves(kernel, state, noise, max(MOVES, count - 1))):
         # The kernel does not tell what it left; the same noise proposes it again.
         proposed.append(proposal.propose(state, noise.at(k)))
         accepted.append(bool(move.accepted))
@@ -64,13 +66,13 @@ def ran(about: Subject, options: Options) -> tuple[Chain, float]:
 
 
 def _scenes(about: Subject, options: Options, count: int) -> Iterator[Scene]:
-    chain, smoothing = ran(about, options)
+    chain, smoothing = ran(about, options, count)
     limits = _limits(about, chain)
     density = about.density(sigma=smoothing, limits=limits)
     words = f"smoothed points of {about.name}" if smoothing else about.name
     # Move by move at first, and faster and faster.
     shares = np.linspace(0, 1, count) ** 3
-    for k in np.maximum(np.arange(count), np.rint(MOVES * shares)).astype(int):
+    for k in np.maximum(np.arange(count), np.rint(len(chain.accepted) * shares)).astype(int):
         first = max(0, k - SEEN)
         wanted, taken = chain.proposed[first:k], chain.accepted[first:k]
         lines = np.stack([chain.x[first:k], wanted], 1)

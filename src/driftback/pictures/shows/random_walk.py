@@ -16,7 +16,7 @@ from torch import Tensor
 
 from driftback.distributions.gaussian import IsotropicGaussian
 from driftback.pictures.film import Film
-from driftback.pictures.scene import Panel, Paths, Points, Scene, around, squared
+from driftback.pictures.scene import Paths, Points, Scene, around, squared
 from driftback.pictures.shows.show import Options, Show
 from driftback.pictures.shows.subject import Subject, subject
 from driftback.samplers.euler_maruyama import EulerMaruyama
@@ -47,12 +47,13 @@ def make(options: Options) -> Film:
     start = about.sample(WALKS, rng=rng.child("start"))
     times = torch.linspace(0, 1, STEPS * (count - 1) + 1, dtype=torch.float64)
     ways = torch.stack([frame.x for frame in EulerMaruyama(PureNoise())(start, times, rng=rng)], 1)
-    return Film(SHOW.name, tuple(_scenes(about.outside(ways), about.names)), count)
+    return Film(SHOW.name, tuple(_scenes(about, about.outside(ways))), count)
 
 
-def _scenes(lines: np.ndarray, names: tuple[str, str]) -> Iterator[Scene]:
+def _scenes(about: Subject, lines: np.ndarray) -> Iterator[Scene]:
     """The walks (n, steps + 1, 2), from frame to frame `STEPS` steps longer."""
-    limits = squared(around(lines.reshape(-1, 2), share=0.0))
+    limits = around(lines.reshape(-1, 2), share=0.0)
+    limits = squared(limits) if about.equal else limits
     last = lines.shape[1] - 1
     for k in range(0, last + 1, STEPS):
         layers = (
@@ -60,7 +61,7 @@ def _scenes(lines: np.ndarray, names: tuple[str, str]) -> Iterator[Scene]:
             Points(lines[:, k], "made", 3.5, 1.0),
             Points(lines[:, 0], "start", 6.0, 1.0),
         )
-        panel = Panel(layers, limits, names=names)
+        panel = about.panel(*layers, limits=limits)
         yield Scene((panel,), "Random walks; the red dots are where they start", f"t = {k / last:.2f}")
 
 

@@ -8,6 +8,7 @@ score of a mixture is exact, and else that of the recorded points (`driftback.sc
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -33,16 +34,22 @@ from driftback.distributions.shapes2d import SHAPES
 from driftback.errors import BadInput
 from driftback.pictures.filmed import chosen
 from driftback.pictures.scene import Density, Layer, Limits, Panel, around, centres, squared
+from driftback.pictures.shows.cells import counted, shared
 from driftback.processes.diffusion import Diffusion
 from driftback.randomness import Rng
 from driftback.scores.denoiser import Denoiser
 from driftback.scores.exact import ExactDenoiser
 from driftback.scores.recorded import RecordedDenoiser
 
-CELLS = 96
-"""A density is worked out on so many cells each way, and one that is recorded on twice as many."""
+CELLS, PARTS, SOURCES = 96, 3, 360
+"""A density is shown on so many cells each way, and blurred on so many parts of each; a shape's own is taken on so
+many."""
 WIDE = 2.6
 """Deviations of a normal law that a picture holds, each way."""
+LETTERS = 24
+"""Of a file's name in a caption."""
+LINE = 1e-9
+"""Points are on a line where their correlation is within this of 1."""
 RECORDED = 4000
 """Points of a shape, or at most of a file, whose exact score stands for one that is not known."""
 
@@ -108,8 +115,8 @@ class Subject:
         rng = Rng(0).child("recorded")
         if isinstance(self.source, Cloud):
             points = self.source.points.numpy()
-            some = np.sort(rng.generator().permutation(len(points))[:RECORDED])
-            return points[some]
+            # In no order, so that the first few are like all.
+            return points[rng.generator().permutation(len(points))[:RECORDED]]
         return self.source.sample(RECORDED, rng=rng).double().numpy()
 
     def denoiser(self, process: Diffusion) -> Denoiser:
@@ -144,13 +151,15 @@ class Subject:
     def _blurred(self, alpha: float, sigma: float, extent: Limits) -> np.ndarray:
         x, masses = self._masses
         moved = self.outside(alpha * self.inside(torch.from_numpy(x)))
-        cells = CELLS if sigma > 0 or self.known is not None else CELLS // 3
         left, right, bottom, top = extent
-        sides = [[bottom, top], [left, right]]
-        counts = np.histogram2d(moved[:, 1], moved[:, 0], bins=cells, range=sides, weights=masses)[0]
-        cell = (top - bottom) / cells, (right - left) / cells
-        widths = (sigma * self.scale[1] / cell[0], sigma * self.scale[0] / cell[1])
-        return gaussian_filter(counts, widths, mode="constant", truncate=5.0) / (cell[0] * cell[1])
+        whole = sigma > 0 or self.known is not None
+        fine, cells = (PARTS, CELLS) if whole else (1, CELLS // 3)
+        sides = np.array([top - bottom, right - left])
+        places = (moved[:, ::-1] - [bottom, left]) / sides * (fine * cells) - 0.5
+        counts = shared(places, masses, fine * cells) if whole else counted(places, masses, cells)
+        widths = sigma * self.scale[::-1] / sides * (fine * cells)
+        parts = gaussian_filter(counts, widths, mode="constant", truncate=5.0)
+        return parts.reshape(cells, fine, cells, fine).sum((1, 3)) * cells**2 / sides.prod()
 
     @cached_property
     def _masses(self) -> tuple[np.ndarray, np.ndarray]:
@@ -159,7 +168,7 @@ class Subject:
             x = self.source.points.numpy() if isinstance(self.source, Cloud) else self.cloud
             return x, np.full(len(x), 1 / len(x))
         extent = squared(around(self.cloud, share=0.0, room=0.1))
-        places = centres(extent, 2 * CELLS)
+        places = centres(extent, SOURCES)
         values = np.exp(self.known.log_prob(torch.from_numpy(places)).numpy())
         return places[values > 0], values[values > 0] / values.sum()
 
@@ -207,12 +216,15 @@ def _table(path: str, columns: tuple[str, ...] | None) -> Dataset:
     except WordsFound as found:
         if columns or len(found.numbers) < 2:
             raise
-        return load(path, columns=found.numbers[:2])
+        return load(path, columns=found.numbers)
 
 
 def _recorded(path: str, columns: Sequence[str] | None) -> Subject:
     by_name = columns is not None and not all(one.isdecimal() for one in columns)
     data = _table(path, tuple(columns) if by_name and columns else None)
+    for finding in data.findings:
+        if finding.level == "warning":
+            warnings.warn(f"{path}: {finding.what}", stacklevel=2)
     if data.kind != "points":
         raise BadInput(f"{path} holds {data.kind}, and this film wants points in the plane; give a table of numbers")
     refuse_not_finite(data.x)
@@ -222,8 +234,8 @@ def _recorded(path: str, columns: Sequence[str] | None) -> Subject:
     picked = chosen(None if by_name else columns, known)
     x = np.asarray(data.x[:])[:, picked].astype(np.float64)
     scale = x.std(0)
-    if len(picked) != 2 or not (scale > 0).all():
+    if len(picked) != 2 or not (scale > 0).all() or abs(float(np.corrcoef(*x.T)[0, 1])) > 1 - LINE:
         raise BadInput(f"{path} lies on a line or in a point, and a film wants a cloud in the plane; choose --columns")
-    return Subject(
-        Path(path).stem, Cloud(torch.from_numpy(x)), x.mean(0), scale, names=(known[picked[0]], known[picked[1]])
-    )
+    stem, names = Path(path).stem, (known[picked[0]], known[picked[1]])
+    name = stem if len(stem) <= LETTERS else f"{stem[: LETTERS - 1]}…"
+    return Subject(name, Cloud(torch.from_numpy(x)), x.mean(0), scale, names=names)
