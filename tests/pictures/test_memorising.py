@@ -21,10 +21,11 @@ def parts(scene: Scene, panel: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def test_copies_are_copies_and_only_the_exact_score_makes_them_all() -> None:
     first, *_, last = shown(frames=4, seed=1)
-    assert [len(parts(first, panel)[2]) for panel in (0, 1)] == [0, 0], "a point in noise is a copy of none"
+    assert [len(parts(first, panel)[2]) for panel in (0, 1, 2)] == [0, 0, 0], "a point in noise is a copy of none"
     assert np.array_equal(parts(first, 0)[1], parts(first, 1)[1]), "one start"
+    assert np.allclose(parts(first, 0)[1], parts(first, 2)[1], atol=1e-5)
     shares, gaps = [], []
-    for panel in (0, 1):
+    for panel in (0, 1, 2):
         known, new, copied = parts(last, panel)
         assert len(known) == 40
         assert len(new) + len(copied) == 120
@@ -36,8 +37,8 @@ def test_copies_are_copies_and_only_the_exact_score_makes_them_all() -> None:
         shares.append(len(copied) / 120)
         gaps.append(len(np.unique(np.round(np.concatenate([new, copied]), 3), axis=0)))
     assert shares[0] > 0.95
-    assert shares[1] < 0.4
-    assert gaps[0] <= 40 < gaps[1], "no more places than points were recorded"
+    assert max(shares[1:]) < 0.4
+    assert gaps[0] <= 40 < min(gaps[1:]), "no more places than points were recorded"
     told = [int(word) for word in last.moment.split() if word.isdigit()]
     assert told == [round(100 * share) for share in shares]
     # The copies are marked on the picture by another colour.

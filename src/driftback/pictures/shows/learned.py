@@ -6,6 +6,8 @@ noise levels, as there are only two numbers.
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from driftback.networks.presets import NetworkSpec, build
 from driftback.pictures.shows.subject import Subject
 from driftback.processes.diffusion import Diffusion
@@ -22,13 +24,16 @@ POINTS, STEPS, BATCH, WIDTH, DEPTH = 4000, 600, 256, 64, 3
 
 
 def learned(about: Subject, *, rng: Rng) -> LearnedDenoiser:
-    """A network fitted to `POINTS` draws of `about`, standardised, in `STEPS` steps; the weights follow from `rng`."""
-    process = Diffusion(EDM(), (2,), spread=1.0)
+    """A network fitted to `POINTS` draws of `about`, standardised; the weights follow from `rng`."""
+    return learned_of(about.sample(POINTS, rng=rng.child("data")), Diffusion(EDM(), (2,), spread=1.0), rng=rng)
+
+
+def learned_of(points: Tensor, process: Diffusion, *, rng: Rng) -> LearnedDenoiser:
+    """A network fitted to standardised `points` (n, 2) in `STEPS` steps, for ways under `process`."""
     spec = NetworkSpec(kind="mlp", widths=(WIDTH,), depth=DEPTH, conditioning=32)
     denoiser = LearnedDenoiser(process, build(spec, 2, 2, (2,), 0, seed=rng.seed), predict_edm(1.0))
     plan = Plan(steps=STEPS, batch=BATCH, learning_rate=4e-3, warmup=50, ema=0.98, seed=rng.seed)
     state = State.start(denoiser, plan)
-    points = about.sample(POINTS, rng=rng.child("data")).float()
-    for _ in train(state, points, None, LogNormalRatio(-0.5, 1.4), plan):
+    for _ in train(state, points.float(), None, LogNormalRatio(-0.5, 1.4), plan):
         pass
     return state.average

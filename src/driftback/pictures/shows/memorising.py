@@ -2,13 +2,14 @@
 
 E[x_0 | x_t] of a recorded cloud is a mean of its points, weighted by exp(-|x_t - alpha x_i|^2 / (2 sigma^2)): as sigma
 falls it is one of them, and every way ends there (Karras et al. 2022, arXiv 2206.00364, appendix B.3). The mean of that
-denoiser over places near by ends between the points (Scarvelis et al. 2023, arXiv 2310.12395): nothing is trained for
-either, both ways begin at one start, and only one of them makes anything new.
+denoiser over places near by ends between the points (Scarvelis et al. 2023, arXiv 2310.12395), and so does a network
+that is fitted to them and stops short of what it is fitted to. All begin at one start, and only two make anything new.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 from driftback.errors import BadInput
 from driftback.pictures.film import Film
 from driftback.pictures.scene import Points, Scene
+from driftback.pictures.shows.learned import learned_of
 from driftback.pictures.shows.show import Options, Show, stride
 from driftback.pictures.shows.subject import Subject, subject
 from driftback.processes.diffusion import Diffusion
@@ -54,9 +56,11 @@ def _scenes(about: Subject, options: Options, count: int) -> Iterator[Scene]:
     each = stride(STEPS, count)
     times = cosine(process, each * (count - 1))
     start = process.simple_at(float(times[0])).sample(POINTS, rng=rng.child("start")).double()
-    denoisers = recorded, SmoothedDenoiser(recorded, WIDTH * apart, DRAWS, options.seed)
-    ways = [Heun(denoiser, correct=False)(start, times) for denoiser in denoisers]
-    titles = f"the exact score of {len(known)} recorded points", "the same, smoothed"
+    smoothed = SmoothedDenoiser(recorded, WIDTH * apart, DRAWS, options.seed)
+    network = learned_of(known, replace(process, spread=1.0), rng=rng.child("network"))
+    exact = (Heun(denoiser, correct=False)(start, times) for denoiser in (recorded, smoothed))
+    ways = [*exact, Heun(network, correct=False)(start.float(), times)]
+    titles = f"exact score of {len(known)} points", "the same, smoothed", "a network fitted to them"
     for pair in islice(zip(*ways, strict=True), 0, None, each):
         # A point in noise is a copy of none.
         arrived = pair[0].t == float(times[-1])
@@ -65,9 +69,9 @@ def _scenes(about: Subject, options: Options, count: int) -> Iterator[Scene]:
             about.panel(*_layers(about, frame.x, copied, known), title=title)
             for frame, copied, title in zip(pair, found, titles, strict=True)
         )
-        told = " and ".join(f"{100 * copied.mean():.0f} %" for copied in found)
+        told = ", ".join(f"{100 * copied.mean():.0f} %" for copied in found)
         moment = f"copies (red): {told}" if arrived else f"t = {pair[0].t:.2f}"
-        yield Scene(panels, f"{about.name[:1].upper()}{about.name[1:]}: two ways back from one start", moment)
+        yield Scene(panels, f"{about.name[:1].upper()}{about.name[1:]}: three ways back from one start", moment)
 
 
 def _layers(about: Subject, x: Tensor, copied: np.ndarray, known: Tensor) -> tuple[Points, ...]:
@@ -91,7 +95,7 @@ def copies(x: Tensor, known: Tensor, near: float) -> np.ndarray:
 
 SHOW = Show(
     "memorising",
-    "The exact score of recorded points returns the points; a smoothed one makes new ones",
+    "The exact score of recorded points returns the points; smoothed, or a network, it makes new ones",
     "Karras et al. 2022, arXiv 2206.00364, appendix B.3; Scarvelis et al. 2023, arXiv 2310.12395",
     make,
     place=14,
