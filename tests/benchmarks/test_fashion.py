@@ -53,6 +53,7 @@ def test_the_judge_knows_real_from_changed(fashion, data, monkeypatch) -> None:
     assert judge.distance(np.minimum(data["test x"].astype(int) + 60, 255).astype(np.uint8)) > 3 * judge.floor
 
 
+@pytest.mark.slow
 def test_all_are_in_the_record(fashion, data, tmp_path, monkeypatch) -> None:
     asked = []
 

@@ -151,7 +151,7 @@ def test_the_second_interruption_stops_at_once() -> None:
         signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_the_first_interruption_after_the_last_step_stops_at_once(cli, digest, undisturbed, tmp_path, number) -> None:
     usual = Job.finish
 
@@ -171,6 +171,7 @@ def test_the_first_interruption_after_the_last_step_stops_at_once(cli, digest, u
     assert digest(out) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_demo_killed_before_its_mark_is_replaced(cli, tmp_path, monkeypatch) -> None:
     few = load_data("digits", n=150)
     monkeypatch.setattr("driftback.data.builtin._digits", lambda: few)

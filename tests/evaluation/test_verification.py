@@ -101,6 +101,7 @@ def test_a_reversal_without_the_divergence_is_rejected(monkeypatch) -> None:
     assert not any("simulated" in name for name in found.failed)
 
 
+@pytest.mark.slow
 def test_an_end_that_still_knows_the_data_is_rejected() -> None:
     assert verify_process(VE(0.01, 1.0)).failed == ("terminal mismatch in nats",)
     turned, score = turning()

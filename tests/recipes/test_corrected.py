@@ -89,6 +89,7 @@ def test_its_samples_are_pushed_unless_something_is_said(pictures, tmp_path: Pat
     assert np.array_equal(db.load(tmp_path).sample(3, steps=3), plain)
 
 
+@pytest.mark.slow
 def test_a_caption_moves_the_mixture_before_the_first_step(pictures, tmp_path: Path) -> None:
     """Before training has moved anything bright discs are bright and dark ones dark; the words change a mean alone.
 

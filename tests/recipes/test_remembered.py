@@ -69,7 +69,7 @@ def test_a_smoothed_cloud_is_as_wide_as_it_was_chosen() -> None:
 def test_of_many_numbers_a_smoothed_cloud_is_no_copy_either() -> None:
     """What reaches the next item is noise in its direction alone."""
     rng, t = np.random.default_rng(0), np.linspace(0, 1, 100)
-    low, high = rng.uniform(4, 7, (500, 1)), rng.uniform(0, 3, (500, 1))
+    low, high = rng.uniform(4, 7, (300, 1)), rng.uniform(0, 3, (300, 1))
     data = np.sin(low * t + high)
     model = db.fit(data, method="smoothed", seed=0)
     _, near, ratio = nearest_two(model.sample(40, seed=1), data)

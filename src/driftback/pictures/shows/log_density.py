@@ -122,7 +122,7 @@ def _above(log_p: np.ndarray, extent: Limits, peak: float) -> Density:
 
 SHOW = Show(
     "log-density",
-    "A network's log-density over a plane, by the probability-flow ODE; it integrates to one",
+    "A network's log-density over a plane, by the probability-flow ODE, beside the exact one",
     "Chen et al. 2018, arXiv 1806.07366; Song et al. 2021, arXiv 2011.13456, section 4.3",
     make,
     place=11,

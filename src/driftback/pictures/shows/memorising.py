@@ -95,7 +95,7 @@ def copies(x: Tensor, known: Tensor, near: float) -> np.ndarray:
 
 SHOW = Show(
     "memorising",
-    "The exact score of recorded points returns the points; smoothed, or a network, it makes new ones",
+    "The exact score of recorded points returns them; smoothed, or a network's, it makes new ones",
     "Karras et al. 2022, arXiv 2206.00364, appendix B.3; Scarvelis et al. 2023, arXiv 2310.12395",
     make,
     place=14,
