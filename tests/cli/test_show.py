@@ -115,3 +115,13 @@ def test_progress_is_shown_and_results_are_apart(cli, tmp_path, monkeypatch) -> 
 def test_a_missing_extra_is_named(cli, tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     assert "pip install 'driftback[video]'" in cli("show", "forward", "--out", tmp_path / "x.mp4").error
+
+
+def test_what_was_noticed_is_told_beside_a_refusal_and_once(cli, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "three.csv").write_text("a,b\n1,2\n2,3\n3,1\n")
+    told = cli("show", "forward", "--target", "three.csv")
+    assert told.code == 2
+    assert told.err.count("column 'a' numbers the rows: left out") == 1
+    assert "has one column of numbers" in told.error
+    assert cli("show", "forward", "--target", "three.csv", "--columns", "a,b", "--frames", "2").code == 0

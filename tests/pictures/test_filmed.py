@@ -210,6 +210,8 @@ def test_the_front_door_writes_what_it_is_asked(tmp_path: Path) -> None:
         (bare, {"seconds": 0.0}, "seconds"),
         (bare, {"seconds": 1e9}, "seconds must be 0.02 to 600"),
         (bare, {"hold": 1e4}, "hold 0 to 600"),
+        (lambda: iter([Frame(0.5, torch.zeros(()))]), {}, "no points at t = 0.5"),
+        (lambda: bare(count=9), {"seconds": 100.0, "hold": 600.0}, "a .gif counts to 655 seconds"),
         (lambda: np.zeros((3, 2)), {}, r"model.frames\(64\) yields them, and a ndarray is none"),
         (lambda: 7, {}, "an int has none"),
         (lambda: iter([Frame(0.5, torch.zeros(0, 2))]), {}, "no points at t = 0.5"),

@@ -224,3 +224,14 @@ def test_dots_are_smaller_on_small_panels() -> None:
     panel = Panel((Points(np.zeros((1, 2)), "made", 6.0, 1.0),), LIMITS, numbers=False)
     large, small = (len(of(picture(Scene((panel,) * n, columns=n)), "made")) / n for n in (1, 6))
     assert 0.15 < small / large < 0.75
+
+
+def test_a_caption_is_as_large_in_every_frame_and_alone() -> None:
+    """Its ink is the same while the moment becomes longer, and as in a still of the same scene."""
+    panel = Panel((), LIMITS, numbers=False)
+    scenes = [Scene((panel,), "words " * 14, f"t = {'1' * k}") for k in (1, 9, 4)]
+    shots = [shot[-sheet(scenes[0]).foot :, :300] for shot in pixels(scenes)]
+    assert np.array_equal(shots[0], shots[1])
+    assert np.array_equal(shots[0], shots[2])
+    assert np.array_equal(picture(scenes[2]), [*pixels(scenes)][2])
+    assert np.array_equal(picture(Scene((panel,), "a\tb\nc")), picture(Scene((panel,), "a b c")))

@@ -151,6 +151,19 @@ def test_opposite_points_leave_what_is_linear(draws: int) -> None:
     assert torch.allclose(out, 2 * (x + single / draws) - 1)
 
 
+def test_few_at_a_time_smooth_as_all_at_once_do(monkeypatch) -> None:
+    x, asked = normal(5, 3), []
+
+    def cubes(near: Tensor) -> Tensor:
+        asked.append(len(near))
+        return near**3
+
+    whole = smoothed(cubes, x, 0.3, 7)
+    monkeypatch.setattr("driftback.distributions.smoothing.TOGETHER", 2 * x.numel())
+    assert torch.allclose(smoothed(cubes, x, 0.3, 7), whole)
+    assert asked == [7, 2, 2, 2, 1]
+
+
 @pytest.mark.parametrize("draws", [2, 5])
 def test_a_model_smooths_as_the_denoiser_does(draws: int) -> None:
     """One rule, for an odd number of draws too."""

@@ -40,7 +40,9 @@ def show(
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option(help="A shape of the plane by name, or your own points: a .csv or .npy. Default: the film's own."),
+        typer.Option(
+            help="A shape of the plane by name, or your own points: a .csv, .npy or .npz. Default: the film's own."
+        ),
     ] = None,
     model: Annotated[
         Path | None, typer.Option(help="The folder of a fitted model, in the place of a target: forming, log-density.")
@@ -74,12 +76,16 @@ def show(
     refuse(path, strip=strip)
     began = time.perf_counter()
     asked = Options(seed, target, options.names(columns), frames, None if model is None else _fitted(model))
-    with progress("frames", quiet=quiet) as update:
-        with warnings.catch_warnings(record=True) as noticed:
+    with (
+        progress("frames", quiet=quiet) as update,
+        warnings.catch_warnings(record=True, action="always", category=UserWarning) as noticed,
+    ):
+        try:
             film = SHOWS[name].make(asked)
-        for one in noticed:
-            say(f"warning: {one.message}")
-        found = write(film, path, dark=dark, strip=strip, progress=lambda done, total: update(done, total, ""))
+            found = write(film, path, dark=dark, strip=strip, progress=lambda done, total: update(done, total, ""))
+        finally:
+            for told in dict.fromkeys(str(one.message) for one in noticed):
+                say(f"warning: {told}")
     seconds = time.perf_counter() - began
     if json:
         size = {"width": found.width, "height": found.height, "bytes": found.size}

@@ -13,6 +13,9 @@ from torch import Tensor
 
 from driftback.randomness import Rng
 
+TOGETHER = 1 << 24
+"""Numbers of points near by that are held at once."""
+
 
 def smoothed(
     function: Callable[[Tensor], Tensor], x: Tensor, width: float | Tensor, draws: int, seed: int = 0
@@ -20,7 +23,8 @@ def smoothed(
     """The mean of `function`, of points (k, n, *event), over k = `draws` >= 1 points about each of `x` (n, *event),
     `width` away a number: one for all, or a tensor that broadcasts to `x`. The shape of `x`.
 
-    All k are asked at once, for a function that is the cheaper so.
+    Many are asked at once, for a function that is the cheaper so, but no more than have `TOGETHER` numbers.
     """
     half = Rng(seed).child("smooth").normal(((draws + 1) // 2, 1, *x.shape[1:]), dtype=x.dtype, device=x.device)
-    return function(x + width * torch.cat([half, -half])[:draws]).mean(0)
+    parts = torch.cat([half, -half])[:draws].split(max(1, TOGETHER // max(1, x.numel())))
+    return torch.stack([function(x + width * part).sum(0) for part in parts]).sum(0) / draws

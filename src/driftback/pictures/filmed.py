@@ -100,7 +100,7 @@ def _points(
 ) -> Iterator[Scene]:
     def seen(frame: Frame) -> Seen:
         x = way.items(frame) if way is not None else bare(frame.x)
-        if not x.size:
+        if not x.size or x.ndim == 0:
             raise BadInput(f"there are no points at t = {frame.t:g}, so there is nothing to film")
         x = x.reshape(len(x), -1).astype(np.float64)
         known = axis_names(way.prepared) if way is not None else tuple(f"x{j}" for j in range(x.shape[1]))

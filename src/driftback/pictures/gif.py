@@ -12,18 +12,25 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from driftback.errors import BadInput
 from driftback.pictures.palette import Palette, colour
 
 COLOURS = 96
 """Few colours make a small file; densities and the edges of dots need some."""
 LOOKED = 9
 """Frames that they are chosen from."""
+LONGEST = 655_350
+"""Milliseconds."""
 NONE = 255
 """The number of no colour."""
 
 
 def write_gif(shots: Sequence[np.ndarray], path: Path, palette: Palette, milliseconds: Sequence[int]) -> None:
-    """Write `shots`, (height, width, 3) uint8, each shown so long, in a loop."""
+    """Write `shots`, (height, width, 3) uint8, each shown so long, in a loop. BadInput where it is longer than the
+    format counts, for scenes that are alike become one.
+    """
+    if sum(milliseconds) > LONGEST:
+        raise BadInput(f"a .gif counts to {LONGEST / 1000:.0f} seconds, and this film is longer; let it end in .webp")
     colours = shared_colours(shots, palette)
     frames = []
     for numbers in numbered(shots, colours):

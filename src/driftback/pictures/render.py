@@ -28,8 +28,8 @@ DPI = 100
 USUAL, LEAST = 9.5, 7
 """Typographic points of what is written, but for numbers at the axes and words below tiles, and of what would not have
 room."""
-GAP = 16
-"""Pixels between the caption and the moment."""
+GAP, KEPT = 16, 0.3
+"""Pixels between the caption and the moment, and the share of the width that the moment has at least."""
 
 
 def pixels(scenes: Iterable[Scene], *, dark: bool = False) -> Iterator[np.ndarray]:
@@ -101,11 +101,13 @@ class _Drawn:
 
     def show(self, scene: Scene) -> None:
         """Bring everything up to date."""
-        self.caption.set_text(scene.caption)
-        self.moment.set_text(scene.moment)
+        self.caption.set_text(plainly(scene.caption))
+        self.moment.set_text(plainly(scene.moment))
         room = (1 - 2 * EDGE_SHARE) * self.sheet.width - GAP
         self._fit(self.moment, room)
-        self._fit(self.caption, room - self.moment.get_window_extent().width * bool(scene.moment))
+        # Some room is kept, so that the caption does not change while the moment does.
+        taken = max(self.moment.get_window_extent().width, KEPT * room) if scene.moment else 0.0
+        self._fit(self.caption, room - taken)
         for kept, panel, box in zip(self.panels, scene.panels, self.sheet.boxes, strict=True):
             left, right, bottom, top = widened(panel, box)
             if (*kept.axes.get_xlim(), *kept.axes.get_ylim()) != (left, right, bottom, top):
@@ -115,6 +117,7 @@ class _Drawn:
 
     def _fit(self, text: Text, room: float) -> None:
         """Make `text` as small as it must be for so many pixels, and where it cannot be read any more cut its end."""
+        text.set_fontsize(USUAL)
         wide = text.get_window_extent().width
         if wide > room:
             text.set_fontsize(max(LEAST, float(text.get_fontsize()) * room / wide))
@@ -143,6 +146,11 @@ class _Drawn:
         updates = tuple(DRAW[type(layer)](axes, layer, self.palette, k) for k, layer in enumerate(panel.layers))
         axes.set_autoscale_on(False)
         return _Kept(axes, updates)
+
+
+def plainly(text: str) -> str:
+    """`text` without line ends, tabs and other signs that are not seen."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 EDGE_SHARE = 0.02

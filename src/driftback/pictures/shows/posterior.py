@@ -58,7 +58,8 @@ def _scenes(about: Subject, options: Options, count: int) -> Iterator[Scene]:
             line = Curve(seen[:, 0], seen[:, 1], "other", 1.0, 0.8 if one is not about else 0.0)
             points = Points(about.outside(frame.x), "made", 2.6, 0.75)
             panels.append(about.panel(one.noised(process, frame.t, limits=about.limits), points, line, title=title))
-        yield Scene(tuple(panels), f"Back to {about.name}: the sum of both numbers is seen", f"t = {pair[0].t:.2f}")
+        seen_is = "the sum of both numbers" if about.equal else "both numbers, each in its deviations, as a sum"
+        yield Scene(tuple(panels), f"Back to {about.name}, given {seen_is}", f"t = {pair[0].t:.2f}")
 
 
 def diagonal() -> Tensor:

@@ -220,6 +220,8 @@ def _table(path: str, columns: tuple[str, ...] | None) -> Dataset:
 
 
 def _recorded(path: str, columns: Sequence[str] | None) -> Subject:
+    if columns is not None and (len(columns) != 2 or columns[0] == columns[1]):
+        raise BadInput(f"a film in the plane shows two different columns, not {', '.join(columns)}")
     by_name = columns is not None and not all(one.isdecimal() for one in columns)
     data = _table(path, tuple(columns) if by_name and columns else None)
     for finding in data.findings:
@@ -230,12 +232,14 @@ def _recorded(path: str, columns: Sequence[str] | None) -> Subject:
     refuse_not_finite(data.x)
     known = data.columns or tuple(f"column {j}" for j in range(data.event_shape[0]))
     if len(known) < 2:
-        raise BadInput(f"{path} has one column, and this film wants points in the plane; give a table with two")
+        raise BadInput(f"{path} has one column of numbers, and this film wants two; give others, or name --columns")
     picked = chosen(None if by_name else columns, known)
     x = np.asarray(data.x[:])[:, picked].astype(np.float64)
     scale = x.std(0)
     if len(picked) != 2 or not (scale > 0).all() or abs(float(np.corrcoef(*x.T)[0, 1])) > 1 - LINE:
-        raise BadInput(f"{path} lies on a line or in a point, and a film wants a cloud in the plane; choose --columns")
+        raise BadInput(
+            f"{path} lies on a line or in a point, but perhaps for what is far away; give a cloud in the plane"
+        )
     stem, names = Path(path).stem, (known[picked[0]], known[picked[1]])
     name = stem if len(stem) <= LETTERS else f"{stem[: LETTERS - 1]}…"
     return Subject(name, Cloud(torch.from_numpy(x)), x.mean(0), scale, names=names)
