@@ -234,4 +234,6 @@ def test_a_caption_is_as_large_in_every_frame_and_alone() -> None:
     assert np.array_equal(shots[0], shots[1])
     assert np.array_equal(shots[0], shots[2])
     assert np.array_equal(picture(scenes[2]), [*pixels(scenes)][2])
+    short = Scene((panel,), "few words", "t = 1")
+    assert np.array_equal(picture(short), [*pixels([*scenes, short])][3]), "also after one that was too long"
     assert np.array_equal(picture(Scene((panel,), "a\tb\nc")), picture(Scene((panel,), "a b c")))
