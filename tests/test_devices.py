@@ -186,7 +186,7 @@ OTHERS = [name for name in METHODS if name not in BY_LEVELS | {"edm"} and not ME
         ("points", "levels"),
         pytest.param("pictures", "levels", marks=pytest.mark.slow),
         *[pytest.param("points", name, marks=pytest.mark.slow) for name in OTHERS],
-        ("pictures", "spikes"),
+        pytest.param("pictures", "spikes", marks=pytest.mark.slow),
         pytest.param("pictures", "edm", marks=pytest.mark.slow),
     ],
 )

@@ -38,6 +38,7 @@ def data() -> dict:
     return {"x": x, "y": y, "test x": test_x, "test y": test_y}
 
 
+@pytest.mark.slow
 def test_the_judge_knows_real_from_changed(fashion, data, monkeypatch) -> None:
     judging = sys.modules["workers.fashion_judge"]
     monkeypatch.setattr(judging, "DRAWS", 2)

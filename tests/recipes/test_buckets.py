@@ -160,6 +160,7 @@ def test_the_network_heeds_its_bucket_when_it_draws(model: Model) -> None:
         assert not two[0][outside(SHAPES[2])].any()
 
 
+@pytest.mark.slow
 def test_the_network_learns_which_part_its_bucket_is(photos: Path) -> None:
     """As it draws it, before anything is painted: the inside has no black at all in training, the outside no other."""
     spec = NetworkSpec(kind="unet", widths=(16,), depth=1, conditioning=32)

@@ -170,7 +170,7 @@ def test_the_fewest_particles_that_counted_are_told(line: Model, monkeypatch: py
     "name",
     [
         pytest.param("ddpm", marks=SLOW),
-        "vdm",
+        pytest.param("vdm", marks=SLOW),
         pytest.param("flow", marks=SLOW),
         pytest.param("score-sde-ve", marks=SLOW),
     ],

@@ -42,6 +42,7 @@ def fitted(folder, run):
     return job, job.finish()[0]
 
 
+@pytest.mark.slow
 def test_a_model_and_its_judgement_are_the_same_wherever_the_data_lie(folder, tmp_path, monkeypatch):
     # The one number that is summed up in another order, and so differs in its last bit.
     monkeypatch.setattr(items.Items, "spread", lambda self: 0.5)

@@ -101,7 +101,8 @@ def test_z_is_unbiased(kernel, options):
     assert float(z.std()) < 1.5
 
 
-@pytest.mark.parametrize(("n", "options"), [(200, {}), pytest.param(400, {"islands": 10}, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "options"), [(200, {}), (400, {"islands": 10})])
 def test_the_error_covers(n, options):
     """60 runs: the share within 2 standard errors. At .95 fewer than 50 come once in 1,800."""
     target, inside = Bell(6), 0
