@@ -275,7 +275,7 @@ def test_a_data_frame_is_taken_by_its_names() -> None:
 @pytest.mark.parametrize("method", sorted(name for name in METHODS if name != "spikes" and not METHODS[name].remembers))
 def test_every_method_fits_draws_and_scores(method: str) -> None:
     model = db.fit("two-gaussians", n=300, steps=60, method=method, seed=0)
-    x = model.sample(200, seed=0, steps=10)
+    x = model.sample(500, seed=0, steps=10)
     assert np.isfinite(x).all()
     assert np.abs(x.mean(0)).max() < 2.0
     assert np.isfinite(model.score_samples(x[:5])).all()
