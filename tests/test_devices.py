@@ -226,6 +226,7 @@ def test_a_mixture_is_fitted_for_the_device(gpu, captioned: bool, run) -> None:
     same(db.load(run, device="cpu").sample(**options), db.load(run, device=gpu).sample(**options))
 
 
+@pytest.mark.slow
 def test_pictures_in_buckets_stay_on_the_device(gpu, run) -> None:
     buckets, bucket = Buckets(shapes=((4, 8), (8, 4))), np.arange(60) % 2
     x = buckets.painted(np.random.default_rng(0).integers(1, 5, (60, 8, 8)).astype(np.uint8), bucket)

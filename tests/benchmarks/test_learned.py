@@ -47,6 +47,7 @@ def test_its_truth_is_the_models_own_way_in_its_own_units(pictures, monkeypatch)
     assert pictures.errors(found + 0.5, found) == pytest.approx([1.0, 1.0])
 
 
+@pytest.mark.slow
 def test_the_nearest_setting_is_found_within_the_budget(pictures) -> None:
     scan, ours = importlib.import_module("workers.scan"), importlib.import_module("workers.solvers_driftback")
     euler = next(solver for solver in ours.SOLVERS if solver.name == "euler")

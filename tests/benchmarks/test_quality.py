@@ -36,6 +36,7 @@ def test_every_plan_is_in_the_record(quality, tmp_path, monkeypatch) -> None:
     assert [plan[:2] for plan in quality.PLANS][:2] == [("digits", 1.4), ("digits", 10.0)]
 
 
+@pytest.mark.slow
 def test_a_fit_is_recorded_with_what_it_took(quality, monkeypatch) -> None:
     usual = quality.prepare
     monkeypatch.setattr(quality, "prepare", lambda source, minutes, seed: usual(source, n=300, steps=2, seed=seed))

@@ -131,6 +131,7 @@ def test_exact_draws_have_the_right_components_and_shrunk_ones_do_not(mixtures, 
     assert lost["worst"] == 0.0
 
 
+@pytest.mark.slow
 def test_the_tables_of_a_saved_run_are_printed_without_measuring(tmp_path) -> None:
     needs = {"0.01": {"evaluations": 17, "setting": "log, 0.01, stop", "errors": [0.01, 0.02]}}
     rows = [

@@ -236,6 +236,7 @@ def test_bound_is_tight_for_the_exact_denoiser(monkeypatch: pytest.MonkeyPatch) 
     assert abs(mean) > 4 * noise
 
 
+@pytest.mark.slow
 def test_the_bounds_error_is_its_spread_over_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     denoiser, log_p = independent(copies=16)
     index = torch.multinomial(log_p.exp(), 100, replacement=True, generator=torch.Generator().manual_seed(1)).T

@@ -91,6 +91,7 @@ def test_ctrl_c_keeps_the_ways_that_are_done(monkeypatch) -> None:
         compare("banana", budget=2000, n=100, ways=("smc",))
 
 
+@pytest.mark.slow
 def test_coordinates_of_two_values_have_ways_of_their_own() -> None:
     """Gibbs sweeps find the shares of both signs; NUTS would leave the lattice."""
     found = compare("ising-4", budget=20_000, n=200, seed=1)

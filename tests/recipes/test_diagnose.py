@@ -50,6 +50,7 @@ def test_an_exact_model_has_no_fault(fitted) -> None:
     assert all(check.value < 1e-6 for check in errors)
 
 
+@pytest.mark.slow
 def test_two_steps_of_a_network_are_a_score_error(fitted) -> None:
     found = diagnose(*fitted, n=600)
     assert not found.passed

@@ -70,6 +70,7 @@ def test_tempering_without_trades_is_refused(monkeypatch) -> None:
     assert not of_chains(tempered())
 
 
+@pytest.mark.slow
 def test_populations_find_them() -> None:
     assert of_islands(led())
 

@@ -102,6 +102,7 @@ def test_it_is_made_once_and_kept_with_the_model(model: db.Model, folder: Path, 
     assert solver.read(folder / "none.json", mark) == {}
 
 
+@pytest.mark.slow
 def test_only_the_lengths_that_are_asked_for_are_fitted(folder: Path) -> None:
     ways = replace(db.load(folder).ways, folder=None, made={})
     ways.choice(Asked(evaluations=11))

@@ -63,6 +63,7 @@ def test_a_correction_with_the_wrong_sign_is_noticed(forward):
     assert strong_order(FLIPPED, True, forward) < 0.7
 
 
+@pytest.mark.slow
 def test_noises_of_their_own_and_a_clock(monkeypatch):
     """dx_i = a x_i dt + s_i (1 + t) x_i dW_i: errors against the exact solution halve with the step, Euler's do not.
 

